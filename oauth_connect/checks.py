@@ -1,0 +1,170 @@
+"""System checks: each way in which the settings can be wrong, with an id and a hint.
+
+docs/checks.md has a row for each id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+
+from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
+from oauth_connect.protocol.provider import Provider
+
+Apps = Sequence[AppConfig] | None
+
+
+@register(Tags.security)
+def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    try:
+        keys = conf.keys
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint=KEY_HINT, id="oauth_connect.E001")
+        return
+    if any(key.decode() == settings.SECRET_KEY for key in keys):
+        yield Error(
+            'OAUTH_CONNECT["KEYS"] contains SECRET_KEY.',
+            hint=f"Rotating SECRET_KEY would make every token unreadable. {KEY_HINT}",
+            id="oauth_connect.E002",
+        )
+
+
+@register()
+def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    url = conf.base_url
+    if callable(url) or (url is None and settings.DEBUG):
+        return
+    problem = "is not set." if url is None else base_url_problem(url)
+    if problem:
+        yield Error(
+            f'OAUTH_CONNECT["BASE_URL"] {problem}',
+            hint='Name the site\'s public origin, for instance "https://app.example".',
+            id="oauth_connect.E003",
+        )
+
+
+@register()
+def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    try:
+        unknown = sorted(set(conf.mapping) - KNOWN)
+        _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner)
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
+        return
+    for key in unknown:
+        yield Error(
+            f'OAUTH_CONNECT["{key}"] is not a setting.',
+            hint=f"Known: {', '.join(sorted(KNOWN))}.",
+            id="oauth_connect.E004",
+        )
+
+
+@register()
+def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    try:
+        slugs = conf.provider_slugs
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E005")
+        return
+    for slug in slugs:
+        try:
+            provider = conf.provider(slug)
+        except ImproperlyConfigured as error:
+            yield Error(
+                str(error),
+                hint="The message begins with the path of what is wrong.",
+                id="oauth_connect.E005",
+            )
+            continue
+        yield from _provider_messages(provider)
+
+
+def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
+    if not provider.api_base_url and not provider.api_hosts:
+        yield checks.Warning(
+            f"The provider {provider.slug!r} names no API: every call through its connections is refused.",
+            hint="Set api_base_url, or api_hosts.",
+            id="oauth_connect.W006",
+        )
+
+
+@register()
+def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return
+    try:
+        reverse("oauth_connect:connections")
+    except NoReverseMatch:
+        yield checks.Warning(
+            "The URLs of oauth_connect are not included; nobody can connect an account.",
+            hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
+            id="oauth_connect.W007",
+        )
+
+
+@register()
+def check_sessions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    if getattr(settings, "SESSION_COOKIE_SAMESITE", "Lax") == "Strict":
+        yield Error(
+            "SESSION_COOKIE_SAMESITE = 'Strict': the session is not there when a provider sends users back.",
+            hint="Use 'Lax', Django's default.",
+            id="oauth_connect.E008",
+        )
+    if not apps.is_installed("django.contrib.auth"):
+        yield Error(
+            "oauth_connect needs django.contrib.auth.",
+            hint="Add it to INSTALLED_APPS, with django.contrib.contenttypes.",
+            id="oauth_connect.E009",
+        )
+
+
+@register(Tags.database)
+def check_atomic_requests(
+    app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any
+) -> Iterator[CheckMessage]:
+    for alias in databases or ():
+        entry = settings.DATABASES[alias]
+        if entry.get("ATOMIC_REQUESTS") and entry["ENGINE"].endswith("sqlite3"):
+            yield checks.Warning(
+                f"ATOMIC_REQUESTS on SQLite ({alias}): a refresh holds the only write lock while HTTP runs.",
+                hint="Turn it off, use atomic() where it is needed, or use PostgreSQL.",
+                id="oauth_connect.W010",
+            )
+
+
+@register(Tags.security, deploy=True)
+def check_pkce(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    for provider in _valid_providers():
+        if provider.authorize.code_challenge_method == "none":
+            yield checks.Warning(
+                f"PKCE is off for {provider.slug!r}: {provider.authorize.without_pkce_because}",
+                hint="Remove authorize.code_challenge_method when the provider accepts S256.",
+                id="oauth_connect.W011",
+            )
+
+
+@register(Tags.security, deploy=True)
+def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    url = conf.base_url
+    if isinstance(url, str) and urlsplit(url).scheme == "http":
+        yield checks.Warning(
+            'OAUTH_CONNECT["BASE_URL"] is http on a loopback address.',
+            hint="Providers send authorization codes there; set the site's public https origin.",
+            id="oauth_connect.W012",
+        )
+
+
+def _valid_providers() -> Iterator[Provider]:
+    for slug in conf.provider_slugs:
+        try:
+            yield conf.provider(slug)
+        except ImproperlyConfigured:
+            continue

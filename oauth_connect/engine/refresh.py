@@ -1,0 +1,304 @@
+"""The refresh protocol: claim a lease, spend the refresh token once, save by compare-and-swap.
+
+docs/refresh-protocol.md tells why each rule is there. Nothing is held while HTTP runs: no
+transaction, no row lock, no pooled connection; only the lease, a value in the row.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from oauth_connect.engine.store import (
+    REAUTHORIZATION_REQUIRED,
+    REVOKED,
+    Event,
+    Glance,
+    Row,
+    TokenStore,
+)
+from oauth_connect.engine.turns import turns
+from oauth_connect.errors import (
+    CallError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+    ReauthorizationRequired,
+)
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.messages import MISCONFIGURED, TRANSIENT
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+
+MARGIN = 5.0
+LONGEST_PAUSE = 900.0
+MISCONFIGURED_PAUSE = 60.0
+OUR_TRANSIENT = TRANSIENT | {"unreachable", "timeout", "answer_lost", "malformed_response"}
+OUR_MISCONFIGURED = MISCONFIGURED | {"redirected", "http_404", "http_405"}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a caller wants of the token.
+
+    ``newer_than``: a version that will not do, because the API refused it or a refresh was asked for.
+    ``insist``: post even inside the back-off.
+    """
+
+    leeway: timedelta
+    newer_than: int | None = None
+    insist: bool = False
+
+    def met_by(self, row: Row, now: datetime) -> bool:
+        if row.token is None:
+            return False
+        if self.newer_than is not None:
+            return row.version > self.newer_than and not row.token.is_expired(now)
+        leeway = self.leeway if row.token.refresh_token else timedelta(0)
+        return row.token.valid_for(leeway, now)
+
+    def tolerates(self, row: Row, now: datetime) -> bool:
+        """Tell whether the present token still serves while somebody else gets a better one."""
+        return self.newer_than is None and row.token is not None and not row.token.is_expired(now)
+
+
+def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
+    """When the token should be refreshed: expiry less the leeway, less some jitter. None: never."""
+    if token.expires_at is None or not token.refresh_token:
+        return None
+    before = token.leeway(leeway)
+    return token.expires_at - before - before * random.uniform(0, 0.1)  # noqa: S311
+
+
+def pause(failures: int, asked: float | None) -> float:
+    """Seconds until the next try: capped exponential back-off with jitter, or what the provider asked."""
+    own = min(2.0 ** min(failures, 16), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+    return max(own, asked or 0.0)
+
+
+def error_of(row: Row, provider: Provider, now: datetime) -> CallError:
+    """Return the error the last refresh met, for those who waited for it or come within its back-off."""
+    code = row.last_error or "unavailable"
+    if code in OUR_MISCONFIGURED:
+        return ProviderMisconfigured(
+            f"{provider.label} does not accept this site's client ({code}).", error=code
+        )
+    if code in OUR_TRANSIENT or code.startswith(("http_5", "http_429")) or not row.last_error:
+        wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
+        return ProviderUnavailable(
+            f"{provider.label} could not be asked for a new token ({code}); try again later.",
+            code=code,
+            retry_after=wait,
+        )
+    return ProviderRejected(f"{provider.label} refused the refresh ({code}).", error=code)
+
+
+class Refresh:
+    """One caller's way to a token that meets its need.
+
+    ``server`` is asked with the HTTP deadline its ``timeout`` says, in seconds; the lease outlives it.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        server: AuthorizationServer,
+        need: Need,
+        *,
+        leeway: timedelta,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.store = store
+        self.server = server
+        self.need = need
+        self.leeway = leeway
+        self.now = now
+        self.patience = server.timeout + MARGIN
+        self.lease = server.timeout + MARGIN + 10.0
+        self.events: list[Event] = []
+
+    def obtain(self, held: Row | None = None) -> Row:
+        """Return the row with a token that meets the need, refreshed by us or by somebody else.
+
+        ``held`` is what the caller has in its hands. Raises ReauthorizationRequired, ProviderUnavailable,
+        ProviderMisconfigured, ProviderRejected, ConnectionLocked or KeyUnavailable.
+        """
+        turn = turns.of(self.store.key)
+        before: Glance | None = None
+        if not turn.acquire(blocking=False):
+            if held is not None and self.need.tolerates(held, self.now()):
+                return held
+            before = self.store.glance()
+            if not turn.acquire(timeout=self.patience):
+                raise self._still_busy()
+        try:
+            return self._obtain(before)
+        finally:
+            turn.release()
+            for event in self.events:
+                self.store.announce(event)
+
+    def _obtain(self, before: Glance | None) -> Row:
+        give_up = time.monotonic() + self.patience
+        while True:
+            row = self._read()
+            now = self.now()
+            if self.need.met_by(row, now):
+                return self._adopted(row)
+            if before is not None and row.failures > before.failures:
+                return self._tolerated(row, error_of(row, self.server.provider, now))
+            if not row.leased:
+                if not self.need.insist and row.failures and row.refresh_at and row.refresh_at > now:
+                    return self._tolerated(row, error_of(row, self.server.provider, now))
+                if led := self._try_to_lead(row):
+                    return led
+            if self.need.tolerates(row, now):
+                return self._adopted(row)
+            before = row
+            self._wait(row, give_up)
+
+    # --- looking and waiting --------------------------------------------------------------------
+
+    def _read(self) -> Row:
+        row = self.store.read()
+        if row is None or row.status == REVOKED:
+            raise ReauthorizationRequired(
+                "This account has been disconnected. Ask the user to connect it again.",
+                reason="disconnected",
+            )
+        if row.status == REAUTHORIZATION_REQUIRED:
+            self.store.adopt(row)
+            raise self._ended(row.last_error or "revoked")
+        return row
+
+    def _wait(self, row: Row, give_up: float) -> None:
+        """Poll until the leader saved, failed, or lost its lease (10 ms at first, up to 250 ms)."""
+        started = time.monotonic()
+        interval = 0.01
+        while time.monotonic() < give_up:
+            time.sleep(interval * random.uniform(0.75, 1.25))  # noqa: S311
+            seen = self.store.glance()
+            if seen is None or not seen.leased:
+                return
+            if (seen.version, seen.failures) != (row.version, row.failures):
+                return
+            if time.monotonic() - started > 0.2:
+                interval = min(interval * 1.5, 0.25)
+        raise self._still_busy()
+
+    def _still_busy(self) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"Another process is still refreshing this {self.server.provider.label} token; try again.",
+            code="busy",
+            retry_after=self.patience,
+        )
+
+    def _adopted(self, row: Row) -> Row:
+        self.store.adopt(row)
+        return row
+
+    def _tolerated(self, row: Row, error: CallError) -> Row:
+        """Serve the present token while it works; a failed refresh is no reason to fail the call."""
+        if self.need.tolerates(row, self.now()):
+            return self._adopted(row)
+        self.store.adopt(row)
+        raise error
+
+    # --- leading --------------------------------------------------------------------------------
+
+    def _try_to_lead(self, row: Row) -> Row | None:
+        """Claim the lease and refresh. None: somebody else was faster, look again."""
+        owner = uuid.uuid4().hex
+        claimed_at = time.monotonic()
+        if not self.store.claim(row, owner, self.lease):
+            return None
+        try:
+            token = self._sendable(row, claimed_at)
+        except Exception:
+            self.store.release(owner)
+            raise
+        if not token.refresh_token:
+            return self._end(row, owner, "expired")
+        return self._lead(row, owner, token)
+
+    def _sendable(self, row: Row, claimed_at: float) -> Token:
+        """Return the token to spend, or raise while it is still certain that nothing was sent."""
+        if row.client_id != self.server.provider.client_id:
+            raise self._ended("client_changed")
+        self.store.prove()
+        if time.monotonic() - claimed_at > self.lease - self.server.timeout - MARGIN:
+            raise self._still_busy()
+        if row.token is None:
+            raise self._ended("expired")
+        return row.token
+
+    def _lead(self, row: Row, owner: str, token: Token) -> Row | None:
+        try:
+            fresh = self.server.refresh(token, redirect_uri=row.redirect_uri)
+        except ProviderUnavailable as error:
+            seconds = pause(row.failures + 1, error.retry_after)
+            return self._failed(row, owner, error, error.code, seconds, in_doubt=error.answer_lost)
+        except ProviderMisconfigured as error:
+            return self._failed(row, owner, error, error.code, MISCONFIGURED_PAUSE, alarm=True)
+        except ProviderRejected as error:
+            if error.error in self.server.provider.refresh.ended_errors:
+                return self._refused(row, owner)
+            return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
+        return self._save(row, owner, fresh)
+
+    def _save(self, row: Row, owner: str, fresh: Token) -> Row:
+        saved = self.store.save(row, owner, fresh, refresh_time(fresh, self.leeway))
+        if saved is not None:
+            self.events.append(Event("refreshed"))
+            return self._adopted(saved)
+        present = self.store.read()
+        if present is None or present.status == REVOKED:
+            self.store.orphaned(fresh)
+            return self._read()
+        return self._adopted(present)
+
+    def _failed(
+        self,
+        row: Row,
+        owner: str,
+        error: CallError,
+        code: str,
+        seconds: float,
+        *,
+        in_doubt: bool = False,
+        alarm: bool = False,
+    ) -> Row:
+        until = self.now() + timedelta(seconds=seconds)
+        self.store.postpone(row, owner, code=code, until=until, in_doubt=in_doubt)
+        self.events.append(Event("refresh_failed", code, alarm))
+        return self._tolerated(row, error)
+
+    def _refused(self, row: Row, owner: str) -> Row | None:
+        """``invalid_grant``: somebody may have spent the token before us, and saved the next one."""
+        present = self._read()
+        if present.version != row.version:
+            self.store.release(owner)
+            return self._adopted(present)
+        return self._end(row, owner, "rotation_lost" if present.in_doubt else "revoked")
+
+    def _end(self, row: Row, owner: str, reason: str) -> Row | None:
+        """Mark that the user is needed. None: the lease is no longer ours, look again."""
+        if not self.store.mark(row, owner, reason):
+            return None
+        self.events.append(Event("reauthorization_required", reason))
+        return self._read()
+
+    def _ended(self, reason: str) -> ReauthorizationRequired:
+        why = {
+            "rotation_lost": "the answer to a refresh may have been lost",
+            "expired": "the token has run out and there is no refresh token",
+            "client_changed": "the settings name another client_id than the one that obtained the token",
+        }.get(reason, "the provider no longer accepts its refresh token")
+        return ReauthorizationRequired(
+            f"The {self.server.provider.label} account must be connected again: {why}.",
+            reason=reason,
+        )

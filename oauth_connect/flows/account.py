@@ -1,0 +1,42 @@
+"""Which account a new token belongs to, by something its owner cannot change there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from oauth_connect.errors import CallbackRefused
+from oauth_connect.protocol import messages
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.token import Token
+
+LONGEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``id`` is the provider's own, as a string; "" where the provider's entry names no source."""
+
+    id: str
+    label: str
+
+
+def identify(server: AuthorizationServer, token: Token, *, nonce: str) -> Account:
+    """Return the account. Raises CallbackRefused when the provider does not say which it is."""
+    provider = server.provider
+    source = provider.identity_source
+    if source == "none":
+        return Account("", "")
+    document: Mapping[str, Any]
+    if source == "userinfo":
+        document = server.userinfo(token)
+    elif source == "id_token":
+        document = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+    else:
+        document = token.extra
+    account_id = messages.pick(document, provider.identity.id)
+    if not account_id or len(account_id) > LONGEST:
+        raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
+    return Account(account_id, messages.pick(document, provider.identity.label) or account_id)

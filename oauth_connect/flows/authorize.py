@@ -1,0 +1,185 @@
+"""Connecting an account: the authorization code flow (RFC 6749 section 4.1) with PKCE (RFC 7636)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.http import HttpRequest
+from django.urls import reverse
+
+from oauth_connect import signals
+from oauth_connect.conf import conf
+from oauth_connect.engine.revoke import revoke
+from oauth_connect.errors import CallbackRefused, OAuthConnectError
+from oauth_connect.flows.account import Account, identify
+from oauth_connect.flows.paths import local_path
+from oauth_connect.flows.pending import PendingAuthorization, remember, take
+from oauth_connect.models import Connection, ConsumedState, Owner
+from oauth_connect.models.owner import owner_of
+from oauth_connect.protocol import messages
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.messages import Callback
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A finished flow; ``next`` is a path on this site, or ""."""
+
+    connection: Connection
+    next: str
+
+
+def redirect_uri(request: HttpRequest, provider: str) -> str:
+    """Return the URI to register at the provider: one for each provider, never made from Host."""
+    path = reverse("oauth_connect:callback", kwargs={"provider": provider})
+    return f"{conf.site_origin(request)}{path}"
+
+
+def begin(
+    request: HttpRequest,
+    slug: str,
+    *,
+    next_path: str = "",
+    scopes: Iterable[str] = (),
+    connection: Connection | None = None,
+) -> str:
+    """Begin to connect an account and return the URL to send the browser to.
+
+    ``scopes`` are asked for beyond the provider's own. ``connection``: the one to connect again; the
+    flow then ends well only with the same account. Raises ImproperlyConfigured.
+    """
+    owner = owner_of(request)
+    provider = _provider(slug, owner.key, connection)
+    asked = list(dict.fromkeys([*provider.scopes, *scopes, *(connection.scopes if connection else ())]))
+    pending = PendingAuthorization(
+        state=secrets.token_urlsafe(32),
+        provider=slug,
+        owner=owner.key,
+        user=str(request.user.pk),
+        client_id=provider.client_id,
+        redirect_uri=redirect_uri(request, slug),
+        code_verifier=messages.new_code_verifier(),
+        nonce=secrets.token_urlsafe(16) if "openid" in asked else "",
+        scopes=asked,
+        next=local_path(next_path),
+        connection=str(connection.pk) if connection else "",
+    )
+    remember(request, pending)
+    return messages.authorization_url(
+        provider,
+        redirect_uri=pending.redirect_uri,
+        state=pending.state,
+        scopes=asked,
+        code_verifier=pending.code_verifier,
+        nonce=pending.nonce,
+    )
+
+
+def complete(request: HttpRequest, slug: str) -> Connected:
+    """Finish what ``begin`` began, from the provider's answer in the query.
+
+    Raises CallbackRefused, and the errors of AuthorizationServer; existing connections are untouched.
+    """
+    pairs = ((name, value) for name, values in request.GET.lists() for value in values)
+    callback = messages.read_callback(pairs)
+    pending = _matching(request, slug, callback)
+    renewed = _connection(pending)
+    provider = _provider(slug, pending.owner, renewed)
+    _check_answer(provider, pending, callback)
+    with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
+        token = server.exchange_code(
+            code=callback.code,
+            redirect_uri=pending.redirect_uri,
+            code_verifier=pending.code_verifier,
+            scopes=pending.scopes,
+        )
+        try:
+            account = identify(server, token, nonce=pending.nonce)
+            _check_account(renewed, account)
+        except OAuthConnectError:
+            _drop(server, token, pending)
+            raise
+    return Connected(_store(request, pending, account, token), pending.next)
+
+
+def _provider(slug: str, owner: str, connection: Connection | None) -> Provider:
+    provider = conf.provider(slug, owner).resolve(connection.variables if connection else {})
+    if not provider.enabled or not provider.authorization_endpoint:
+        raise ImproperlyConfigured(
+            f"{slug}: set authorization_endpoint (and enabled) to connect accounts there."
+        )
+    return provider
+
+
+def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthorization:
+    """Return the flow that the state belongs to, spent by this, or raise CallbackRefused."""
+    pending = take(request, callback.state) if callback.state else None
+    if pending is None:
+        raise CallbackRefused("This sign-in was not begun here, or is over already.", code="state_unknown")
+    if pending.has_expired:
+        raise CallbackRefused("This sign-in took too long. Begin again.", code="state_expired")
+    if not ConsumedState.objects.consume(callback.state, pending.expires_at):
+        raise CallbackRefused("This answer has been used already.", code="state_replayed")
+    if not request.user.is_authenticated or str(request.user.pk) != pending.user:
+        raise CallbackRefused("Another user began this. Begin again.", code="other_user")
+    if owner_of(request).key != pending.owner:
+        raise CallbackRefused("This was begun for another owner. Begin again.", code="other_owner")
+    if slug != pending.provider:
+        raise CallbackRefused("The answer belongs to another provider.", code="other_provider")
+    return pending
+
+
+def _check_answer(provider: Provider, pending: PendingAuthorization, callback: Callback) -> None:
+    messages.check_issuer(provider, callback.iss)
+    if provider.client_id != pending.client_id:
+        raise CallbackRefused("The settings have changed meanwhile. Begin again.", code="client_changed")
+    if callback.error == "access_denied":
+        raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
+    if callback.error or not callback.code:
+        raise CallbackRefused(f"{provider.label} could not give access.", code="authorization_failed")
+
+
+def _connection(pending: PendingAuthorization) -> Connection | None:
+    if not pending.connection:
+        return None
+    rows = Connection.objects.for_owner(pending.owner)
+    return rows.filter(pk=pending.connection, provider=pending.provider).first()
+
+
+def _check_account(renewed: Connection | None, account: Account) -> None:
+    if renewed is not None and renewed.account_id not in ("", account.id):
+        raise CallbackRefused(
+            f"You came back with {account.label}, but {renewed.account_label} was to be connected again.",
+            code="other_account",
+        )
+
+
+def _drop(server: AuthorizationServer, token: Token, pending: PendingAuthorization) -> None:
+    """Revoke a token that is not kept, unless that could end a grant that a connection lives on."""
+    rows = Connection.objects.filter(provider=pending.provider, client_id=pending.client_id)
+    if not rows.exclude(status=Connection.Status.REVOKED).exists():
+        revoke(server, token)
+
+
+def _store(request: HttpRequest, pending: PendingAuthorization, account: Account, token: Token) -> Connection:
+    owner = owner_of(request)
+    connection = Connection.objects.store(
+        owner=Owner(owner.key, owner.label, user=owner.user),
+        provider=pending.provider,
+        token_response=token,
+        account_id=account.id,
+        account_label=account.label,
+        connected_by=request.user,
+        redirect_uri=pending.redirect_uri,
+    )
+    alias = connection._state.db
+    transaction.on_commit(
+        lambda: signals.connected.send_robust(sender=Connection, connection=connection), using=alias
+    )
+    return connection

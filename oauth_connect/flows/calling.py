@@ -1,0 +1,73 @@
+"""Calling an API for a user: from a user and a provider's name to a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from oauth_connect.conf import conf
+from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
+from oauth_connect.flows.paths import connect_path
+from oauth_connect.models import Connection, Owner
+from oauth_connect.protocol.session import ApiSession
+
+
+def session_for(
+    user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
+) -> ApiSession:
+    """Return a session for the owner's connection to a provider.
+
+    Raises ReauthorizationRequired with ``connect_url`` where there is no usable connection or it lacks
+    scopes, AmbiguousConnection where there are several, ImproperlyConfigured for an unknown provider.
+    """
+    return connection_for(user_or_owner, provider, account_id, scopes).session()
+
+
+def access_token_for(
+    user_or_owner: Any,
+    provider: str,
+    account_id: str | None = None,
+    scopes: Iterable[str] = (),
+    min_ttl: float = 60,
+) -> str:
+    """Return an access token valid for ``min_ttl`` seconds; errors as in ``session_for``."""
+    return connection_for(user_or_owner, provider, account_id, scopes).access_token(min_ttl)
+
+
+def connection_for(
+    user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
+) -> Connection:
+    """Return the one connection of an owner to a provider; errors as in ``session_for``."""
+    owner = Owner.of(user_or_owner)
+    conf.provider(provider, owner.key)
+    found = _living(owner, provider, account_id)
+    if not found:
+        raise ReauthorizationRequired(
+            f"No {provider} account is connected. Send the user to connect_url.",
+            reason="not_connected",
+            connect_url=connect_path(provider, scopes=scopes),
+        )
+    if len(found) > 1:
+        raise AmbiguousConnection(f"Several {provider} accounts are connected; name one by account_id.")
+    connection = found[0]
+    if connection.status != Connection.Status.ACTIVE:
+        raise connection.reauthorization_required(connection.last_error or "revoked")
+    if not connection.has_scopes(*scopes):
+        raise _lacking(connection, scopes)
+    return connection
+
+
+def _living(owner: Owner, provider: str, account_id: str | None) -> list[Connection]:
+    rows = Connection.objects.for_owner(owner).filter(provider=provider)
+    found = rows.exclude(status=Connection.Status.REVOKED)
+    # Compared here: some databases take "abc" for "ABC".
+    return [row for row in found if account_id is None or row.account_id == account_id]
+
+
+def _lacking(connection: Connection, scopes: Iterable[str]) -> ReauthorizationRequired:
+    error = connection.reauthorization_required(
+        "missing_scopes",
+        f"The {connection.provider} account did not grant everything that is needed.",
+    )
+    error.connect_url = connect_path(connection.provider, scopes=scopes, connection=connection.pk)
+    return error

@@ -1,0 +1,51 @@
+"""Paths into the flow, and paths out of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlencode
+
+from django.core import signing
+from django.urls import reverse
+from django.utils.encoding import iri_to_uri
+from django.utils.http import url_has_allowed_host_and_scheme
+
+SALT = "oauth_connect.scopes"
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]|^//")
+
+
+def connect_path(
+    provider: str, *, next_path: str = "", scopes: Iterable[str] = (), connection: object = None
+) -> str:
+    """Return the path of the page that connects an account.
+
+    Scopes beyond the provider's own travel signed: what a visitor writes into a URL asks for nothing.
+    """
+    query = {}
+    if next_path:
+        query["next"] = next_path
+    if scopes := sorted(set(scopes)):
+        query["scopes"] = signing.dumps([provider, scopes], salt=SALT)
+    if connection:
+        query["connection"] = str(connection)
+    path = reverse("oauth_connect:connect", kwargs={"provider": provider})
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def signed_scopes(value: str, provider: str) -> list[str]:
+    """Return the scopes that ``connect_path`` signed for this provider; none for anything else."""
+    try:
+        for_provider, scopes = signing.loads(value, salt=SALT)
+    except (signing.BadSignature, ValueError, TypeError):
+        return []
+    return list(scopes) if for_provider == provider else []
+
+
+def local_path(candidate: str) -> str:
+    """Return a path on this site, encoded, or "" for what might lead elsewhere (RFC 9700 section 4.11)."""
+    if not candidate.startswith("/") or _FORBIDDEN.search(candidate):
+        return ""
+    if not url_has_allowed_host_and_scheme(candidate, allowed_hosts=None):
+        return ""
+    return iri_to_uri(candidate)

@@ -1,0 +1,17 @@
+"""Connections and the small tables beside them."""
+
+from oauth_connect.models.connection import Connection
+from oauth_connect.models.connection_event import ConnectionEvent
+from oauth_connect.models.consumed_state import ConsumedState
+from oauth_connect.models.owner import Owner
+from oauth_connect.models.pending_revocation import PendingRevocation
+from oauth_connect.models.provider_state import ProviderState
+
+__all__ = [
+    "Connection",
+    "ConnectionEvent",
+    "ConsumedState",
+    "Owner",
+    "PendingRevocation",
+    "ProviderState",
+]

@@ -1,0 +1,45 @@
+"""The history of connections: append only, never a token."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class ConnectionEvent(models.Model):
+    class Action(models.TextChoices):
+        CONNECTED = "connected", _("connected")
+        REFRESHED = "refreshed", _("refreshed")
+        REFRESH_FAILED = "refresh_failed", _("refresh failed")
+        REAUTHORIZATION_REQUIRED = "reauthorization_required", _("must be connected again")
+        SCOPES_CHANGED = "scopes_changed", _("scopes changed")
+        DISCONNECTED = "disconnected", _("disconnected")
+        REVOKED_BY_STAFF = "revoked_by_staff", _("revoked by staff")
+        KEY_ROTATED = "key_rotated", _("key rotated")
+
+    id = models.BigAutoField(primary_key=True)
+    # Not a foreign key: the history outlives the row.
+    connection_id = models.UUIDField(_("connection"))
+    provider = models.CharField(_("provider"), max_length=100)
+    owner = models.CharField(_("owner"), max_length=255)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("who"),
+    )
+    action = models.CharField(_("action"), max_length=32, choices=Action.choices)
+    error = models.CharField(_("error"), max_length=64, blank=True)
+    detail = models.JSONField(_("detail"), default=dict, blank=True)
+    created_at = models.DateTimeField(_("when"), auto_now_add=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("connection event")
+        verbose_name_plural = _("connection events")
+        indexes = [models.Index(fields=["connection_id", "created_at"], name="oauth_connect_history")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.provider}"

@@ -1,0 +1,41 @@
+"""States that have come back: each may be used once, and the unique key decides."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from django.db import IntegrityError, models, router, transaction
+from django.utils.translation import gettext_lazy as _
+
+
+class ConsumedStateManager(models.Manager["ConsumedState"]):
+    def consume(self, state: str, expires_at: datetime) -> bool:
+        """Use a state up; False when it has been used before. Commits before anything is sent.
+
+        Sessions are not atomic: of two simultaneous callbacks both may still see the entry.
+        """
+        digest = hashlib.sha256(state.encode()).hexdigest()
+        alias = self._db or router.db_for_write(self.model)
+        try:
+            with transaction.atomic(using=alias):
+                self.using(alias).create(state_hash=digest, expires_at=expires_at)
+        except IntegrityError:
+            return False
+        return True
+
+
+class ConsumedState(models.Model):
+    """A hash only: the state itself could be replayed by who reads the table."""
+
+    state_hash = models.CharField(primary_key=True, max_length=64)
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
+
+    objects = ConsumedStateManager()
+
+    class Meta:
+        verbose_name = _("consumed state")
+        verbose_name_plural = _("consumed states")
+
+    def __str__(self) -> str:
+        return self.state_hash[:8]

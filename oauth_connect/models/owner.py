@@ -1,0 +1,46 @@
+"""Whose a connection is: a user by default, or whatever a site's ``OWNER`` setting says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest
+
+from oauth_connect.conf import conf
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """``key`` is stored with each connection and must never change; ``label`` is shown.
+
+    ``may_manage``: whether this request may connect and disconnect. ``user``: the owner, where it is one.
+    """
+
+    key: str
+    label: str = ""
+    may_manage: bool = True
+    user: Any = None
+
+    @classmethod
+    def of(cls, value: Any) -> Owner:
+        """Return the owner that a user, an owner or a key stands for."""
+        if isinstance(value, Owner):
+            return value
+        if isinstance(value, str):
+            return cls(value, value)
+        # request.user is a lazy object: only its attributes tell what is inside.
+        if isinstance(value, AbstractBaseUser) and value.pk is not None:
+            return cls(f"user:{value.pk}", value.get_username(), user=value)
+        raise TypeError("An owner is a saved user, an Owner, or an owner's key.")
+
+
+def owner_of(request: HttpRequest) -> Owner:
+    """Return the owner whom a request acts for; only ever from the request, never from its data."""
+    if conf.owner is None:
+        return Owner.of(request.user)
+    owner = conf.owner(request)
+    if not isinstance(owner, Owner):
+        raise TypeError('OAUTH_CONNECT["OWNER"] must return an oauth_connect.models.Owner.')
+    return owner

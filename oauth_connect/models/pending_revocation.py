@@ -1,0 +1,51 @@
+"""Tokens that must still be revoked at their provider; their rows are gone."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Self
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from oauth_connect.models.fields import Sealed, SealedField
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.row import open_token, seal_token
+
+
+class PendingRevocation(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    connection_id = models.UUIDField(_("connection"), db_index=True)
+    owner = models.CharField(_("owner"), max_length=255)
+    provider = models.CharField(_("provider"), max_length=100)
+    client_id = models.CharField(_("client id"), max_length=500, blank=True)
+    variables = models.JSONField(_("variables"), default=dict, blank=True)
+    sealed_token: models.Field[Sealed, Sealed] = SealedField(_("token"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), default=timezone.now, db_index=True)
+    last_error = models.CharField(_("last error"), max_length=64, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("pending revocation")
+        verbose_name_plural = _("pending revocations")
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.connection_id}"
+
+    @classmethod
+    def of(cls, connection: Any) -> Self:
+        return cls(
+            connection_id=connection.pk,
+            owner=connection.owner,
+            provider=connection.provider,
+            client_id=connection.client_id,
+            variables=connection.variables,
+        )
+
+    def seal(self, token: Token) -> None:
+        self.sealed_token = type(self)._meta.get_field("sealed_token").to_python(seal_token(self, token))
+
+    def open(self) -> Token:
+        return open_token(self, self.sealed_token)

@@ -1,0 +1,157 @@
+"""Queries over connections, and the one way to store a token that did not come from a refresh."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from django.db import IntegrityError, models, router, transaction
+
+from oauth_connect.conf import conf
+from oauth_connect.engine.refresh import refresh_time
+from oauth_connect.engine.store import ACTIVE
+from oauth_connect.errors import KeyUnavailable
+from oauth_connect.models.owner import Owner
+from oauth_connect.protocol import messages
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.row import COLUMNS, UNLEASED, open_token, token_columns
+
+if TYPE_CHECKING:
+    from oauth_connect.models.connection import Connection
+
+M = TypeVar("M", bound=models.Model)
+
+PROTOCOL_COLUMNS = frozenset(COLUMNS)
+
+
+class ProtocolColumnsError(TypeError):
+    """Columns of the refresh protocol cannot be changed like this; see the message."""
+
+
+def refuse_protocol_columns(names: Iterable[str], how: str) -> None:
+    touched = sorted(PROTOCOL_COLUMNS.intersection(names))
+    if touched:
+        raise ProtocolColumnsError(
+            f"{how} of {', '.join(touched)}: these belong to the refresh protocol, and a stale value in them "
+            "loses tokens. Use connection.refresh(), .disconnect() or Connection.objects.store()."
+        )
+
+
+def identity_of(owner: str, provider: str, *parts: Any) -> str:
+    """Return the hash by which a connection is unique, whatever a collation takes for equal."""
+    return hashlib.sha256(json.dumps([owner, provider, *parts]).encode()).hexdigest()
+
+
+class ConnectionQuerySet(models.QuerySet[M]):
+    """Connections. ``update()`` and ``bulk_update()`` refuse the protocol's columns."""
+
+    def for_owner(self, owner: Any) -> ConnectionQuerySet[M]:
+        """Return the connections of a user, an Owner or an owner's key."""
+        return self.filter(owner=Owner.of(owner).key)
+
+    def due(self, within: timedelta = timedelta(0)) -> ConnectionQuerySet[M]:
+        """Return the connections whose token should be refreshed now, or within the given time."""
+        return self.filter(status=ACTIVE, refresh_at__lte=datetime.now(UTC) + within)
+
+    def update(self, **kwargs: Any) -> int:
+        refuse_protocol_columns(kwargs, "update()")
+        return super().update(**kwargs)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_update(self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None) -> int:
+        names = list(fields)
+        refuse_protocol_columns(names, "bulk_update()")
+        return super().bulk_update(objs, names, batch_size=batch_size)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+    def store(
+        self,
+        *,
+        owner: Any,
+        provider: str,
+        token_response: Mapping[str, Any] | Token,
+        account_id: str = "",
+        account_label: str = "",
+        connected_by: Any = None,
+        obtained_at: datetime | None = None,
+        **facts: Any,
+    ) -> Connection:
+        """Store a token obtained elsewhere: the owner's connection to that account, new or renewed.
+
+        ``token_response``: a token endpoint's answer (RFC 6749 section 5.1); its lifetime counts from
+        ``obtained_at`` (aware; default now). ``facts``: ``grant``, ``redirect_uri``, ``variables``, ``extra``.
+        """
+        refuse_protocol_columns(facts.keys() - {"redirect_uri"}, "store()")
+        whose = Owner.of(owner)
+        entry = conf.provider(provider, whose.key).resolve(facts.get("variables") or {})
+        token = _token(entry, token_response, obtained_at or datetime.now(UTC))
+        facts["client_id"] = entry.client_id
+        if account_label:
+            facts["account_label"] = account_label[:255]
+        key = {"owner": whose.key, "provider": provider, "account_id": account_id}
+        people = {"user": whose.user, "connected_by": connected_by or whose.user}
+        new = {**key, **people, **facts, "identity": identity_of(*key.values())}
+        return self._renewed(new["identity"], token, facts) or self._inserted(new, token, facts)
+
+    store.alters_data = True  # type: ignore[attr-defined]
+
+    def _write_alias(self) -> str:
+        queryset: Any = self
+        return str(queryset._db or router.db_for_write(self.model, **queryset._hints))
+
+    def _renewed(self, identity: str, token: Token, facts: Mapping[str, Any]) -> Connection | None:
+        """Write over the row by its key alone: whoever holds its lease refreshes what is now the past."""
+        rows: models.QuerySet[Any] = models.QuerySet(self.model, using=self._write_alias())
+        connection = rows.filter(identity=identity).first()
+        if connection is None:
+            return None
+        token = _with_what_is_left_out(connection, token, facts["client_id"])
+        columns = {**token_columns(connection, token, refresh_time(token, conf.refresh_leeway)), **facts}
+        changes = {**columns, **UNLEASED, "version": models.F("version") + 1}
+        rows.filter(pk=connection.pk).update(**changes)
+        return rows.filter(pk=connection.pk).first()
+
+    def _inserted(self, values: Mapping[str, Any], token: Token, facts: Mapping[str, Any]) -> Connection:
+        connection: Any = self.model(**values)
+        columns = token_columns(connection, token, refresh_time(token, conf.refresh_leeway))
+        for name, value in columns.items():
+            setattr(connection, name, value)
+        alias = self._write_alias()
+        try:
+            with transaction.atomic(using=alias):
+                connection.save(force_insert=True, using=alias)
+        except IntegrityError:
+            # Somebody connected the same account at the same moment.
+            renewed = self._renewed(values["identity"], token, facts)
+            if renewed is None:
+                raise
+            return renewed
+        return cast("Connection", connection)
+
+
+def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at: datetime) -> Token:
+    if isinstance(response, Token):
+        return response
+    return messages.read_token(provider, response, obtained_at=obtained_at, requested_scopes=provider.scopes)
+
+
+def _with_what_is_left_out(connection: Any, token: Token, client_id: str) -> Token:
+    """Keep a living refresh token that a repeated consent did not send again."""
+    if token.refresh_token or connection.status != ACTIVE or connection.client_id != client_id:
+        return token
+    try:
+        known = open_token(connection, connection.sealed_token)
+    except KeyUnavailable:
+        return token
+    return replace(
+        token,
+        refresh_token=known.refresh_token,
+        refresh_token_expires_at=token.refresh_token_expires_at or known.refresh_token_expires_at,
+    )

@@ -1,0 +1,250 @@
+"""The only code that talks to an authorization server.
+
+No redirect is followed (requests would post the secret again, to another host), ``.netrc`` is
+ignored, TLS is verified, nothing is retried, and every exchange has a deadline and a size. A
+failure is raised afresh, outside of the library's frames: their locals hold secrets, and error
+pages print locals.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import ssl
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from urllib.parse import quote_plus
+
+import requests
+from requests.auth import AuthBase
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+
+from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
+from oauth_connect.protocol import messages
+from oauth_connect.protocol.messages import Answer, Parameters
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from oauth_connect.protocol.transport import deadline, new_session, read_capped, remaining
+
+LONGEST_RETRY_AFTER = 3600.0
+NOT_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    answer: Answer | None
+    retry_after: float | None
+    authenticate: str = ""
+
+
+class _Anonymous(AuthBase):
+    """No credentials in the header; being there at all keeps requests away from ``.netrc``."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _Basic(AuthBase):
+    """HTTP Basic as RFC 6749 section 2.3.1 wants it: id and secret form-encoded first."""
+
+    def __init__(self, client_id: str, secret: Callable[[], str]) -> None:
+        self._client_id = client_id
+        self._secret = secret
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._secret())}"
+        request.headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        return request
+
+
+class _Bearer(AuthBase):
+    def __init__(self, provider: Provider, token: Token) -> None:
+        self._provider = provider
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        api = self._provider.api
+        request.headers[api.header] = f"{api.scheme} {self._token.access_token}".strip()
+        return request
+
+
+class AuthorizationServer:
+    """This site's client at one provider's authorization server.
+
+    ``timeout`` is in seconds, for one whole exchange. ``now`` tells the time, aware, in UTC.
+    Every method may raise ProviderUnavailable, ProviderRejected or ProviderMisconfigured.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        timeout: float = 15.0,
+        session: requests.Session | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.provider = provider
+        self.timeout = timeout
+        self._session = session or new_session()
+        self._now = now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session.close()
+
+    def exchange_code(
+        self, *, code: str, redirect_uri: str, code_verifier: str, scopes: Iterable[str] = ()
+    ) -> Token:
+        """Exchange an authorization code (RFC 6749 section 4.1.3)."""
+        parameters = messages.code_request(
+            self.provider, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier
+        )
+        return self._token(self.provider.token_endpoint, parameters, scopes)
+
+    def refresh(self, token: Token, *, redirect_uri: str = "") -> Token:
+        """Spend a refresh token (RFC 6749 section 6). The result keeps what the answer leaves out."""
+        parameters = messages.refresh_request(self.provider, token=token, redirect_uri=redirect_uri)
+        return self._token(self.provider.refresh_endpoint, parameters, token.scopes).after(token)
+
+    def revoke(self, token: Token) -> bool:
+        """Revoke a token (RFC 7009); False where the provider has no way to.
+
+        A token that the server does not know is revoked as well (section 2.2).
+        """
+        if self.provider.revocation.style == "none" or not self.provider.revocation_endpoint:
+            return False
+        reply = self._post(
+            self.provider.revocation_endpoint, messages.revocation_request(self.provider, token)
+        )
+        if reply.status != 200:
+            raise messages.refusal(self.provider, reply.status, reply.answer or Answer())
+        return True
+
+    def userinfo(self, token: Token) -> Answer:
+        """Fetch the account's own description (OpenID Connect Core section 5.3)."""
+        headers = dict(self.provider.api.headers)
+        auth = _Bearer(self.provider, token)
+        reply = self._exchange("GET", self.provider.userinfo_endpoint, auth=auth, headers=headers)
+        if reply.status != 200 or reply.answer is None:
+            raise messages.refusal(self.provider, reply.status, reply.answer or Answer())
+        return reply.answer
+
+    def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
+        started = self._now()
+        reply = self._post(endpoint, parameters)
+        return messages.token_from(
+            self.provider, reply.status, reply.answer, obtained_at=started, requested_scopes=scopes
+        )
+
+    def _post(self, url: str, parameters: Parameters) -> Reply:
+        provider = self.provider
+        auth: AuthBase = _Anonymous()
+        if provider.client_authentication == "client_secret_basic":
+            auth = _Basic(provider.client_id, provider.secret)
+        else:
+            parameters[provider.token_request.client_id_parameter] = provider.client_id
+        if provider.client_authentication == "client_secret_post":
+            parameters["client_secret"] = provider.secret()
+        body = {"json" if provider.token_request.body == "json" else "data": parameters}
+        return self._exchange("POST", url, auth=auth, headers=dict(provider.token_request.headers), **body)
+
+    def _exchange(self, method: str, url: str, **request: Any) -> Reply:
+        try:
+            return self._send(method, url, request)
+        except requests.RequestException as error:
+            failure = self._failure(error)
+        except OSError:  # the deadline, met while the body was read
+            failure = self._lost("timeout")
+        # Raised here, after the except block, so that no frame of the libraries hangs on it.
+        raise failure
+
+    def _send(self, method: str, url: str, request: dict[str, Any]) -> Reply:
+        with deadline(self.timeout):
+            response = self._session.request(
+                method, url, timeout=remaining(), allow_redirects=False, stream=True, **request
+            )
+            with response:
+                body = read_capped(response)
+        self._session.cookies.clear()
+        reply = Reply(
+            status=response.status_code,
+            answer=messages.read_body(response.headers.get("Content-Type", ""), body),
+            retry_after=retry_after(response.headers.get("Retry-After"), self._now()),
+            authenticate=response.headers.get("WWW-Authenticate", ""),
+        )
+        self._check_status(reply)
+        return reply
+
+    def _check_status(self, reply: Reply) -> None:
+        if reply.status == 429 or reply.status >= 500:
+            raise ProviderUnavailable(
+                f"{self.provider.label} answered HTTP {reply.status}; try again later.",
+                code=f"http_{reply.status}",
+                retry_after=reply.retry_after,
+            )
+        if 300 <= reply.status < 400:
+            raise ProviderMisconfigured(
+                f"{self.provider.label} redirects a request that must not be redirected. "
+                f"Put the endpoint's final URL into the entry {self.provider.slug!r}.",
+                error="redirected",
+                status=reply.status,
+            )
+
+    def _failure(self, error: requests.RequestException) -> Exception:
+        if isinstance(error, ProviderUnavailable | ProviderMisconfigured):
+            return error.with_traceback(None)
+        if not was_sent(error):
+            return ProviderUnavailable(
+                f"{self.provider.label} cannot be reached; nothing was sent. Try again later.",
+                code="unreachable",
+            )
+        return self._lost("timeout" if isinstance(error, requests.Timeout) else "answer_lost")
+
+    def _lost(self, code: str) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"{self.provider.label} did not answer in full; whether it acted is unknown.",
+            code=code,
+            answer_lost=True,
+        )
+
+
+def was_sent(error: requests.RequestException) -> bool:
+    """Tell whether the request may have reached the server; in doubt it may."""
+    if isinstance(error, requests.ConnectTimeout):
+        return False
+    reason = error.args[0] if error.args else None
+    if isinstance(reason, MaxRetryError):
+        reason = reason.reason
+    if isinstance(reason, SSLError):  # also raised while reading; only a refused certificate is certain
+        return not isinstance(reason.args[0], ssl.SSLCertVerificationError)
+    return not isinstance(reason, NOT_SENT)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read Retry-After (RFC 9110 section 10.2.3), seconds or a date; at most an hour, else None."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (email.utils.parsedate_to_datetime(value) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

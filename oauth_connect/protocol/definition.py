@@ -1,0 +1,130 @@
+"""Build a frozen dataclass from a plain mapping, naming the path of whatever does not fit.
+
+The dataclass is the schema: settings, preset files and code cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from oauth_connect.errors import InvalidProvider
+
+
+def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
+    """Return ``cls(**data)`` with every nested value converted to the type its field declares.
+
+    Raises InvalidProvider; its message begins with the dotted path.
+    """
+    types_of = _field_types(cls)
+    for key in data:
+        if key not in types_of:
+            raise InvalidProvider(f"{path}.{key}: unknown key{_suggestion(str(key), types_of)}")
+    values = {key: convert(types_of[key], value, f"{path}.{key}") for key, value in data.items()}
+    try:
+        return cls(**values)
+    except InvalidProvider as error:
+        raise InvalidProvider(f"{path}.{error}") from None
+    except TypeError:
+        missing = [f.name for f in fields(cls) if f.name in _required(cls) and f.name not in data]
+        raise InvalidProvider(f"{path}.{missing[0]}: missing") from None
+
+
+def convert(declared: Any, value: Any, path: str) -> Any:
+    """Return ``value`` as the declared type, or raise InvalidProvider."""
+    if declared is Any:
+        return value
+    if is_dataclass(declared) and isinstance(declared, type):
+        return _nested(declared, value, path)
+    origin = get_origin(declared)
+    if origin in (Union, types.UnionType):
+        return _optional(declared, value, path)
+    converter = _CONVERTERS.get(origin or declared)
+    if converter is None:
+        raise TypeError(f"{path}: a field of type {declared} cannot be given as data")
+    return converter(get_args(declared), value, path)
+
+
+@cache
+def _field_types(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in fields(cls) if f.init}
+
+
+@cache
+def _required(cls: Any) -> frozenset[str]:
+    return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+
+
+def _suggestion(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _nested(declared: type, value: Any, path: str) -> Any:
+    if isinstance(value, declared):
+        return value
+    return build(declared, _mapping(value, path), path)
+
+
+def _mapping(value: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidProvider(f"{path}: expected a table, not {type(value).__name__}")
+    return value
+
+
+def _optional(declared: Any, value: Any, path: str) -> Any:
+    if value is None:
+        return None
+    inner = next(argument for argument in get_args(declared) if argument is not type(None))
+    return convert(inner, value, path)
+
+
+def _string(_: Any, value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidProvider(f"{path}: expected a string, not {type(value).__name__}")
+    return str(value)
+
+
+def _boolean(_: Any, value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidProvider(f"{path}: expected true or false, not {value!r}")
+    return value
+
+
+def _integer(_: Any, value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidProvider(f"{path}: expected a whole number, not {value!r}")
+    return value
+
+
+def _choice(choices: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value not in choices:
+        named = ", ".join(repr(choice) for choice in choices)
+        raise InvalidProvider(f"{path}: expected one of {named}, not {value!r}")
+    return value
+
+
+def _list(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidProvider(f"{path}: expected a list, not {type(value).__name__}")
+    return tuple(convert(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+def _table(arguments: tuple[Any, ...], value: Any, path: str) -> Mapping[str, Any]:
+    table = _mapping(value, path)
+    return {str(key): convert(arguments[1], item, f"{path}.{key}") for key, item in table.items()}
+
+
+_CONVERTERS: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+    str: _string,
+    bool: _boolean,
+    int: _integer,
+    Literal: _choice,
+    tuple: _list,
+    Mapping: _table,
+}

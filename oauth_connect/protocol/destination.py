@@ -1,0 +1,89 @@
+"""Which URLs may be spoken to, and which may be sent a token.
+
+URLs are taken apart by urllib3's parser, the one that later opens the connection, so that
+the check and the call cannot disagree about the host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from oauth_connect.errors import ForbiddenDestination
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of a URL (RFC 6454 section 4)."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def is_trustworthy(self) -> bool:
+        """Https, or http that does not leave the machine (RFC 8252 section 8.3)."""
+        return self.scheme == "https" or (self.scheme == "http" and is_loopback(self.host))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine by name or by literal address; nothing is resolved."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def origin_of(url: str) -> Origin:
+    """Return the origin of an absolute http(s) URL.
+
+    Raises ForbiddenDestination for anything else, and for user information in the URL.
+    """
+    try:
+        parsed = parse_url(url)
+    except LocationParseError:
+        raise ForbiddenDestination("This is not a URL that can be called.") from None
+    if parsed.scheme not in DEFAULT_PORTS or not parsed.host:
+        raise ForbiddenDestination("Only absolute https:// URLs can be called.")
+    if parsed.auth is not None or "\\" in url:
+        raise ForbiddenDestination("A URL must not contain user information or backslashes.")
+    return Origin(parsed.scheme, parsed.host.lower(), parsed.port or DEFAULT_PORTS[parsed.scheme])
+
+
+def endpoint_problem(url: str) -> str:
+    """Say in a few words why a URL cannot be an endpoint; empty when it can (RFC 6749 section 3.1)."""
+    try:
+        origin = origin_of(url)
+    except ForbiddenDestination as refused:
+        return str(refused)
+    if not origin.is_trustworthy:
+        return "Use https; http is for loopback addresses only."
+    if parse_url(url).fragment is not None:
+        return "An endpoint has no fragment (RFC 6749 section 3.1)."
+    return ""
+
+
+def parse_hosts(hosts: Iterable[str]) -> frozenset[tuple[str, int | None]]:
+    """Split ``host`` and ``host:port`` entries; None stands for the scheme's own port."""
+    pairs = set()
+    for entry in hosts:
+        parsed = parse_url(f"//{entry}")
+        if not parsed.host or parsed.path or parsed.auth is not None:
+            raise ForbiddenDestination(f"{entry!r} is not a host; write 'host' or 'host:port'.")
+        pairs.add((parsed.host.lower(), parsed.port))
+    return frozenset(pairs)
+
+
+def allows(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:
+    """Tell whether a token may be sent there: https (loopback aside), a named host, its port."""
+    default = DEFAULT_PORTS[origin.scheme]
+    named = (origin.host, origin.port) in hosts
+    return origin.is_trustworthy and (named or (origin.port == default and (origin.host, None) in hosts))

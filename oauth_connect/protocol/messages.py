@@ -1,0 +1,358 @@
+"""The messages of RFC 6749 as pure functions: parameters out, response in. No I/O, no clock.
+
+Each grant is a pair: one function makes the request's parameters, one reads the response and
+returns a Token or raises a typed error.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+from oauthlib.oauth2 import WebApplicationClient
+from requests_oauthlib import OAuth2Session
+
+from oauth_connect.errors import (
+    CallbackRefused,
+    ProtocolError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+    clean,
+)
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+
+VERIFIER_LENGTH = 64
+PARAMETER_LIMIT = 4096
+LONGEST_LIFETIME = timedelta(days=366 * 20)
+MISCONFIGURED = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+TRANSIENT = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+CALLBACK_PARAMETERS = frozenset({"state", "code", "error", "error_description", "error_uri", "iss"})
+
+
+class Parameters(dict[str, str]):
+    """Request parameters whose ``repr`` shows names only: they hold secrets, and tracebacks show locals."""
+
+    def __repr__(self) -> str:
+        return f"<Parameters {', '.join(self)}>"
+
+
+class Answer(dict[str, Any]):
+    """A response body whose ``repr`` shows names only."""
+
+    def __repr__(self) -> str:
+        return f"<Answer {', '.join(map(str, self))}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Callback:
+    """An authorization response (RFC 6749 section 4.1.2), each parameter at most once."""
+
+    state: str = ""
+    code: str = ""
+    error: str = ""
+    error_description: str = ""
+    error_uri: str = ""
+    iss: str | None = None
+
+
+# --- the authorization request and its response -------------------------------------------------
+
+
+def new_code_verifier() -> str:
+    """Return a fresh PKCE verifier (RFC 7636 section 4.1)."""
+    return str(WebApplicationClient("").create_code_verifier(VERIFIER_LENGTH))
+
+
+def authorization_url(
+    provider: Provider,
+    *,
+    redirect_uri: str,
+    state: str,
+    scopes: Iterable[str],
+    code_verifier: str,
+    nonce: str = "",
+) -> str:
+    """Return the URL to send the user's browser to (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    parameters = dict(provider.authorize.params)
+    if scope := provider.authorize.scope_separator.join(scopes):
+        parameters[provider.authorize.scope_parameter] = scope
+    if nonce:
+        parameters["nonce"] = nonce
+    client = WebApplicationClient(provider.client_id)
+    if provider.authorize.code_challenge_method == "S256":
+        parameters["code_challenge"] = client.create_code_challenge(code_verifier, "S256")
+        parameters["code_challenge_method"] = "S256"
+    # oauthlib refuses plain http even on loopback, and its switch for that is process-wide.
+    scheme, _, rest = provider.authorization_endpoint.partition("://")
+    session = OAuth2Session(client=client, redirect_uri=redirect_uri)
+    url, _ = session.authorization_url(f"https://{rest}", state=state, **parameters)
+    return f"{scheme}://{url.partition('://')[2]}"
+
+
+def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
+    """Read an authorization response's query. Unknown parameters are ignored (RFC 6749 section 4.1.2).
+
+    Raises CallbackRefused for a repeated, overlong or unprintable parameter (RFC 6749 section 3.1).
+    """
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in CALLBACK_PARAMETERS:
+            continue
+        if name in found:
+            raise CallbackRefused(f"The answer repeats the parameter {name}.", code="repeated_parameter")
+        if len(value) > PARAMETER_LIMIT or not value.isprintable():
+            raise CallbackRefused(f"The answer's parameter {name} is malformed.", code="malformed_parameter")
+        found[name] = value
+    if found.get("code") and found.get("error"):
+        raise CallbackRefused("The answer is both a success and an error.", code="malformed_parameter")
+    return Callback(**found)
+
+
+def check_issuer(provider: Provider, iss: str | None) -> None:
+    """Compare ``iss`` with the issuer the flow began with, exactly (RFC 9207 section 2.4)."""
+    if iss is None:
+        if provider.authorization_response_iss_parameter_supported:
+            raise CallbackRefused("The answer does not say who sent it.", code="issuer_missing")
+    elif provider.issuer and iss != provider.issuer:
+        raise CallbackRefused("The answer comes from another server.", code="issuer_mismatch")
+
+
+# --- requests to the token endpoint -------------------------------------------------------------
+
+
+def code_request(provider: Provider, *, code: str, redirect_uri: str, code_verifier: str) -> Parameters:
+    """Return the parameters that exchange a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
+    with_pkce = provider.authorize.code_challenge_method != "none"
+    body = WebApplicationClient(provider.client_id).prepare_request_body(
+        code=code,
+        redirect_uri=redirect_uri,
+        include_client_id=False,
+        code_verifier=code_verifier if with_pkce else None,
+    )
+    return Parameters({**dict(parse_qsl(body)), **provider.token_request.params})
+
+
+def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "") -> Parameters:
+    """Return the parameters of a refresh (RFC 6749 section 6). The scope stays what was granted."""
+    body = WebApplicationClient(provider.client_id).prepare_refresh_body(refresh_token=token.refresh_token)
+    parameters = Parameters({**dict(parse_qsl(body)), **provider.token_request.refresh_params})
+    if provider.token_request.repeat_redirect_uri_on_refresh:
+        parameters["redirect_uri"] = redirect_uri
+    return parameters
+
+
+def revocation_request(provider: Provider, token: Token) -> Parameters:
+    """Return the parameters of a revocation (RFC 7009 section 2.1)."""
+    hint = provider.revocation.token
+    if hint == "refresh_token" and not token.refresh_token:
+        hint = "access_token"
+    return Parameters({"token": getattr(token, hint), "token_type_hint": hint})
+
+
+# --- the token response -------------------------------------------------------------------------
+
+
+def read_body(content_type: str, body: bytes) -> Answer | None:
+    """Parse a body by its content type only; None for what is not an object."""
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == "application/x-www-form-urlencoded":
+            return Answer(parse_qsl(body.decode("utf-8"), strict_parsing=True))
+        if kind == "application/json" or kind.endswith("+json"):
+            parsed = json.loads(body)
+            return Answer(parsed) if isinstance(parsed, dict) else None
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+def token_from(
+    provider: Provider,
+    status: int,
+    answer: Answer | None,
+    *,
+    obtained_at: datetime,
+    requested_scopes: Iterable[str] = (),
+) -> Token:
+    """Return the token of a response (RFC 6749 section 5.1) or raise what it amounts to.
+
+    ProviderRejected and ProviderMisconfigured: the server said no (section 5.2), with any status.
+    ProviderUnavailable with ``answer_lost``: a success that cannot be read, whose effect is unknown.
+    """
+    if answer is not None and (answer.get("error") or answer.get("ok") is False):
+        raise refusal(provider, status, answer)
+    if not 200 <= status < 300:
+        raise refusal(provider, status, Answer())
+    return read_token(
+        provider,
+        _inside(provider, answer),
+        obtained_at=obtained_at,
+        requested_scopes=requested_scopes,
+    )
+
+
+def read_token(
+    provider: Provider,
+    answer: Mapping[str, Any],
+    *,
+    obtained_at: datetime,
+    requested_scopes: Iterable[str] = (),
+) -> Token:
+    """Return the token of a successful response's parameters (RFC 6749 section 5.1)."""
+    access_token = answer.get("access_token")
+    refresh_token = answer.get("refresh_token") or ""
+    if not isinstance(access_token, str) or not access_token or not isinstance(refresh_token, str):
+        raise unreadable(provider, "no usable access_token")
+    seconds = lifetime(answer.get("expires_in")) or assumed_lifetime(provider)
+    refresh_seconds = lifetime(answer.get(provider.token_response.refresh_token_expires_in))
+    return Token(
+        access_token=access_token,
+        refresh_token=refresh_token,
+        token_type=_token_type(provider, answer.get("token_type")),
+        scopes=granted_scopes(provider, answer.get("scope"), tuple(requested_scopes)),
+        obtained_at=obtained_at,
+        expires_at=obtained_at + seconds if seconds else None,
+        refresh_token_expires_at=obtained_at + refresh_seconds if refresh_seconds else None,
+        extra={key: value for key, value in answer.items() if key not in _OWN_FIELDS},
+    )
+
+
+_OWN_FIELDS = frozenset({"access_token", "refresh_token", "token_type", "scope", "expires_in"})
+
+
+def refusal(
+    provider: Provider, status: int, answer: Mapping[str, Any]
+) -> ProtocolError | ProviderUnavailable:
+    """Return the error for an error response (RFC 6749 section 5.2). The body is never quoted."""
+    named = answer.get("error")
+    error = clean(named, 64) if isinstance(named, str) else ""
+    if error in TRANSIENT:
+        return ProviderUnavailable(f"{provider.label} asks to try again later ({error}).", code=error)
+    if not error:
+        error = "invalid_client" if status == 401 else f"http_{status}"
+    description = clean(answer.get("error_description") or "")
+    if error in MISCONFIGURED or status in (404, 405) or 300 <= status < 400:
+        return ProviderMisconfigured(
+            f"{provider.label} does not accept this site's client ({error}, HTTP {status}). "
+            f"Compare client_id, client_secret and endpoints of {provider.slug!r} with the provider's page.",
+            error=error,
+            description=description,
+            status=status,
+        )
+    return ProviderRejected(
+        f"{provider.label} refused the request: {error} (HTTP {status}). {description}".strip(),
+        error=error,
+        description=description,
+        status=status,
+    )
+
+
+def unreadable(provider: Provider, why: str) -> ProviderUnavailable:
+    """Return the error for a success whose body says nothing: the token may have been issued."""
+    return ProviderUnavailable(
+        f"{provider.label} answered with something that is not a token response ({why}).",
+        code="malformed_response",
+        answer_lost=True,
+    )
+
+
+def lifetime(value: object) -> timedelta | None:
+    """Read ``expires_in``, in seconds; a hint only (RFC 6749 section 5.1).
+
+    Whatever is not a positive, sensible number says nothing, and a token of unknown expiry is used
+    until the API refuses it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(seconds) or not 0 < seconds <= LONGEST_LIFETIME.total_seconds():
+        return None
+    return timedelta(seconds=seconds)
+
+
+def assumed_lifetime(provider: Provider) -> timedelta | None:
+    assumed = provider.token_response.assumed_lifetime
+    return timedelta(seconds=assumed) if assumed else None
+
+
+def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the scopes that were granted (RFC 6749 section 3.3); left out means as requested.
+
+    Never wider than what was asked for, unless the provider's entry says that its scopes widen.
+    """
+    if value is None:
+        return requested
+    if isinstance(value, str):
+        granted = value.replace(provider.token_response.scope_separator, " ").split()
+    elif isinstance(value, list):
+        granted = [scope for scope in value if isinstance(scope, str)]
+    else:
+        granted = []
+    if requested and not provider.token_response.wider_scopes:
+        granted = [scope for scope in granted if scope in requested]
+    return tuple(dict.fromkeys(granted))
+
+
+def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Answer:
+    """Return the claims of an ID token that came straight from the token endpoint.
+
+    TLS vouches for the sender, so the signature is not looked at (OpenID Connect Core section
+    3.1.3.7, point 6); issuer, audience, expiry and nonce are. Raises CallbackRefused.
+    """
+    try:
+        payload = str(token.extra["id_token"]).split(".")[1]
+        claims = Answer(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
+        audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        right = (
+            claims["iss"] == provider.issuer
+            and provider.client_id in audience
+            and claims["exp"] > now.timestamp()
+            and claims.get("nonce") == nonce
+        )
+    except (KeyError, IndexError, TypeError, ValueError):
+        right = False
+    if not right:
+        raise CallbackRefused(
+            f"{provider.label} sent an ID token that is not for this sign-in.",
+            code="id_token_invalid",
+        )
+    return claims
+
+
+def pick(document: Mapping[str, Any], paths: Iterable[str]) -> str:
+    """Return the first of several dotted paths that leads to a string or a whole number."""
+    for path in paths:
+        found: Any = document
+        for key in path.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, str | int) and not isinstance(found, bool) and str(found):
+            return str(found)
+    return ""
+
+
+def _inside(provider: Provider, answer: Answer | None) -> Answer:
+    found: Any = answer
+    for key in provider.token_response.path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise unreadable(provider, "not an object")
+    return Answer(found)
+
+
+def _token_type(provider: Provider, value: object) -> str:
+    if value is None and not provider.token_response.token_type_required:
+        return "Bearer"
+    if not isinstance(value, str) or value.lower() not in provider.token_response.token_types:
+        raise unreadable(provider, "unknown token_type")
+    return value

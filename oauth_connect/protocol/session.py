@@ -1,0 +1,139 @@
+"""The session a caller gets: a ``requests.Session`` that carries a connection's token.
+
+The token goes to the provider's API hosts, over https (loopback aside), and nowhere else.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+from urllib.parse import urljoin
+
+import requests
+from requests.auth import AuthBase
+from requests.utils import rewind_body
+
+from oauth_connect.errors import ForbiddenDestination
+from oauth_connect.protocol import destination
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+
+
+class TokenSource(Protocol):
+    """Where a session gets its token from."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+    def current(self) -> Token:
+        """Return a token that is valid now, refreshed where needed."""
+
+    def renewed(self, rejected: Token) -> Token | None:
+        """Return another token than the one the API refused; None when there is none to be had."""
+
+
+class TokenAuth(AuthBase):
+    """Places the token, and answers one 401 with one refresh and one retry (RFC 6750 section 3.1)."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self.source = source
+        self.hosts = source.provider.token_hosts()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        self.check(request.url or "")
+        token = self.source.current()
+        self.place(request, token)
+        request.hooks["response"].append(partial(self.retry_once, token=token))
+        return request
+
+    def check(self, url: str) -> None:
+        """Raise ForbiddenDestination unless a token may be sent there."""
+        if not destination.allows(self.hosts, destination.origin_of(url)):
+            raise ForbiddenDestination(
+                f"{self.source.provider.label}'s token is not sent to this host or without https; nothing "
+                f"was sent. Hosts that may see it are listed in api_hosts of {self.source.provider.slug!r}."
+            )
+
+    def place(self, request: requests.PreparedRequest, token: Token) -> None:
+        request.headers[self.source.provider.api.header] = self.header_value(token)
+
+    def header_value(self, token: Token) -> str:
+        return f"{self.source.provider.api.scheme} {token.access_token}".strip()
+
+    def retry_once(self, response: requests.Response, *, token: Token, **options: Any) -> requests.Response:
+        """The response hook: on a 401 to *this* token, send the request again with a newer one."""
+        request = response.request
+        if response.status_code != 401 or not self.carries(request, token):
+            return response
+        newer = self.source.renewed(token)
+        if newer is None or not _can_be_sent_again(request):
+            return response
+        response.content  # noqa: B018  (reads the body, so that the connection can be used again)
+        response.close()
+        if request._body_position is not None:  # type: ignore[attr-defined]
+            rewind_body(request)
+        # On the request itself: a redirect that follows is made from it.
+        self.place(request, newer)
+        retried: requests.Response = response.connection.send(request, **options)
+        retried.history.append(response)
+        retried.request = request
+        return retried
+
+    def carries(self, request: requests.PreparedRequest, token: Token) -> bool:
+        """A redirect may have taken the token off; then the 401 says nothing about it."""
+        return request.headers.get(self.source.provider.api.header) == self.header_value(token)
+
+
+class ApiSession(requests.Session):
+    """A ``requests.Session`` for one connection; relative URLs are joined to ``api_base_url``.
+
+    ``timeout`` (seconds, for each wait) serves calls that name none: requests itself waits for ever.
+    """
+
+    def __init__(self, source: TokenSource, *, timeout: float = 30.0) -> None:
+        super().__init__()
+        self.timeout = timeout
+        self.base_url = source.provider.api_base_url
+        self.headers.update(source.provider.api.headers)
+        self.token_auth = TokenAuth(source)
+        self.auth = self.token_auth
+        self._token_header = source.provider.api.header
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        target = self.absolute(url.decode() if isinstance(url, bytes) else url)
+        self.token_auth.check(target)
+        return super().request(method, target, *args, **kwargs)
+
+    def absolute(self, url: str) -> str:
+        """Join a URL to ``api_base_url``, keeping the base's path: "/user" and "user" are the same."""
+        if "://" in url.partition("?")[0] or url.startswith(("//", "\\")):
+            return url
+        if not self.base_url:
+            raise ForbiddenDestination("Give an absolute URL, or set api_base_url for this provider.")
+        return urljoin(f"{self.base_url.rstrip('/')}/", f"./{url.lstrip('/')}")
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self.timeout
+        try:
+            return super().send(request, **kwargs)
+        except requests.RequestException as error:
+            # The frames below hold the token among their locals, and error pages print locals.
+            raise error.with_traceback(None) from None
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """On a redirect, keep the token only for the same origin; never follow one down to http."""
+        target = destination.origin_of(prepared_request.url or "")
+        if not target.is_trustworthy:
+            raise ForbiddenDestination("The API redirects to plain http; the redirect was not followed.")
+        came_from = destination.origin_of(response.request.url or "")
+        if target != came_from or not destination.allows(self.token_auth.hosts, target):
+            prepared_request.headers.pop(self._token_header, None)
+            for name in ("Authorization", "Proxy-Authorization"):
+                prepared_request.headers.pop(name, None)
+
+
+def _can_be_sent_again(request: requests.PreparedRequest) -> bool:
+    # A file's position is known; a generator's never is.
+    body: object = request.body
+    return isinstance(body, str | bytes | None) or isinstance(getattr(request, "_body_position", None), int)

@@ -1,0 +1,106 @@
+"""A token: an immutable value that shows itself to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn, Self
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """An access token with what came beside it (RFC 6749 section 5.1). Times are aware, in UTC.
+
+    ``obtained_at`` is when the request was *started*: lifetimes count from there, so that a slow
+    answer never makes a token look younger than it is. ``extra`` is the rest of the response.
+    """
+
+    access_token: str
+    obtained_at: datetime
+    refresh_token: str = ""
+    token_type: str = "Bearer"
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    refresh_token_expires_at: datetime | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """How long the token was valid when it was issued; None where nobody said."""
+        return None if self.expires_at is None else self.expires_at - self.obtained_at
+
+    def leeway(self, wanted: timedelta) -> timedelta:
+        """``wanted``, but never more than a quarter of the lifetime: short tokens must be usable too."""
+        return wanted if self.lifetime is None else min(wanted, self.lifetime / 4)
+
+    def valid_for(self, wanted: timedelta, now: datetime) -> bool:
+        """Tell whether the token outlives ``now`` by the (capped) leeway. No known expiry is valid."""
+        return self.expires_at is None or now + self.leeway(wanted) < self.expires_at
+
+    def is_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
+
+    def after(self, previous: Token) -> Token:
+        """Return this token as the successor of ``previous``.
+
+        A refresh token that the response leaves out is the old one (RFC 6749 section 6), and
+        fields that only the first response had stay known.
+        """
+        kept = not self.refresh_token or self.refresh_token == previous.refresh_token
+        return replace(
+            self,
+            refresh_token=self.refresh_token or previous.refresh_token,
+            refresh_token_expires_at=self.refresh_token_expires_at
+            or (previous.refresh_token_expires_at if kept else None),
+            extra={**previous.extra, **self.extra},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready mapping. It holds the secrets: seal it, never show it."""
+        return {
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "token_type": self.token_type,
+            "scopes": list(self.scopes),
+            "obtained_at": self.obtained_at.timestamp(),
+            "expires_at": _timestamp(self.expires_at),
+            "refresh_token_expires_at": _timestamp(self.refresh_token_expires_at),
+            "extra": dict(self.extra),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            access_token=data["access_token"],
+            refresh_token=data["refresh_token"],
+            token_type=data["token_type"],
+            scopes=tuple(data["scopes"]),
+            obtained_at=datetime.fromtimestamp(data["obtained_at"], UTC),
+            expires_at=_moment(data["expires_at"]),
+            refresh_token_expires_at=_moment(data["refresh_token_expires_at"]),
+            extra=data["extra"],
+        )
+
+    def __repr__(self) -> str:
+        expiry = (
+            "no known expiry" if self.expires_at is None else f"expires {self.expires_at:%Y-%m-%d %H:%M:%SZ}"
+        )
+        return f"<Token {expiry}{', refreshable' if self.refresh_token else ''}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Token is not pickled: pickles end in caches and queues. Pass the connection's pk.")
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _moment(timestamp: float | None) -> datetime | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)

@@ -1,0 +1,18 @@
+"""Views, and the gates for a site's own views."""
+
+from oauth_connect.views.connections import (
+    CallbackView,
+    ConnectionsView,
+    ConnectView,
+    DisconnectView,
+)
+from oauth_connect.views.required import ConnectionRequiredMixin, connection_required
+
+__all__ = [
+    "CallbackView",
+    "ConnectView",
+    "ConnectionRequiredMixin",
+    "ConnectionsView",
+    "DisconnectView",
+    "connection_required",
+]

@@ -1,0 +1,50 @@
+"""What all pages share: who may see them, and the headers that keep them private."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.core.exceptions import PermissionDenied
+from django.db import connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import add_never_cache_headers
+from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
+
+from oauth_connect.models.owner import Owner, owner_of
+
+
+class PrivatePage(TemplateResponseMixin, ContextMixin, View):
+    """A page nobody may cache or frame, outside of ATOMIC_REQUESTS: states and tokens commit at once."""
+
+    # With "no-referrer" browsers send "Origin: null", which Django's CSRF check refuses.
+    referrer_policy = "same-origin"
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        view = super().as_view(**initkwargs)
+        view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
+        return view
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().dispatch(request, *args, **kwargs)
+        add_never_cache_headers(response)
+        response.headers["Referrer-Policy"] = self.referrer_policy
+        response.headers["X-Frame-Options"] = "DENY"
+        return response
+
+
+class OwnerPage(LoginRequiredMixin, PrivatePage):
+    """A page about the owner's own connections."""
+
+    @property
+    def owner(self) -> Owner:
+        return owner_of(self.request)
+
+    def managing_owner(self) -> Owner:
+        """Return the owner, or answer 403 where this user may only look."""
+        owner = self.owner
+        if not owner.may_manage:
+            raise PermissionDenied
+        return owner

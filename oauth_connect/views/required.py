@@ -1,0 +1,101 @@
+"""For a site's own views: only with a connection, and back again once there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+
+from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
+from oauth_connect.flows import connect_path, connection_for
+from oauth_connect.models.owner import owner_of
+
+ViewFunction = Callable[..., Any]
+
+
+def connection_required(
+    provider: str, *, scopes: Sequence[str] = ()
+) -> Callable[[ViewFunction], ViewFunction]:
+    """Let only users through who have connected the provider, with these scopes.
+
+    Others go to connect it and come back, as do those whose connection ends while the view runs.
+    Several connections pass: the view names one by ``account_id``.
+    """
+
+    def decorate(view: ViewFunction) -> ViewFunction:
+        gated = _async_gate if iscoroutinefunction(view) else _gate
+        return gated(view, provider, scopes)
+
+    return decorate
+
+
+class ConnectionRequiredMixin:
+    """``connection_required`` for class-based views.
+
+    Set ``connection_provider``, and ``connection_scopes`` where some are needed.
+    """
+
+    connection_provider: str = ""
+    connection_scopes: Sequence[str] = ()
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        gate = connection_required(self.connection_provider, scopes=self.connection_scopes)
+        return gate(super().dispatch)(request, *args, **kwargs)  # type: ignore[misc]
+
+
+def _gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunction:
+    @wraps(view)
+    def gated(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        detour = _detour(request, provider, scopes)
+        if detour is not None:
+            return detour
+        try:
+            return view(request, *args, **kwargs)
+        except ReauthorizationRequired as error:
+            return _to_connect(request, provider, scopes, error)
+
+    return gated
+
+
+def _async_gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunction:
+    @wraps(view)
+    async def gated(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        detour = await sync_to_async(_detour)(request, provider, scopes)
+        if detour is not None:
+            return detour
+        try:
+            return await view(request, *args, **kwargs)
+        except ReauthorizationRequired as error:
+            return _to_connect(request, provider, scopes, error)
+
+    return gated
+
+
+def _detour(request: HttpRequest, provider: str, scopes: Sequence[str]) -> HttpResponseBase | None:
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    try:
+        connection_for(owner_of(request), provider, scopes=scopes)
+    except ReauthorizationRequired as error:
+        return _to_connect(request, provider, scopes, error)
+    except AmbiguousConnection:
+        pass
+    return None
+
+
+def _to_connect(
+    request: HttpRequest, provider: str, scopes: Sequence[str], error: ReauthorizationRequired
+) -> HttpResponseBase:
+    connection = error.connection
+    path = connect_path(
+        connection.provider if connection is not None else provider,
+        next_path=request.get_full_path(),
+        scopes=scopes,
+        connection=connection.pk if connection is not None else None,
+    )
+    return HttpResponseRedirect(path)

@@ -1,0 +1,87 @@
+"""The databases of a test run, and how a process that a test starts attaches to the very same ones.
+
+A run has a name, which an environment variable hands on to child processes. The test databases bear
+that name, as files or on a server, so that runs at the same time stay apart.
+"""
+
+import importlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+DATABASE_URL = "OAUTH_CONNECT_TEST_DATABASE_URL"
+RUN = "OAUTH_CONNECT_TEST_RUN"
+ATTACH = "OAUTH_CONNECT_TEST_ATTACH"
+
+ALIASES = ("default", "other")
+
+MYSQL = "django.db.backends.mysql"
+POSTGRESQL = "django.db.backends.postgresql"
+ENGINES = {"mariadb": MYSQL, "mysql": MYSQL, "postgres": POSTGRESQL, "postgresql": POSTGRESQL}
+
+
+def configured() -> dict[str, dict[str, Any]]:
+    """The DATABASES setting: SQLite, or the server that OAUTH_CONNECT_TEST_DATABASE_URL names."""
+    run = run_name()
+    url = urlsplit(os.environ.get(DATABASE_URL, ""))
+    databases = {alias: database(url, run, alias) for alias in ALIASES}
+    if os.environ.get(ATTACH):
+        for settings in databases.values():
+            settings["NAME"] = settings["TEST"]["NAME"]
+    return databases
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment for a process that is to use this run's test databases."""
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", ATTACH: "1"}
+
+
+def run_name() -> str:
+    """The name of this run: the parent process's, or a new one."""
+    return os.environ.setdefault(RUN, f"oauth_connect_{secrets.token_hex(4)}")
+
+
+def database(url: SplitResult, run: str, alias: str) -> dict[str, Any]:
+    if url.scheme in {"", "sqlite"}:
+        return sqlite_database(run, alias)
+    return server_database(url, run, alias)
+
+
+def sqlite_database(run: str, alias: str) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+        },
+        # A file, where Django would take memory: other processes are to connect to it.
+        "TEST": {"NAME": Path(tempfile.gettempdir(), f"test_{run}_{alias}.sqlite3")},
+    }
+
+
+def server_database(url: SplitResult, run: str, alias: str) -> dict[str, Any]:
+    query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+    engine = ENGINES[url.scheme]
+    if engine == MYSQL:
+        use_pymysql()
+    return {
+        "ENGINE": engine,
+        "NAME": url.path.removeprefix("/"),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        # A host of the query is the folder of a Unix socket.
+        "HOST": query.pop("host", url.hostname or ""),
+        "PORT": str(url.port or ""),
+        "OPTIONS": query,
+        "TEST": {"NAME": f"test_{run}_{alias}"},
+    }
+
+
+def use_pymysql() -> None:
+    """Give Django the driver that needs no compiler, in the place of mysqlclient."""
+    importlib.import_module("pymysql").install_as_MySQLdb()

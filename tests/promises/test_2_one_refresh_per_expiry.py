@@ -1,0 +1,53 @@
+"""Promise 2: one refresh per expiry, however many threads, processes and machines ask at once."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+from oauth_connect.models import Connection
+
+from tests.servers.codeyard import Codeyard
+from tests.workers import call_together
+
+
+@pytest.mark.compliance("D30")
+@pytest.mark.django_db(transaction=True)
+def test_eight_processes_of_four_threads_make_one_token_request(codeyard, make_connection):
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant(lifetime=300))
+    codeyard.expire()
+
+    results = call_from_everywhere(codeyard, connection)
+
+    assert results == [{"status": 200, "version": 1}] * 32
+    assert codeyard.refreshes == 1
+    assert codeyard.stats["reuse_seen"] == 0
+    assert codeyard.stats["api_401s"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_expiry_after_expiry_each_refresh_token_is_spent_once(codeyard, make_connection):
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant())
+    for _ in range(25):
+        Connection.objects.get(pk=connection.pk).refresh()
+
+    assert codeyard.stats["rotations"] == codeyard.refreshes == 25
+    assert codeyard.stats["reuse_seen"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_callers_refused_with_401_at_once_make_one_token_request(codeyard, make_connection):
+    """The token looks valid here, and the API refuses it: no expiry tells the callers to wait."""
+    connection = make_connection("codeyard", age=100, response=codeyard.grant(lifetime=300))
+    codeyard.expire()
+
+    results = call_from_everywhere(codeyard, connection)
+
+    assert results == [{"status": 200, "version": 1}] * 32
+    assert codeyard.refreshes == 1
+
+
+def call_from_everywhere(codeyard: Codeyard, connection: Connection) -> list[dict[str, object]]:
+    providers = {"PROVIDERS": settings.OAUTH_CONNECT["PROVIDERS"]}
+    return call_together(
+        processes=8, threads=4, connection=str(connection.pk), path="user", settings=providers
+    )
