@@ -1,0 +1,113 @@
+"""The demo's child processes: started, waited for, and stopped whatever happens."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOST = "127.0.0.1"
+READY_WITHIN = 60
+STOPPED_WITHIN = 5
+
+
+class StartError(Exception):
+    """A child ended, or kept silent, before it was ready."""
+
+
+class Process:
+    """A Python process that prints `ready URL`, and stops when its stdin closes."""
+
+    def __init__(self, name: str, arguments: Sequence[str], settings: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.url = ""
+        self._log = log
+        self._ready: queue.Queue[str] = queue.Queue()
+        with log.open("wb") as stderr:
+            self._child = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=_environment(settings),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Process:
+        try:
+            self.url = self._await_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._child.poll() is None
+
+    def errors(self) -> str:
+        """What it has written to stderr so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace").strip()
+
+    def stop(self) -> None:
+        """Ask by closing its stdin, which is understood on every system; then insist."""
+        if self._child.stdin is not None:
+            self._child.stdin.close()
+        try:
+            self._child.wait(STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._reader.join(STOPPED_WITHIN)
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+
+    def _read(self) -> None:
+        # To the end: a child whose pipe is full would stand still.
+        for line in self._child.stdout or ():
+            word, _, url = line.strip().partition(" ")
+            if word == "ready":
+                self._ready.put(url)
+        self._ready.put("")
+
+    def _await_ready(self) -> str:
+        with suppress(queue.Empty):
+            if url := self._ready.get(timeout=READY_WITHIN):
+                return url
+        self.stop()
+        raise StartError(f"{self.name} did not start.\n{self.errors()}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The visitor's, without what would configure another project or lead to a proxy."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DJANGO_", "SITE_", "CODEYARD_", "OAUTH_CONNECT_")) and name != "SECRET_KEY"
+    }
+    return {**kept, "NO_PROXY": HOST, "no_proxy": HOST, **settings}

@@ -1,0 +1,75 @@
+"""How Codeyard and Desk are started for the demo: on free ports, on files that go with it."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .processes import HOST, Process, StartError, free_port
+
+TOKEN_LIFETIME = 5
+"""Seconds: long enough for a step, short enough to wait for."""
+REFRESH_LEEWAY = 1
+STARTS = 3
+
+
+@contextmanager
+def start(folder: Path) -> Iterator[tuple[Process, Process]]:
+    """Codeyard, and Desk as its client; both are stopped at the end.
+
+    Each must be told the other's address, so Desk's port is chosen before it is bound. Should
+    somebody take it in between, all is started anew.
+    """
+    with ExitStack() as stack:
+        for attempt in range(1, STARTS + 1):
+            try:
+                services = _start_once(stack, folder)
+                break
+            except StartError as error:
+                if attempt == STARTS or "Cannot listen" not in str(error):
+                    raise
+                stack.close()
+        yield services
+
+
+def _start_once(stack: ExitStack, folder: Path) -> tuple[Process, Process]:
+    port = free_port()
+    secret = secrets.token_urlsafe(32)
+    codeyard = stack.enter_context(_codeyard(folder, port, secret))
+    return codeyard, stack.enter_context(_site(folder, port, secret, codeyard.url))
+
+
+def _codeyard(folder: Path, site_port: int, secret: str) -> Process:
+    callback = f"http://{HOST}:{site_port}/connections/codeyard/callback/"
+    return Process(
+        "Codeyard",
+        [
+            *("-m", "example_project.provider", "--port", "0"),
+            *("--database", str(folder / "codeyard.sqlite3")),
+            *("--token-lifetime", str(TOKEN_LIFETIME)),
+            *("--redirect-uri", callback, "--client-id", "desk", "--client-secret", secret),
+        ],
+        {},
+        folder / "codeyard.log",
+    )
+
+
+def _site(folder: Path, port: int, secret: str, codeyard_url: str) -> Process:
+    return Process(
+        "Desk",
+        ["manage.py", "serve", "--port", str(port)],
+        {
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "OAUTH_CONNECT_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "SITE_BASE_URL": f"http://{HOST}:{port}",
+            "SITE_DATABASE": str(folder / "desk.sqlite3"),
+            "SITE_REFRESH_LEEWAY": str(REFRESH_LEEWAY),
+            "CODEYARD_URL": codeyard_url,
+            "CODEYARD_CLIENT_ID": "desk",
+            "CODEYARD_CLIENT_SECRET": secret,
+        },
+        folder / "desk.log",
+    )

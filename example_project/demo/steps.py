@@ -1,0 +1,179 @@
+"""The main job, step by step. A later one is added to STEPS at the end."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit
+
+from example_project.logins import CODEYARD, DESK
+
+from .browser import Browser, Page
+from .walk import Step, StepError, Walk, expect
+
+CALLERS = 10
+REPOSITORY = "analytical-engine"
+
+
+def sign_in(walk: Walk) -> str:
+    page = walk.dashboard()
+    expect("/login/" in page.url, "Desk to ask a stranger to sign in", page)
+    page = walk.press(page, "Sign in", username=DESK.usernames[0], password=DESK.password)
+    expect("Connect your Codeyard account" in page, "a dashboard without a connection", page)
+    return f"{DESK.usernames[0]} is in; Desk offers to connect Codeyard"
+
+
+def ask_to_connect(walk: Walk) -> str:
+    confirmation = walk.follow(walk.dashboard(), "Connect Codeyard")
+    expect(not walk.connections(), "looking at the page to change nothing", walk.connections())
+    page = _submit_to(walk, confirmation, "/connect/")
+    query = _query_of(page, f"{walk.codeyard}/o/authorize/")
+    expect(query.get("code_challenge_method") == "S256", "PKCE with S256", sorted(query))
+    expect(len(query.get("state", "")) >= 22, "a long random state", sorted(query))
+    expect(f"{walk.codeyard}/login/" in page.url, "Codeyard's own sign-in page", page)
+    walk.left_at = page
+    return "Desk asked first, then sent the browser to Codeyard with state and PKCE"
+
+
+def consent(walk: Walk) -> str:
+    page = walk.resume()
+    page = walk.press(page, "Sign in", username=CODEYARD.usernames[0], password=CODEYARD.password)
+    expect("Allow Desk?" in page, "Codeyard to ask for consent", page)
+    before = walk.stats()
+    page = walk.press(page, "Allow")
+    query = _query_of(page, f"{walk.site}/connections/codeyard/callback/")
+    expect({"code", "state", "iss"} <= query.keys(), "code, state and iss", sorted(query))
+    codes = walk.stats().since(before)("authorization_code")
+    expect(codes == 1, "one code exchanged", codes)
+    connection = walk.connection()
+    expect(connection["status"] == "active", "an active connection", connection)
+    expect(connection["account"] == "ada", "the account's name from userinfo", connection)
+    walk.connection_id = connection["id"]
+    return f"allowed by ada; the callback brought code, state and iss={query['iss']}; connected"
+
+
+def call_the_api(walk: Walk) -> str:
+    before = walk.stats()
+    _expect_repositories(walk.dashboard())
+    since = walk.stats().since(before)
+    expect(since("api_calls") > 0, "calls counted by Codeyard", since("api_calls"))
+    expect(since("refresh_token") == 0, "no refresh of a valid token", since("refresh_token"))
+    return f"the dashboard shows {REPOSITORY} and more; {since('api_calls')} API calls, no refresh"
+
+
+def live_through_an_expiry(walk: Walk) -> str:
+    before, old = walk.stats(), walk.connection()
+    waited = walk.wait_for_expiry()
+    _expect_repositories(walk.dashboard())
+    since, new = walk.stats().since(before), walk.connection()
+    expect(since("refresh_token") == 1, "one refresh", since("refresh_token"))
+    expect(since("rotations") == 1, "a new refresh token issued", since("rotations"))
+    expect(new["version"] > old["version"], f"a version after {old['version']}", new)
+    return (
+        f"token ran out after {waited:.1f} s; the next call refreshed it once and it was rotated "
+        f"(version {old['version']} -> {new['version']})"
+    )
+
+
+def many_callers(walk: Walk) -> str:
+    before = walk.stats()
+    walk.wait_for_expiry()
+    for page in _at_once(walk, CALLERS):
+        _expect_repositories(page)
+    since = walk.stats().since(before)
+    expect(since("refresh_token") == 1, "exactly one refresh", since("refresh_token"))
+    expect(since("reuse_seen") == 0, "no spent token presented", since("reuse_seen"))
+    return (
+        f"{CALLERS} callers at once, all served; Codeyard counted {since('refresh_token')} refresh "
+        f"and {since('reuse_seen')} reuses of a spent token"
+    )
+
+
+def removed_at_the_provider(walk: Walk) -> str:
+    page = walk.press(walk.browser.get(f"{walk.codeyard}/applications/"), "Remove access")
+    expect("No application has access" in page, "Desk to be removed at Codeyard", page)
+    before = walk.stats()
+    walk.wait_for_expiry()
+    for _ in range(2):
+        page = walk.dashboard()
+        expect("Connect Codeyard again" in page, "Desk to ask for a reconnect", page)
+    refused = walk.stats().since(before)("refreshes_refused")
+    expect(refused == 1, "one refused refresh, and no second attempt", refused)
+    connection = walk.connection()
+    expect(connection["status"] == "reauthorization_required", "the mark", connection)
+    return "ada removed Desk at Codeyard; one refresh was refused, and Desk asks to reconnect"
+
+
+def reconnect(walk: Walk) -> str:
+    page = _submit_to(walk, walk.follow(walk.dashboard(), "Reconnect Codeyard"), "/connect/")
+    page = walk.press(page, "Allow")
+    connection = walk.connection()
+    expect(connection["status"] == "active", "an active connection", connection)
+    expect(connection["id"] == walk.connection_id, "the same connection as before", connection)
+    _expect_repositories(walk.dashboard())
+    return "allowed once more; the same connection is active and the dashboard is back"
+
+
+def disconnect(walk: Walk) -> str:
+    before = walk.stats()
+    page = walk.browser.get(f"{walk.site}/connections/")
+    link = next(page.links_to("/disconnect/"), None)
+    if link is None:
+        raise StepError("a link to disconnect", page)
+    _submit_to(walk, walk.browser.follow(page, link), "/disconnect/")
+    revocations = walk.stats().since(before)("revocations")
+    expect(revocations >= 1, "a revocation counted by Codeyard", revocations)
+    page = walk.browser.get(f"{walk.codeyard}/applications/")
+    expect("No application has access" in page, "nothing left at Codeyard", page)
+    before = walk.stats()
+    page = walk.dashboard()
+    expect("Connect your Codeyard account" in page, "Desk to offer to connect", page)
+    calls = walk.stats().since(before)("api_calls")
+    expect(calls == 0, "no call without a connection", calls)
+    return "revoked at Codeyard, where nothing is left; Desk offers to connect"
+
+
+def _submit_to(walk: Walk, page: Page, ending: str) -> Page:
+    """Submit the form that posts to this address (or to the page itself, which has it)."""
+    for form in page.forms:
+        target = form.action or page.url
+        if form.method == "post" and target.partition("?")[0].endswith(ending):
+            return walk.browser.submit(page, form)
+    raise StepError(f"a form to {ending}", page)
+
+
+def _query_of(page: Page, address: str) -> dict[str, str]:
+    """The query with which the browser passed by this address."""
+    for url in page.visited:
+        if url.startswith(address):
+            return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    raise StepError(f"the browser to be sent to {address}", page)
+
+
+def _expect_repositories(page: Page) -> None:
+    expect(page.status == 200 and REPOSITORY in page, f"a dashboard with {REPOSITORY}", page)
+
+
+def _at_once(walk: Walk, callers: int) -> list[Page]:
+    """The dashboard, got by as many windows of the visitor at the same moment."""
+    start = threading.Barrier(callers, timeout=30)
+
+    def get(browser: Browser) -> Page:
+        start.wait()
+        return browser.get(f"{walk.site}/")
+
+    with ThreadPoolExecutor(callers) as pool:
+        return list(pool.map(get, [walk.browser.copy() for _ in range(callers)]))
+
+
+STEPS = (
+    Step("Sign in at Desk", sign_in),
+    Step("Connect", ask_to_connect),
+    Step("Consent at Codeyard", consent),
+    Step("Call the API", call_the_api),
+    Step("Expiry", live_through_an_expiry),
+    Step("Expiry under load", many_callers),
+    Step("Removed by the user at Codeyard", removed_at_the_provider),
+    Step("Reconnect", reconnect),
+    Step("Disconnect", disconnect),
+)

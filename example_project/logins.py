@@ -1,0 +1,14 @@
+"""Who can sign in where; the demo prints it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Logins(NamedTuple):
+    usernames: tuple[str, ...]
+    password: str
+
+
+DESK = Logins(("alice", "bob", "admin"), "desk-demo")
+CODEYARD = Logins(("ada", "linus"), "codeyard-demo")

@@ -1,0 +1,1 @@
+"""Desk: a small site whose users connect their accounts at Codeyard."""

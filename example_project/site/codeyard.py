@@ -1,0 +1,41 @@
+"""What Desk reads from Codeyard, on behalf of one of its users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.utils.dateparse import parse_datetime
+
+from oauth_connect.flows import session_for
+
+PROVIDER = "codeyard"
+SCOPES = ("repositories", "activity")
+TIMEOUT = 10
+
+Rows = list[dict[str, Any]]
+
+
+class Codeyard:
+    """The account that a user has connected; every method may raise `requests.RequestException`."""
+
+    def __init__(self, user: AbstractBaseUser, account_id: str | None = None) -> None:
+        self._http = session_for(user, PROVIDER, account_id=account_id, scopes=SCOPES)
+
+    def repositories(self) -> Rows:
+        return self._get("repositories")
+
+    def recent_activity(self) -> Rows:
+        return _with_times(self._get("activity"))
+
+    def activity_of(self, repository: str) -> Rows:
+        return _with_times(self._get(f"repositories/{repository}/activity"))
+
+    def _get(self, path: str) -> Rows:
+        response = self._http.get(path, timeout=TIMEOUT)
+        response.raise_for_status()
+        return response.json()
+
+
+def _with_times(lines: Rows) -> Rows:
+    return [{**line, "at": parse_datetime(line["at"])} for line in lines]

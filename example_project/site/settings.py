@@ -1,0 +1,122 @@
+"""Settings of Desk, read from the environment.
+
+Under DEBUG (the default here) each has a value that fits `python -m example_project.provider` as it
+starts without arguments. With SITE_DEBUG=0 they must be given.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEBUG = os.environ.get("SITE_DEBUG", "1") != "0"
+
+
+def setting(name: str, for_development: str) -> str:
+    value = os.environ.get(name) or (for_development if DEBUG else "")
+    if not value:
+        raise ImproperlyConfigured(f"Set the environment variable {name} (or SITE_DEBUG=1).")
+    return value
+
+
+SECRET_KEY = setting("SECRET_KEY", "only-for-development-and-the-demo-0123456789-abcdefghij")
+SITE_BASE_URL = setting("SITE_BASE_URL", "http://127.0.0.1:8000")
+CODEYARD_URL = setting("CODEYARD_URL", "http://127.0.0.1:8001")
+# One name only: a visit by another would begin a session that the callback does not see.
+ALLOWED_HOSTS = [urlsplit(SITE_BASE_URL).hostname or ""]
+
+INSTALLED_APPS = [
+    "example_project.site",  # first: its templates replace the package's
+    "oauth_connect",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "example_project.site.urls"
+WSGI_APPLICATION = "example_project.site.wsgi.application"
+STATIC_URL = "static/"
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": setting("SITE_DATABASE", str(ROOT / "desk.sqlite3")),
+        "OPTIONS": {
+            # What several threads and processes need: readers beside a writer, and writers that
+            # queue at BEGIN instead of failing half-way with "database is locked".
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Cookies know no ports: with Django's names, Desk would share them with whatever else runs here.
+SESSION_COOKIE_NAME = "desk_session"
+CSRF_COOKIE_NAME = "desk_csrf"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SITE_BASE_URL.startswith("https:")
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "dashboard"
+LOGOUT_REDIRECT_URL = "login"
+
+OAUTH_CONNECT = {
+    "KEYS": [setting("OAUTH_CONNECT_KEY", "b25seS1mb3ItZGV2ZWxvcG1lbnQtYW5kLXRoZS1kZW0=")],
+    "BASE_URL": SITE_BASE_URL,
+    "REFRESH_LEEWAY": int(setting("SITE_REFRESH_LEEWAY", "60")),
+    "PROVIDERS": {
+        "codeyard": {
+            "name": "Codeyard",
+            "client_id": setting("CODEYARD_CLIENT_ID", "desk"),
+            "client_secret": setting("CODEYARD_CLIENT_SECRET", "desk-development-secret"),
+            "issuer": f"{CODEYARD_URL}/o",
+            "authorization_response_iss_parameter_supported": True,
+            "authorization_endpoint": f"{CODEYARD_URL}/o/authorize/",
+            "token_endpoint": f"{CODEYARD_URL}/o/token/",
+            "revocation_endpoint": f"{CODEYARD_URL}/o/revoke_token/",
+            "userinfo_endpoint": f"{CODEYARD_URL}/api/user",
+            "api_base_url": f"{CODEYARD_URL}/api/",
+            "scopes": ["profile", "repositories", "activity"],
+            "identity": {"id": ["id"], "label": ["login"]},
+        }
+    },
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    # Through the root like the rest, instead of through Django's own handlers as well.
+    "loggers": {"django": {"handlers": [], "level": "WARNING"}},
+}
