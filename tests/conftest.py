@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import itertools
+import secrets
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from oauth_connect.models import Connection
+from django.db import connections
 
+from oauth_connect.models import Connection
 from tests.servers.codeyard import Codeyard
-from tests.servers.scripted import ScriptedServer
+from tests.servers.scripted import Answer, ScriptedServer
+from tests.visitor import Visitor
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +65,7 @@ def scripted_entry(scripted: ScriptedServer) -> dict[str, Any]:
 
 
 @pytest.fixture
-def scripted_provider(
-    scripted_entry: dict[str, Any], configure: Callable[..., None]
-) -> dict[str, Any]:
+def scripted_provider(scripted_entry: dict[str, Any], configure: Callable[..., None]) -> dict[str, Any]:
     configure(PROVIDERS={"scripted": scripted_entry})
     return scripted_entry
 
@@ -98,3 +101,61 @@ def make_connection(user: Any) -> Callable[..., Connection]:
         )
 
     return make
+
+
+@pytest.fixture
+def visitor(user: Any) -> Visitor:
+    """The user, signed in."""
+    return Visitor(user)
+
+
+@pytest.fixture
+def other_user(db: None) -> Any:
+    return get_user_model().objects.create_user(username="mallory", password="another password")
+
+
+@pytest.fixture
+def canary() -> str:
+    """What every token of a test begins with; it may be found nowhere."""
+    return f"canary-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def issues(scripted: ScriptedServer, canary: str) -> Callable[..., None]:
+    """Let the scripted server's token endpoint issue a token; ``None`` leaves a field out."""
+
+    def issue(**fields: Any) -> None:
+        answer = {
+            "access_token": f"{canary}-access",
+            "refresh_token": f"{canary}-refresh",
+            "token_type": "Bearer",
+            "expires_in": 3600,
+            **fields,
+        }
+        body = {name: value for name, value in answer.items() if value is not None}
+        scripted.on("/token", Answer(body=body))
+
+    issue()
+    return issue
+
+
+@pytest.fixture
+def calls_at_once() -> Callable[[int, Callable[[], Any]], list[Any]]:
+    """Make the same call from several threads at one moment; return results, or what was raised."""
+
+    def run(count: int, call: Callable[[], Any]) -> list[Any]:
+        barrier = threading.Barrier(count)
+
+        def caller() -> Any:
+            barrier.wait()
+            try:
+                return call()
+            except Exception as error:
+                return error
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(count) as pool:
+            return [future.result() for future in [pool.submit(caller) for _ in range(count)]]
+
+    return run

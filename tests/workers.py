@@ -82,6 +82,7 @@ def _set_up(orders: dict[str, Any]) -> None:
 
 def _call(orders: dict[str, Any], barrier: threading.Barrier, results: list[dict[str, Any]]) -> None:
     from django.db import connections
+
     from oauth_connect.models import Connection
 
     try:

@@ -63,6 +63,8 @@ def begin(
         owner=owner.key,
         user=str(request.user.pk),
         client_id=provider.client_id,
+        issuer=provider.issuer,
+        token_endpoint=provider.token_endpoint,
         redirect_uri=redirect_uri(request, slug),
         code_verifier=messages.new_code_verifier(),
         nonce=secrets.token_urlsafe(16) if "openid" in asked else "",
@@ -128,7 +130,8 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
         raise CallbackRefused("This answer has been used already.", code="state_replayed")
     if not request.user.is_authenticated or str(request.user.pk) != pending.user:
         raise CallbackRefused("Another user began this. Begin again.", code="other_user")
-    if owner_of(request).key != pending.owner:
+    owner = owner_of(request)
+    if owner.key != pending.owner or not owner.may_manage:
         raise CallbackRefused("This was begun for another owner. Begin again.", code="other_owner")
     if slug != pending.provider:
         raise CallbackRefused("The answer belongs to another provider.", code="other_provider")
@@ -137,8 +140,9 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
 
 def _check_answer(provider: Provider, pending: PendingAuthorization, callback: Callback) -> None:
     messages.check_issuer(provider, callback.iss)
-    if provider.client_id != pending.client_id:
-        raise CallbackRefused("The settings have changed meanwhile. Begin again.", code="client_changed")
+    began_with = (pending.client_id, pending.issuer, pending.token_endpoint)
+    if (provider.client_id, provider.issuer, provider.token_endpoint) != began_with:
+        raise CallbackRefused("The settings have changed meanwhile. Begin again.", code="provider_changed")
     if callback.error == "access_denied":
         raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
     if callback.error or not callback.code:

@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from django.core import signing
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
 SALT = "oauth_connect.scopes"
+LONGEST = 1500  # characters; a session may have to live in a cookie
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]|^//")
 
 
 def connect_path(
     provider: str, *, next_path: str = "", scopes: Iterable[str] = (), connection: object = None
 ) -> str:
-    """Return the path of the page that connects an account.
+    """Return the path of the page that connects an account; empty without our URLs.
 
     Scopes beyond the provider's own travel signed: what a visitor writes into a URL asks for nothing.
     """
@@ -29,7 +30,10 @@ def connect_path(
         query["scopes"] = signing.dumps([provider, scopes], salt=SALT)
     if connection:
         query["connection"] = str(connection)
-    path = reverse("oauth_connect:connect", kwargs={"provider": provider})
+    try:
+        path = reverse("oauth_connect:connect", kwargs={"provider": provider})
+    except NoReverseMatch:
+        return ""
     return f"{path}?{urlencode(query)}" if query else path
 
 
@@ -48,4 +52,5 @@ def local_path(candidate: str) -> str:
         return ""
     if not url_has_allowed_host_and_scheme(candidate, allowed_hosts=None):
         return ""
-    return iri_to_uri(candidate)
+    path = iri_to_uri(candidate)
+    return path if len(path) <= LONGEST else ""

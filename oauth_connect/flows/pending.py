@@ -6,11 +6,13 @@ The session binds them to the browser that began (RFC 6749 section 10.12).
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from django.contrib.sessions.backends import signed_cookies
 from django.http import HttpRequest
 
 from oauth_connect import crypto
@@ -19,6 +21,8 @@ from oauth_connect.errors import KeyUnavailable
 SESSION_KEY = "oauth_connect_pending"
 LIFETIME = 600  # seconds
 AT_MOST = 6
+# Characters. Browsers throw away a cookie of more than 4096 bytes, and the site keeps things there too.
+ROOM_IN_A_COOKIE = 2800
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +34,8 @@ class PendingAuthorization:
     owner: str
     user: str
     client_id: str
+    issuer: str
+    token_endpoint: str
     redirect_uri: str
     code_verifier: str
     nonce: str
@@ -44,7 +50,7 @@ class PendingAuthorization:
 
     @property
     def has_expired(self) -> bool:
-        return not 0 <= time.time() - self.created < LIFETIME
+        return time.time() - self.created >= LIFETIME
 
 
 def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
@@ -52,8 +58,7 @@ def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
     entries = {**_stored(request), **request.session.get(SESSION_KEY, {})}
     name = _name(pending.state)
     entries[name] = [pending.created, crypto.seal(asdict(pending), _binding(name))]
-    newest = sorted(entries.items(), key=lambda entry: entry[1][0])[-AT_MOST:]
-    request.session[SESSION_KEY] = dict(newest)
+    request.session[SESSION_KEY] = _newest(entries, _room(request))
     request.session.save()
 
 
@@ -68,7 +73,7 @@ def take(request: HttpRequest, state: str) -> PendingAuthorization | None:
     request.session.save()
     try:
         return PendingAuthorization(**crypto.unseal(found[1], _binding(name)))
-    except KeyUnavailable:
+    except (KeyUnavailable, TypeError):  # TypeError: another version of this package put it there
         return None
 
 
@@ -80,6 +85,22 @@ def _stored(request: HttpRequest) -> dict[str, Any]:
     fresh = type(session)(session.session_key).load()
     found = fresh.get(SESSION_KEY, {})
     return found if isinstance(found, dict) else {}
+
+
+def _room(request: HttpRequest) -> float:
+    in_cookie = isinstance(request.session, signed_cookies.SessionStore)
+    return ROOM_IN_A_COOKIE if in_cookie else math.inf
+
+
+def _newest(entries: dict[str, Any], room: float) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    by_age = sorted(entries.items(), key=lambda entry: entry[1][0], reverse=True)
+    for name, entry in by_age[:AT_MOST]:
+        room -= len(entry[1])
+        if kept and room < 0:
+            break
+        kept[name] = entry
+    return kept
 
 
 def _name(state: str) -> str:

@@ -86,7 +86,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
         """Store a token obtained elsewhere: the owner's connection to that account, new or renewed.
 
         ``token_response``: a token endpoint's answer (RFC 6749 section 5.1); its lifetime counts from
-        ``obtained_at`` (aware; default now). ``facts``: ``grant``, ``redirect_uri``, ``variables``, ``extra``.
+        ``obtained_at`` (aware; now). ``facts``: ``grant``, ``redirect_uri``, ``variables``, ``extra``.
         """
         refuse_protocol_columns(facts.keys() - {"redirect_uri"}, "store()")
         whose = Owner.of(owner)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
+from urllib3.util import Url, parse_url
 
 from oauth_connect.errors import ForbiddenDestination
 
@@ -55,7 +55,8 @@ def origin_of(url: str) -> Origin:
         raise ForbiddenDestination("Only absolute https:// URLs can be called.")
     if parsed.auth is not None or "\\" in url:
         raise ForbiddenDestination("A URL must not contain user information or backslashes.")
-    return Origin(parsed.scheme, parsed.host.lower(), parsed.port or DEFAULT_PORTS[parsed.scheme])
+    port = DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
+    return Origin(parsed.scheme, parsed.host.lower(), port)
 
 
 def endpoint_problem(url: str) -> str:
@@ -72,14 +73,21 @@ def endpoint_problem(url: str) -> str:
 
 
 def parse_hosts(hosts: Iterable[str]) -> frozenset[tuple[str, int | None]]:
-    """Split ``host`` and ``host:port`` entries; None stands for the scheme's own port."""
-    pairs = set()
-    for entry in hosts:
+    """Split ``host`` and ``host:port`` entries; None stands for the scheme's own port.
+
+    Raises ForbiddenDestination for anything else.
+    """
+    return frozenset(map(_parse_host, hosts))
+
+
+def _parse_host(entry: str) -> tuple[str, int | None]:
+    try:
         parsed = parse_url(f"//{entry}")
-        if not parsed.host or parsed.path or parsed.auth is not None:
-            raise ForbiddenDestination(f"{entry!r} is not a host; write 'host' or 'host:port'.")
-        pairs.add((parsed.host.lower(), parsed.port))
-    return frozenset(pairs)
+    except LocationParseError:
+        parsed = Url()
+    if not parsed.host or parsed != Url(host=parsed.host, port=parsed.port):
+        raise ForbiddenDestination(f"{entry!r} is not a host; write 'host' or 'host:port'.")
+    return parsed.host.lower(), parsed.port
 
 
 def allows(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:

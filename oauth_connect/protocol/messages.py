@@ -92,7 +92,7 @@ def authorization_url(
         parameters["code_challenge_method"] = "S256"
     # oauthlib refuses plain http even on loopback, and its switch for that is process-wide.
     scheme, _, rest = provider.authorization_endpoint.partition("://")
-    session = OAuth2Session(client=client, redirect_uri=redirect_uri)
+    session = OAuth2Session(client=client, redirect_uri=redirect_uri, scope=parameters.pop("scope", None))
     url, _ = session.authorization_url(f"https://{rest}", state=state, **parameters)
     return f"{scheme}://{url.partition('://')[2]}"
 

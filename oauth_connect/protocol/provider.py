@@ -26,6 +26,9 @@ ENDPOINTS = (
     "userinfo_endpoint",
 )
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
+FLOW_PARAMETERS = frozenset(
+    "response_type client_id redirect_uri scope state nonce code_challenge code_challenge_method".split()
+)
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
@@ -41,6 +44,8 @@ class Authorize:
     without_pkce_because: str = ""
 
     def __post_init__(self) -> None:
+        if taken := FLOW_PARAMETERS.intersection(self.params):
+            raise InvalidProvider(f"params.{min(taken)}: the flow sets this parameter itself")
         if self.code_challenge_method == "none" and not self.without_pkce_because:
             raise InvalidProvider(
                 "without_pkce_because: say why PKCE is turned off; check --deploy shows the reason"

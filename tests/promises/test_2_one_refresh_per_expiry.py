@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from django.conf import settings
-from oauth_connect.models import Connection
 
+from oauth_connect.models import Connection
 from tests.servers.codeyard import Codeyard
 from tests.workers import call_together
 

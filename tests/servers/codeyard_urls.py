@@ -7,9 +7,10 @@ import json
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
+from oauth2_provider.models import AccessToken, RefreshToken
+
 from example_project.provider.counters import counters
 from example_project.provider.tokens import expire_access_tokens, issue_token_pair
-from oauth2_provider.models import AccessToken, RefreshToken
 
 
 @csrf_exempt

@@ -6,6 +6,9 @@ It runs in a thread, on a real socket, and remembers what it was asked.
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import struct
 import threading
 import time
 from collections import defaultdict, deque
@@ -17,10 +20,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass
 class Answer:
-    """``body``: bytes go out as they are, anything else as JSON.
+    """``body``: bytes go out as they are, anything else as JSON; ``repeat`` times over.
 
-    ``delay``: seconds before the first byte. ``drip``: seconds between single bytes of the body.
+    ``delay``: seconds before the first byte. ``drip``: seconds between single bytes of the body, and
+    ``head_drip``: of header lines that never end.
     ``cut``: how many bytes of the body are sent before the connection is dropped (-1: not even a status).
+    ``reset``: dropped with a TCP reset, without a word.
     """
 
     status: int = 200
@@ -28,7 +33,10 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drip: float = 0.0
+    head_drip: float = 0.0
     cut: int | None = None
+    reset: bool = False
+    repeat: int = 1
 
     @property
     def payload(self) -> bytes:
@@ -49,15 +57,21 @@ class Recorded:
 
 
 class ScriptedServer:
-    """``script[path]`` is the queue of answers for a path; the last one stays."""
+    """``script[path]`` is the queue of answers for a path; the last one stays.
 
-    def __init__(self) -> None:
+    ``tls``: the server's side of TLS, where it is to be https.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.script: dict[str, deque[Answer]] = defaultdict(deque)
         self.requests: list[Recorded] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -95,10 +109,11 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             recorded = Recorded(self.command, split.path, query, dict(self.headers), body)
             _send(self, server.take(recorded))
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer
-
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             pass
+
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.answer)
 
     return Handler
 
@@ -110,18 +125,32 @@ def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
             handler.close_connection = True
             handler.connection.close()
             return
+        if answer.reset:
+            _reset(handler)
+            return
         _send_head(handler, answer)
         _send_body(handler, answer)
     except (BrokenPipeError, ConnectionResetError):
         handler.close_connection = True
 
 
+def _reset(handler: BaseHTTPRequestHandler) -> None:
+    """Close at once and with RST: a lingering time of zero throws away what is under way."""
+    handler.close_connection = True
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def _send_head(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
     handler.send_response(answer.status)
     headers = {"Content-Type": "application/json", **answer.headers}
-    headers["Content-Length"] = str(len(answer.payload))
+    headers["Content-Length"] = str(len(answer.payload) * answer.repeat)
     for name, value in headers.items():
         handler.send_header(name, value)
+    if answer.head_drip:
+        handler.flush_headers()
+        while True:
+            handler.wfile.write(b"X-Slow: 1\r\n")
+            time.sleep(answer.head_drip)
     handler.end_headers()
     handler.wfile.flush()
 
@@ -134,7 +163,8 @@ def _send_body(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
             handler.wfile.flush()
             time.sleep(answer.drip)
     else:
-        handler.wfile.write(payload)
+        for _ in range(answer.repeat):
+            handler.wfile.write(payload)
         handler.wfile.flush()
     if answer.cut is not None:
         handler.close_connection = True

@@ -1,0 +1,313 @@
+"""Each failure of a refresh is told for what it is, and only a dead grant marks a connection."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oauth_connect import signals
+from oauth_connect.engine.refresh import pause, refresh_time
+from oauth_connect.errors import (
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+    ReauthorizationRequired,
+)
+from oauth_connect.models import Connection, ProviderState
+from oauth_connect.protocol.token import Token
+from tests.servers.scripted import Answer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+EXPIRED, WITHIN_LEEWAY = 7200, 3570
+
+
+def stored(connection: Connection) -> Connection:
+    return Connection.objects.get(pk=connection.pk)
+
+
+@pytest.fixture
+def heard() -> Any:
+    """The signals that were sent, in order, with their codes."""
+    sent: list[tuple[str, str]] = []
+    receivers = {}
+    for name in ("refreshed", "refresh_failed", "reauthorization_required"):
+
+        def receive(sender: Any, connection: Connection, code: str = "", name: str = name, **_: Any) -> None:
+            sent.append((name, code))
+
+        receivers[name] = receive
+        getattr(signals, name).connect(receive)
+    yield sent
+    for name, receive in receivers.items():
+        getattr(signals, name).disconnect(receive)
+
+
+# --- success --------------------------------------------------------------------------------------
+
+
+def test_a_refresh_keeps_everything_the_row_needs(scripted, make_connection, heard):
+    scripted.on("/token", Answer(body={**FRESH, "refresh_token_expires_in": 86400}))
+    connection = make_connection(age=EXPIRED)
+
+    assert connection.access_token() == "access-1"
+
+    row = stored(connection)
+    assert row.token.refresh_token == "refresh-1"
+    assert (row.version, row.status, row.failures, row.lease_owner) == (1, "active", 0, "")
+    assert row.expires_at - row.last_refreshed_at < timedelta(hours=1)
+    assert timedelta(seconds=60) <= row.expires_at - row.refresh_at <= timedelta(seconds=66)
+    assert row.refresh_token_expires_at is not None
+    assert heard == [("refreshed", "")]
+
+
+@pytest.mark.compliance("A18", "D29")
+@pytest.mark.parametrize("left_out", [{"refresh_token": ""}, {"refresh_token": None}])
+def test_a_refresh_token_that_the_answer_leaves_out_is_the_old_one(scripted, make_connection, left_out):
+    scripted.on("/token", Answer(body={**FRESH, **left_out}))
+    connection = make_connection(age=EXPIRED)
+    connection.access_token()
+    assert stored(connection).token.refresh_token == "refresh-0"
+
+
+@pytest.mark.compliance("B8")
+@pytest.mark.parametrize(("age", "refreshes"), [(3600 - 65, 0), (3600 - 55, 1)])
+def test_a_token_is_refreshed_from_its_leeway_on(scripted, make_connection, age, refreshes):
+    scripted.on("/token", Answer(body=FRESH))
+    make_connection(age=age).session().token_auth.source.current()
+    assert len(scripted.asked("/token")) == refreshes
+
+
+def test_a_token_that_lives_shorter_than_the_leeway_is_used_for_three_quarters_of_its_life(
+    scripted, make_connection
+):
+    scripted.on("/token", Answer(body=FRESH))
+    short = {**FRESH, "access_token": "short", "expires_in": 40}
+    assert make_connection(response=short, age=25).access_token() == "short"
+    assert make_connection(response=short, age=35).access_token() == "access-1"
+
+
+def test_the_scope_stays_what_was_granted(scripted, make_connection):
+    scripted.on("/token", Answer(body={**FRESH, "scope": "read"}))
+    connection = make_connection(age=EXPIRED, response={**FRESH, "scope": "read write"})
+    assert connection.has_scopes("read", "write")
+    connection.access_token()
+    assert "scope" not in scripted.asked("/token")[0].form
+    assert stored(connection).scopes == ["read"]
+    assert not stored(connection).has_scopes("write")
+
+
+# --- transient ------------------------------------------------------------------------------------
+
+TRANSIENT = {
+    "503": (Answer(503), "http_503", False),
+    "500 in HTML": (Answer(500, b"<html>"), "http_500", False),
+    "429": (Answer(429), "http_429", False),
+    "dropped": (Answer(body=FRESH, cut=-1), "answer_lost", True),
+    "cut": (Answer(body=FRESH, cut=9), "answer_lost", True),
+    "unreadable": (Answer(body=b"<html>"), "malformed_response", True),
+    "no access token": (Answer(body={}), "malformed_response", True),
+}
+
+
+@pytest.mark.compliance("D32")
+@pytest.mark.parametrize(("answer", "code", "in_doubt"), TRANSIENT.values(), ids=TRANSIENT)
+def test_an_ill_provider_marks_nobody_and_frees_the_lease(
+    scripted, make_connection, heard, answer, code, in_doubt
+):
+    scripted.on("/token", answer)
+    connection = make_connection(age=EXPIRED)
+
+    with pytest.raises(ProviderUnavailable) as caught:
+        connection.session().get("me")
+
+    assert caught.value.code == code
+    row = stored(connection)
+    assert (row.status, row.lease_owner, row.failures, row.version) == ("active", "", 1, 0)
+    assert (row.last_error, row.in_doubt) == (code, in_doubt)
+    assert row.token.refresh_token == "refresh-0"
+    assert heard == [("refresh_failed", code)]
+
+
+def test_a_provider_that_cannot_be_reached_was_sent_nothing(scripted_entry, configure, make_connection):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": "http://127.0.0.1:9/token"}})
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderUnavailable, match="nothing was sent"):
+        connection.access_token()
+    assert not stored(connection).in_doubt
+
+
+@pytest.mark.compliance("B8")
+def test_within_the_leeway_a_failed_refresh_does_not_fail_the_call(scripted, make_connection):
+    scripted.on("/token", Answer(503))
+    connection = make_connection(age=WITHIN_LEEWAY)
+    assert connection.access_token() == "access-0"
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_no_request_is_made_before_the_back_off_has_passed_unless_forced(scripted, make_connection):
+    scripted.on("/token", Answer(503, headers={"Retry-After": "60"}), Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailable) as caught:
+            stored(connection).access_token()
+    assert 50 < caught.value.retry_after <= 60
+    assert len(scripted.asked("/token")) == 1
+
+    connection.refresh()
+    assert stored(connection).failures == 0
+    assert connection.access_token() == "access-1"
+
+
+@pytest.mark.compliance("D32")
+@pytest.mark.parametrize(("asked", "at_most"), [("30", 30), ("999999999", 3600), ("-5", 2), ("soon", 2)])
+def test_retry_after_is_honoured_within_reason(scripted, make_connection, asked, at_most):
+    scripted.on("/token", Answer(503, headers={"Retry-After": asked}))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderUnavailable):
+        connection.access_token()
+    wait = stored(connection).refresh_at - datetime.now(UTC)
+    assert timedelta(seconds=at_most * 0.4) < wait <= timedelta(seconds=at_most)
+
+
+def test_the_back_off_grows_and_is_capped():
+    assert all(1 <= pause(1, None) <= 2 for _ in range(50))
+    assert all(16 <= pause(5, None) <= 32 for _ in range(50))
+    assert all(pause(failures, None) <= 900 for failures in (10, 100, 10_000))
+
+
+# --- dead, or told otherwise ----------------------------------------------------------------------
+
+
+@pytest.mark.compliance("D33", "A19")
+def test_invalid_grant_marks_the_connection_once_and_nothing_is_asked_again(scripted, make_connection, heard):
+    scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    for _ in range(3):
+        with pytest.raises(ReauthorizationRequired) as caught:
+            stored(connection).session().get("me")
+    assert caught.value.reason == "revoked"
+    assert str(connection.pk) in caught.value.connect_url
+    assert caught.value.connection == connection
+    assert stored(connection).status == "reauthorization_required"
+    assert stored(connection).refresh_at is None
+    assert len(scripted.asked("/token")) == 1
+    assert heard == [("reauthorization_required", "revoked")]
+
+
+def test_over_an_unfinished_lease_invalid_grant_says_that_the_rotation_may_be_lost(scripted, make_connection):
+    """Another worker died between its request and its save."""
+    scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    Connection._base_manager.filter(pk=connection.pk).update(lease_owner="crashed", lease_until=1)
+    with pytest.raises(ReauthorizationRequired) as caught:
+        connection.access_token()
+    assert caught.value.reason == "rotation_lost"
+
+
+def test_a_token_without_a_refresh_token_runs_out_without_a_request(scripted, make_connection):
+    connection = make_connection(age=EXPIRED, response={**FRESH, "refresh_token": ""})
+    with pytest.raises(ReauthorizationRequired) as caught:
+        connection.access_token()
+    assert caught.value.reason == "expired"
+    assert stored(connection).status == "reauthorization_required"
+    assert not scripted.requests
+
+
+@pytest.mark.compliance("D34", "A19")
+@pytest.mark.parametrize(
+    "answer", [Answer(401, {"error": "invalid_client"}), Answer(404), Answer(307, headers={"Location": "/x"})]
+)
+def test_wrong_settings_raise_one_alarm_and_mark_nobody(scripted, make_connection, answer, caplog):
+    scripted.on("/token", answer)
+    connections = [make_connection(age=EXPIRED) for _ in range(3)]
+    for connection in connections:
+        with pytest.raises(ProviderMisconfigured):
+            connection.access_token()
+    assert {row.status for row in Connection.objects.all()} == {"active"}
+    assert ProviderState.objects.get().provider == "scripted"
+    alarms = [
+        record for record in caplog.records if getattr(record, "action", "") == "provider_misconfigured"
+    ]
+    assert len(alarms) == 1
+
+
+def test_another_refusal_is_told_with_its_code_and_marks_nobody(scripted, make_connection):
+    scripted.on("/token", Answer(400, {"error": "invalid_scope", "error_description": "<b>no\x00</b>"}))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderRejected) as caught:
+        connection.access_token()
+    assert (caught.value.error, caught.value.description) == ("invalid_scope", "<b>no</b>")
+    assert stored(connection).status == "active"
+
+
+def test_a_token_of_another_client_id_is_not_sent(scripted, scripted_entry, configure, make_connection):
+    connection = make_connection(age=EXPIRED)
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_id": "another app"}})
+    with pytest.raises(ReauthorizationRequired) as caught:
+        connection.access_token()
+    assert caught.value.reason == "client_changed"
+    assert not scripted.requests
+    assert (stored(connection).status, stored(connection).lease_owner) == ("active", "")
+
+
+@pytest.mark.compliance("D61")
+def test_a_provider_that_is_turned_off_is_neither_called_nor_asked(
+    scripted, scripted_entry, configure, make_connection
+):
+    connection = make_connection(age=EXPIRED)
+    configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
+    for use in (connection.session, connection.refresh, connection.access_token):
+        with pytest.raises(ProviderMisconfigured, match="turned off"):
+            use()
+    assert not scripted.requests
+    assert stored(connection).token.refresh_token == "refresh-0"
+
+
+def test_those_who_waited_for_a_leader_get_what_it_got(scripted, make_connection, calls_at_once):
+    """A sick provider gets one attempt, not one from each caller."""
+    scripted.on("/token", Answer(503, delay=0.3))
+    connection = make_connection(age=EXPIRED)
+
+    results = calls_at_once(8, lambda: stored(connection).access_token())
+
+    assert [type(result) for result in results] == [ProviderUnavailable] * 8
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_while_the_token_still_works_nobody_waits_for_the_refresher(scripted, make_connection, calls_at_once):
+    scripted.on("/token", Answer(body=FRESH, delay=0.5))
+    connection = make_connection(age=WITHIN_LEEWAY)
+
+    results = calls_at_once(8, lambda: stored(connection).access_token())
+
+    assert sorted(results) == ["access-0"] * 7 + ["access-1"]
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_session_shared_by_threads_refreshes_once(scripted, make_connection, calls_at_once):
+    scripted.on("/token", Answer(body=FRESH, delay=0.1))
+    scripted.on("/api/me", Answer(body={}))
+    http = make_connection(age=EXPIRED).session()
+
+    results = calls_at_once(8, lambda: http.get("me").request.headers["Authorization"])
+
+    assert results == ["Bearer access-1"] * 8
+    assert len(scripted.asked("/token")) == 1
+
+
+# --- pure -----------------------------------------------------------------------------------------
+
+
+def token(**changes: Any) -> Token:
+    now = datetime.now(UTC)
+    values = {"obtained_at": now, "expires_at": now + timedelta(hours=1), "refresh_token": "r", **changes}
+    return Token(access_token="a", **values)
+
+
+def test_nothing_is_due_without_an_expiry_or_a_refresh_token():
+    assert refresh_time(token(expires_at=None), timedelta(seconds=60)) is None
+    assert refresh_time(token(refresh_token=""), timedelta(seconds=60)) is None

@@ -1,0 +1,197 @@
+"""Promise 4: a token is seen by nobody but the provider.
+
+Every token here is real and unique, and looked for wherever it could have got to.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from django.contrib.sessions.backends.base import SessionBase
+from django.core import mail
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connections
+from django.views.debug import ExceptionReporter
+
+from oauth_connect.errors import CallError, ForbiddenDestination
+from oauth_connect.models import Connection
+from tests.servers.codeyard import CLIENT_SECRET
+from tests.servers.scripted import Answer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.compliance("D45")]
+
+SECRETS = {
+    "access_token": "canary-access-7f3a",
+    "refresh_token": "canary-refresh-7f3a",
+    "id_token": "canary-identity-7f3a",
+}
+RESPONSE = {**SECRETS, "token_type": "Bearer", "expires_in": 3600}
+ROTATED = {
+    "access_token": "canary-access-9b1c",
+    "refresh_token": "canary-refresh-9b1c",
+    "token_type": "Bearer",
+    "expires_in": 3600,
+}
+CLIENT = "canary-client-secret-7f3a"
+
+
+def leaks(text: object) -> list[str]:
+    found = text.decode("latin-1") if isinstance(text, bytes | memoryview) else str(text)
+    return [word for word in ("canary-", CLIENT_SECRET) if word in found]
+
+
+@pytest.fixture
+def connection(scripted, scripted_entry, configure, make_connection) -> Connection:
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_secret": CLIENT}})
+    connection: Connection = make_connection(response=RESPONSE, age=7200)
+    return connection
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Everything that any logger says, at any level, while the test runs."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Everything())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield stream
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+class _Everything(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{super().format(record)} {record.__dict__}"
+
+
+def test_not_in_any_log(scripted, connection, log):
+    scripted.on("/token", Answer(503, b"canary-body"), Answer(body=ROTATED))
+    scripted.on("/api/me", Answer(401), Answer(body={}))
+    scripted.on("/revoke", Answer(200))
+    with pytest.raises(CallError):
+        connection.session().get("me")
+    connection.refresh()
+    connection.session().get("me")
+    connection.disconnect()
+
+    assert "/token" in log.getvalue(), "the libraries' debug records are among them"
+    assert leaks(log.getvalue()) == []
+
+
+@pytest.mark.compliance("B3")
+def test_not_in_the_database_nor_sessions_nor_the_cache(connection):
+    cells = [cell for row in every_cell() for cell in row]
+    assert any(is_sealed(cell) for cell in cells)
+    assert [cell for cell in cells if leaks(cell)] == []
+    assert leaks(cache.__dict__) == []
+
+
+def is_sealed(cell: object) -> bool:
+    return isinstance(cell, bytes | memoryview) and bytes(cell).startswith(b"gAAAA")
+
+
+def every_cell() -> Iterator[tuple[Any, ...]]:
+    database = connections["default"]
+    with database.cursor() as cursor:
+        for table in database.introspection.table_names():
+            cursor.execute(f"SELECT * FROM {database.ops.quote_name(table)}")  # noqa: S608
+            yield from cursor.fetchall()
+
+
+def test_two_encryptions_of_one_token_differ(connection, make_connection):
+    again = make_connection(response=RESPONSE)
+    assert connection.sealed_token != again.sealed_token
+
+
+def test_not_in_repr_str_format_nor_values(connection):
+    token = connection.token
+    shown = [repr(token), str(token), f"{token}", repr(connection), repr(connection.__dict__)]
+    shown += [
+        repr(list(Connection.objects.values())),
+        repr(connection.get_provider()),
+        repr(vars(connection.session())),
+    ]
+    assert leaks(shown) == []
+
+
+def test_not_in_a_pickle_and_a_token_by_itself_is_not_pickled(connection):
+    assert connection.token.access_token
+    assert leaks(pickle.dumps(connection)) == []
+    assert pickle.loads(pickle.dumps(connection)).token == connection.token  # noqa: S301
+    with pytest.raises(TypeError, match="pk"):
+        pickle.dumps(connection.token)
+
+
+def test_not_in_dumpdata_and_loaddata_brings_it_back(connection, tmp_path):
+    fixture = tmp_path / "connections.json"
+    call_command("dumpdata", "oauth_connect", output=str(fixture))
+    assert leaks(fixture.read_text()) == []
+    Connection.objects.all().delete()
+    call_command("loaddata", str(fixture), verbosity=0)
+    assert Connection.objects.get().token.access_token == SECRETS["access_token"]
+
+
+FAULTS = {
+    "refresh: connection dropped": {"/token": Answer(cut=-1)},
+    "refresh: not JSON": {"/token": Answer(body=b"canary-body")},
+    "refresh: refused": {"/token": Answer(400, {"error": "invalid_request"})},
+    "refresh: revoked": {"/token": Answer(400, {"error": "invalid_grant"})},
+    "refresh: client refused": {"/token": Answer(401, {"error": "invalid_client"})},
+    "refresh: redirected": {"/token": Answer(307, headers={"Location": "http://127.0.0.1:1/"})},
+    "refresh: server error": {"/token": Answer(500, b"canary-body")},
+    "call: connection dropped": {"/token": Answer(body=ROTATED), "/api/me": Answer(cut=-1)},
+    "call: nobody listens": {"/token": Answer(body=ROTATED), "url": "http://127.0.0.1:9/api/me"},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_not_in_tracebacks_error_pages_nor_error_mail(
+    scripted, scripted_entry, connection, configure, fault, rf
+):
+    """Error pages and error mail show the locals of every frame."""
+    answers = dict(fault)
+    url = answers.pop("url", "me")
+    for path, answer in answers.items():
+        scripted.on(path, answer)
+    entry = {
+        **scripted_entry,
+        "client_secret": CLIENT,
+        "api_hosts": [scripted.url.removeprefix("http://"), "127.0.0.1:9"],
+    }
+    configure(PROVIDERS={"scripted": entry})
+
+    with pytest.raises(requests.RequestException) as caught:
+        connection.session().get(url)
+
+    report = ExceptionReporter(rf.get("/"), type(caught.value), caught.value, caught.value.__traceback__)
+    # The test's own frame knows the secrets.
+    frames = [frame for frame in report.get_traceback_frames() if frame["filename"] != __file__]
+    assert any("oauth_connect" in frame["filename"] for frame in frames)
+    assert leaks([frame["vars"] for frame in frames]) == []
+    assert leaks("".join(traceback.format_exception(caught.value))) == []
+    assert leaks([str(caught.value), caught.value.__dict__]) == []
+
+
+def test_a_refused_destination_is_told_without_the_token(connection):
+    with pytest.raises(ForbiddenDestination) as caught:
+        connection.session().get("https://elsewhere.example/canary")
+    assert "elsewhere" not in str(caught.value)
+    assert leaks(str(caught.value)) == []
+
+
+def test_no_mail_was_sent_and_no_session_holds_a_token(connection, client, user):
+    client.force_login(user)
+    session: SessionBase = client.session
+    assert leaks(dict(session)) == []
+    assert mail.outbox == []
