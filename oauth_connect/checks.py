@@ -39,7 +39,10 @@ def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 @register()
 def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    url = conf.base_url
+    try:
+        url = conf.base_url
+    except ImproperlyConfigured:  # check_settings tells
+        return
     if callable(url) or (url is None and settings.DEBUG):
         return
     problem = "is not set." if url is None else base_url_problem(url)
@@ -153,8 +156,11 @@ def check_pkce(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    url = conf.base_url
-    if isinstance(url, str) and urlsplit(url).scheme == "http":
+    try:
+        url = conf.base_url
+    except ImproperlyConfigured:  # check_settings tells
+        return
+    if isinstance(url, str) and not base_url_problem(url) and urlsplit(url).scheme == "http":
         yield checks.Warning(
             'OAUTH_CONNECT["BASE_URL"] is http on a loopback address.',
             hint="Providers send authorization codes there; set the site's public https origin.",
@@ -163,7 +169,11 @@ def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckM
 
 
 def _valid_providers() -> Iterator[Provider]:
-    for slug in conf.provider_slugs:
+    try:
+        slugs = conf.provider_slugs
+    except ImproperlyConfigured:  # check_providers tells
+        return
+    for slug in slugs:
         try:
             yield conf.provider(slug)
         except ImproperlyConfigured:

@@ -30,7 +30,7 @@ def unseal(sealed: str, binding: Binding) -> Any:
     """Return the value. Raises KeyUnavailable: no key opens it, or it was sealed for something else."""
     try:
         found, value = json.loads(_ring().decrypt(sealed.encode()))
-    except (InvalidToken, ValueError):
+    except (InvalidToken, TypeError, ValueError):  # also what another program sealed with this key
         raise KeyUnavailable(
             'No key in OAUTH_CONNECT["KEYS"] opens this value. Put back the key that sealed it.'
         ) from None

@@ -52,6 +52,8 @@ def public_names(module: Any) -> list[str]:
         and getattr(value, "__module__", module.__name__) == module.__name__
         and (inspect.isclass(value) or inspect.isfunction(value))
     ]
+    if ".protocol." in module.__name__:
+        own = [name for name in own if inspect.isclass(getattr(module, name))]
     if module.__name__.endswith("signals"):
         own = [name for name in vars(module) if name.islower() and not name.startswith("_")]
     return sorted(getattr(module, "__all__", own))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oauth_connect.errors import CallbackRefused
+from oauth_connect.errors import CallbackRefused, clean
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
@@ -37,6 +37,6 @@ def identify(server: AuthorizationServer, token: Token, *, nonce: str) -> Accoun
     else:
         document = token.extra
     account_id = messages.pick(document, provider.identity.id)
-    if not account_id or len(account_id) > LONGEST:
+    if not account_id.isprintable() or not 0 < len(account_id) <= LONGEST:
         raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
-    return Account(account_id, messages.pick(document, provider.identity.label) or account_id)
+    return Account(account_id, clean(messages.pick(document, provider.identity.label), LONGEST) or account_id)

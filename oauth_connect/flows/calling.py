@@ -51,9 +51,10 @@ def connection_for(
         raise AmbiguousConnection(f"Several {provider} accounts are connected; name one by account_id.")
     connection = found[0]
     if connection.status != Connection.Status.ACTIVE:
-        raise connection.reauthorization_required(connection.last_error or "revoked")
+        raise _reconnect(connection, scopes, connection.last_error or "revoked")
     if not connection.has_scopes(*scopes):
-        raise _lacking(connection, scopes)
+        missing = f"The {provider} account did not grant everything that is needed."
+        raise _reconnect(connection, scopes, "missing_scopes", missing)
     return connection
 
 
@@ -64,10 +65,9 @@ def _living(owner: Owner, provider: str, account_id: str | None) -> list[Connect
     return [row for row in found if account_id is None or row.account_id == account_id]
 
 
-def _lacking(connection: Connection, scopes: Iterable[str]) -> ReauthorizationRequired:
-    error = connection.reauthorization_required(
-        "missing_scopes",
-        f"The {connection.provider} account did not grant everything that is needed.",
-    )
+def _reconnect(
+    connection: Connection, scopes: Iterable[str], reason: str, message: str = ""
+) -> ReauthorizationRequired:
+    error = connection.reauthorization_required(reason, message)
     error.connect_url = connect_path(connection.provider, scopes=scopes, connection=connection.pk)
     return error

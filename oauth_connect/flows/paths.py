@@ -13,7 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 SALT = "oauth_connect.scopes"
 LONGEST = 1500  # characters; a session may have to live in a cookie
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]|^//")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
 def connect_path(

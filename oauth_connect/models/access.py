@@ -41,8 +41,10 @@ class ConnectionSource:
         """
         store = row_store(self.connection)
         row = store.read()
-        if row is None or row.token is None or row.status != ACTIVE:
-            return None
+        if row is None or row.token is None:
+            raise self.connection.reauthorization_required("disconnected")
+        if row.status != ACTIVE:
+            raise self.connection.reauthorization_required(row.last_error)
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
             return row.token

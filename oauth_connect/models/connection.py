@@ -109,15 +109,15 @@ class Connection(models.Model):
         state.pop("_opened", None)
         return state
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, **kwargs: Any) -> None:
         """Save without the protocol's columns, unless the row is new or ``update_fields`` names them.
 
         A stale instance that is saved for its label must not put a spent token back.
         """
         inserting = self._state.adding or kwargs.get("force_insert")
-        if not inserting and not args and kwargs.get("update_fields") is None:
+        if not inserting and kwargs.get("update_fields") is None:
             kwargs["update_fields"] = SITE_FIELDS
-        super().save(*args, **kwargs)
+        super().save(**kwargs)
 
     # --- the token ------------------------------------------------------------------------------
 

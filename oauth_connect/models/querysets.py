@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -48,7 +48,7 @@ def identity_of(owner: str, provider: str, *parts: Any) -> str:
 
 
 class ConnectionQuerySet(models.QuerySet[M]):
-    """Connections. ``update()`` and ``bulk_update()`` refuse the protocol's columns."""
+    """Connections. Updates of many rows refuse the protocol's columns."""
 
     def for_owner(self, owner: Any) -> ConnectionQuerySet[M]:
         """Return the connections of a user, an Owner or an owner's key."""
@@ -70,6 +70,19 @@ class ConnectionQuerySet(models.QuerySet[M]):
         return super().bulk_update(objs, names, batch_size=batch_size)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(  # type: ignore[override]  # the rest by keyword
+        self,
+        objs: Iterable[M],
+        batch_size: int | None = None,
+        *,
+        update_fields: Collection[str] | None = None,
+        **options: Any,
+    ) -> list[M]:
+        refuse_protocol_columns(update_fields or (), "bulk_create()")
+        return super().bulk_create(objs, batch_size, update_fields=update_fields, **options)
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def store(
         self,

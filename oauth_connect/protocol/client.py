@@ -25,10 +25,11 @@ from urllib3.exceptions import (
     MaxRetryError,
     NewConnectionError,
     ProxyError,
+    ReadTimeoutError,
     SSLError,
 )
 
-from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
+from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.messages import Answer, Parameters
 from oauth_connect.protocol.provider import Provider
@@ -140,7 +141,12 @@ class AuthorizationServer:
         auth = _Bearer(self.provider, token)
         reply = self._exchange("GET", self.provider.userinfo_endpoint, auth=auth, headers=headers)
         if reply.status != 200 or reply.answer is None:
-            raise messages.refusal(self.provider, reply.status, reply.answer or Answer())
+            raise ProviderRejected(
+                f"{self.provider.label} did not say whose token this is (HTTP {reply.status}). Compare "
+                f"userinfo_endpoint and scopes of {self.provider.slug!r} with the provider's page.",
+                error=f"http_{reply.status}",
+                status=reply.status,
+            )
         return reply.answer
 
     def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
@@ -212,7 +218,7 @@ class AuthorizationServer:
                 f"{self.provider.label} cannot be reached; nothing was sent. Try again later.",
                 code="unreachable",
             )
-        return self._lost("timeout" if isinstance(error, requests.Timeout) else "answer_lost")
+        return self._lost("timeout" if timed_out(error) else "answer_lost")
 
     def _lost(self, code: str) -> ProviderUnavailable:
         return ProviderUnavailable(
@@ -220,6 +226,12 @@ class AuthorizationServer:
             code=code,
             answer_lost=True,
         )
+
+
+def timed_out(error: requests.RequestException) -> bool:
+    """Tell whether a wait was too long; requests calls it a ConnectionError while it reads a body."""
+    reason = error.args[0] if error.args else None
+    return isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError)
 
 
 def was_sent(error: requests.RequestException) -> bool:
@@ -243,7 +255,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             seconds = (email.utils.parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     if not math.isfinite(seconds):
         return None

@@ -10,7 +10,7 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -34,7 +34,6 @@ PARAMETER_LIMIT = 4096
 LONGEST_LIFETIME = timedelta(days=366 * 20)
 MISCONFIGURED = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 TRANSIENT = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
-CALLBACK_PARAMETERS = frozenset({"state", "code", "error", "error_description", "error_uri", "iss"})
 
 
 class Parameters(dict[str, str]):
@@ -61,6 +60,9 @@ class Callback:
     error_description: str = ""
     error_uri: str = ""
     iss: str | None = None
+
+
+CALLBACK_PARAMETERS = frozenset(field.name for field in fields(Callback))
 
 
 # --- the authorization request and its response -------------------------------------------------
@@ -100,7 +102,8 @@ def authorization_url(
 def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
     """Read an authorization response's query. Unknown parameters are ignored (RFC 6749 section 4.1.2).
 
-    Raises CallbackRefused for a repeated, overlong or unprintable parameter (RFC 6749 section 3.1).
+    Raises CallbackRefused for a repeated, overlong or unprintable parameter (RFC 6749 section 3.1,
+    appendix A). A description may be anything: real ones have line breaks, and it is only words.
     """
     found: dict[str, str] = {}
     for name, value in pairs:
@@ -108,7 +111,9 @@ def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
             continue
         if name in found:
             raise CallbackRefused(f"The answer repeats the parameter {name}.", code="repeated_parameter")
-        if len(value) > PARAMETER_LIMIT or not value.isprintable():
+        if name == "error_description":
+            value = clean(value)
+        elif len(value) > PARAMETER_LIMIT or not _is_printable(value):
             raise CallbackRefused(f"The answer's parameter {name} is malformed.", code="malformed_parameter")
         found[name] = value
     if found.get("code") and found.get("error"):
@@ -209,7 +214,7 @@ def read_token(
     """Return the token of a successful response's parameters (RFC 6749 section 5.1)."""
     access_token = answer.get("access_token")
     refresh_token = answer.get("refresh_token") or ""
-    if not isinstance(access_token, str) or not access_token or not isinstance(refresh_token, str):
+    if not access_token or not _is_printable(access_token) or not _is_printable(refresh_token):
         raise unreadable(provider, "no usable access_token")
     seconds = lifetime(answer.get("expires_in")) or assumed_lifetime(provider)
     refresh_seconds = lifetime(answer.get(provider.token_response.refresh_token_expires_in))
@@ -226,6 +231,11 @@ def read_token(
 
 
 _OWN_FIELDS = frozenset({"access_token", "refresh_token", "token_type", "scope", "expires_in"})
+
+
+def _is_printable(token: object) -> bool:
+    """Tell whether these are a token's characters (RFC 6749 appendix A); others could not be sent."""
+    return isinstance(token, str) and token.isascii() and token.isprintable()
 
 
 def refusal(
@@ -278,7 +288,7 @@ def lifetime(value: object) -> timedelta | None:
         return None
     if not math.isfinite(seconds) or not 0 < seconds <= LONGEST_LIFETIME.total_seconds():
         return None
-    return timedelta(seconds=seconds)
+    return timedelta(seconds=seconds) or None
 
 
 def assumed_lifetime(provider: Provider) -> timedelta | None:
@@ -293,12 +303,13 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
     """
     if value is None:
         return requested
+    named: list[Any] = []
     if isinstance(value, str):
-        granted = value.replace(provider.token_response.scope_separator, " ").split()
+        named = value.replace(provider.token_response.scope_separator, " ").split()
     elif isinstance(value, list):
-        granted = [scope for scope in value if isinstance(scope, str)]
-    else:
-        granted = []
+        named = value
+    # Some databases refuse what cannot be printed, and a refused save would lose the token.
+    granted = [scope for scope in named if isinstance(scope, str) and scope.isprintable()]
     if requested and not provider.token_response.wider_scopes:
         granted = [scope for scope in granted if scope in requested]
     return tuple(dict.fromkeys(granted))
@@ -320,7 +331,7 @@ def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: dateti
             and claims["exp"] > now.timestamp()
             and claims.get("nonce") == nonce
         )
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         right = False
     if not right:
         raise CallbackRefused(

@@ -27,9 +27,18 @@ ENDPOINTS = (
 )
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
 FLOW_PARAMETERS = frozenset(
-    "response_type client_id redirect_uri scope state nonce code_challenge code_challenge_method".split()
+    {
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+    }
 )
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
@@ -235,17 +244,22 @@ class Provider:
         origin = destination.origin_of(self.api_base_url)
         return frozenset({(origin.host, origin.port)})
 
-    def resolve(self, values: Mapping[str, str]) -> Self:
+    def resolve(self, values: Mapping[str, Any]) -> Self:
         """Return the provider with its variables filled in. Raises InvalidProvider for a bad value."""
         if not self.variables:
             return self
         chosen = {name: values.get(name) or variable.default for name, variable in self.variables.items()}
         for name, value in chosen.items():
-            if not re.fullmatch(self.variables[name].pattern, value):
+            if not isinstance(value, str) or not re.fullmatch(self.variables[name].pattern, value):
                 raise InvalidProvider(f"{self.slug}.variables.{name}: the value does not fit its pattern")
-        filled = {name: getattr(self, name).format_map(chosen) for name in TEMPLATED}
-        hosts = tuple(host.format_map(chosen) for host in self.api_hosts)
-        return replace(self, **filled, api_hosts=hosts, variables={})
+
+        def fill(template: str) -> str:
+            return _PLACEHOLDER.sub(lambda found: chosen[found[1]], template)
+
+        filled: dict[str, Any] = {name: fill(getattr(self, name)) for name in TEMPLATED}
+        filled["refresh"] = replace(self.refresh, endpoint=fill(self.refresh.endpoint))
+        filled["api_hosts"] = tuple(map(fill, self.api_hosts))
+        return replace(self, **filled, variables={})
 
     def _check_client(self) -> None:
         if not self.client_id:
@@ -270,14 +284,14 @@ class Provider:
     def _check_endpoints(self) -> None:
         if not self.token_endpoint:
             raise InvalidProvider("token_endpoint: missing")
-        for name in TEMPLATED:
-            url = getattr(self, name)
+        if self.authorization_response_iss_parameter_supported and not self.issuer:
+            raise InvalidProvider("issuer: missing; authorization responses are compared with it")
+        named = {name: getattr(self, name) for name in TEMPLATED}
+        for name, url in {**named, "refresh.endpoint": self.refresh.endpoint}.items():
             self._check_placeholders(name, url)
             problem = url and destination.endpoint_problem(_PLACEHOLDER.sub("variable", url))
             if problem:
                 raise InvalidProvider(f"{name}: {problem}")
-        if self.refresh.endpoint and (problem := destination.endpoint_problem(self.refresh.endpoint)):
-            raise InvalidProvider(f"refresh.endpoint: {problem}")
 
     def _check_placeholders(self, name: str, url: str) -> None:
         for variable in _PLACEHOLDER.findall(url):
@@ -292,6 +306,8 @@ class Provider:
                 )
 
     def _check_hosts(self) -> None:
+        for host in self.api_hosts:
+            self._check_placeholders("api_hosts", host)
         try:
             destination.parse_hosts(self.api_hosts)
         except ForbiddenDestination as refused:

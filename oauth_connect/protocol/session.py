@@ -6,7 +6,7 @@ The token goes to the provider's API hosts, over https (loopback aside), and now
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin
 
 import requests
@@ -120,6 +120,9 @@ class ApiSession(requests.Session):
         except requests.RequestException as error:
             # The frames below hold the token among their locals, and error pages print locals.
             raise error.with_traceback(None) from None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A session is not pickled: it leads to secrets. Pass the connection's pk.")
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """On a redirect, keep the token only for the same origin; never follow one down to http."""

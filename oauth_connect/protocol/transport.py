@@ -139,9 +139,14 @@ class DeadlineAdapter(HTTPAdapter):
 _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere. requests would read a redirect's whole body even where it does not follow it."""
+
+
 def new_session() -> requests.Session:
-    """Return a session for token endpoints: deadline, no retries, no compression, no cookies kept."""
-    session = requests.Session()
+    """Return a session for token endpoints: deadline, no redirects, no retries, no compression."""
+    session = _Session()
     session.headers["Accept-Encoding"] = "identity"
     session.headers["Accept"] = "application/json"
     for prefix in ("https://", "http://"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -14,13 +15,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
-from oauth_connect.conf import UnknownProvider, conf
+from oauth_connect.conf import conf
 from oauth_connect.errors import CallbackRefused, CallError
 from oauth_connect.flows.disconnect import owned
 from oauth_connect.flows.paths import local_path, signed_scopes
-from oauth_connect.models import Connection
+from oauth_connect.models import Connection, Owner
+from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.views.pages import OwnerPage, PrivatePage
+from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
 
 logger = logging.getLogger("oauth_connect.views")
 
@@ -34,15 +36,20 @@ class ConnectionsView(OwnerPage):
     def get(self, request: HttpRequest) -> HttpResponse:
         owner = self.owner
         rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)
-        providers = {slug: conf.provider(slug, owner.key) for slug in conf.provider_slugs}
         shown = [
-            {"connection": row, "provider": providers.get(row.provider)}
+            {"connection": row, "provider": self.offered(row.provider, owner)}
             for row in rows.order_by("provider", "account_label")
         ]
-        offered = [one for one in providers.values() if one.enabled and one.authorization_endpoint]
+        offered = [self.offered(slug, owner) for slug in conf.provider_slugs]
         return self.render_to_response(
-            self.get_context_data(owner=owner, connections=shown, providers=offered)
+            self.get_context_data(owner=owner, connections=shown, providers=list(filter(None, offered)))
         )
+
+    def offered(self, slug: str, owner: Owner) -> Provider | None:
+        try:
+            return offered_provider(slug, owner.key)
+        except Http404:
+            return None
 
 
 class ConnectView(OwnerPage):
@@ -76,13 +83,7 @@ class ConnectView(OwnerPage):
         return HttpResponseRedirect(url)
 
     def known_provider(self, slug: str) -> Provider:
-        try:
-            provider = conf.provider(slug, self.managing_owner().key)
-        except UnknownProvider:
-            raise Http404 from None
-        if not provider.enabled or not provider.authorization_endpoint:
-            raise Http404
-        return provider
+        return offered_provider(slug, self.managing_owner().key)
 
     def connection_to_renew(self, provider: str) -> Connection | None:
         pk = self.request.GET.get("connection")
@@ -102,31 +103,24 @@ class CallbackView(PrivatePage):
     Not behind the login: its redirect would carry the code in a URL.
     """
 
-    http_method_names = ["get", "head", "options"]
+    http_method_names = ["get", "options"]  # no HEAD: it would spend the state
     template_name = "oauth_connect/refused.html"
     referrer_policy = "no-referrer"
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
-        if provider not in conf.provider_slugs and not self.is_loaded(provider):
-            raise Http404
+        signed_in = request.user.is_authenticated
+        offered_provider(provider, owner_of(request).key if signed_in else "")
         try:
             connected = flows.complete(request, provider)
         except CallbackRefused as refused:
             return self.refused(provider, refused.code, str(refused), status=400)
         except CallError as error:
             code = getattr(error, "code", "failed")
-            message = _("The provider could not complete the connection. Nothing was changed.")
+            message = _("The provider could not complete the connection.")
             return self.refused(provider, code, message, status=502)
         text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
         messages.success(request, text, fail_silently=True)
         return redirect(connected.next or "oauth_connect:connections")
-
-    def is_loaded(self, provider: str) -> bool:
-        try:
-            conf.provider(provider)
-        except UnknownProvider:
-            return False
-        return True
 
     def refused(self, provider: str, code: str, message: str, *, status: int) -> HttpResponse:
         details = {"action": "callback_refused", "provider": provider, "code": code}
@@ -142,21 +136,20 @@ class DisconnectView(OwnerPage):
     template_name = "oauth_connect/disconnect.html"
 
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        connection = self.own_connection(pk)
+        connection = self.with_own(owned, pk)
         return self.render_to_response(self.get_context_data(connection=connection))
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        connection = self.own_connection(pk)
-        flows.disconnect(self.owner, pk)
+        connection = self.with_own(flows.disconnect, pk)
         text = _("%(account)s is disconnected.") % {
             "account": connection.account_label or connection.provider
         }
         messages.success(request, text, fail_silently=True)
         return redirect(local_path(request.POST.get("next", "")) or "oauth_connect:connections")
 
-    def own_connection(self, pk: uuid.UUID) -> Connection:
-        """Return the owner's connection; another's is answered like none at all."""
+    def with_own(self, act: Callable[[Owner, uuid.UUID], Connection], pk: uuid.UUID) -> Connection:
+        """Act on the owner's connection; another's is answered like none at all."""
         try:
-            return owned(self.managing_owner(), pk)
+            return act(self.managing_owner(), pk)
         except Connection.DoesNotExist:
             raise Http404 from None

@@ -7,12 +7,14 @@ from typing import Any
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.exceptions import PermissionDenied
 from django.db import connections
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.models.owner import Owner, owner_of
+from oauth_connect.protocol.provider import Provider
 
 
 class PrivatePage(TemplateResponseMixin, ContextMixin, View):
@@ -28,7 +30,9 @@ class PrivatePage(TemplateResponseMixin, ContextMixin, View):
         return view
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
+        return self.kept_private(super().dispatch(request, *args, **kwargs))
+
+    def kept_private(self, response: HttpResponseBase) -> HttpResponseBase:
         add_never_cache_headers(response)
         response.headers["Referrer-Policy"] = self.referrer_policy
         response.headers["X-Frame-Options"] = "DENY"
@@ -37,6 +41,9 @@ class PrivatePage(TemplateResponseMixin, ContextMixin, View):
 
 class OwnerPage(LoginRequiredMixin, PrivatePage):
     """A page about the owner's own connections."""
+
+    def handle_no_permission(self) -> Any:
+        return self.kept_private(super().handle_no_permission())
 
     @property
     def owner(self) -> Owner:
@@ -48,3 +55,14 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
         if not owner.may_manage:
             raise PermissionDenied
         return owner
+
+
+def offered_provider(slug: str, owner: str) -> Provider:
+    """Return a provider where this owner's accounts can be connected, or answer 404."""
+    try:
+        provider = conf.provider(slug, owner)
+    except UnknownProvider:
+        raise Http404 from None
+    if not provider.enabled or not provider.authorization_endpoint:
+        raise Http404
+    return provider

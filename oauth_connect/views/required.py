@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth.views import redirect_to_login
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
-from oauth_connect.flows import connect_path, connection_for
+from oauth_connect.flows import connection_for
 from oauth_connect.models.owner import owner_of
 
 ViewFunction = Callable[..., Any]
@@ -44,8 +45,10 @@ class ConnectionRequiredMixin:
     connection_scopes: Sequence[str] = ()
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        gate = connection_required(self.connection_provider, scopes=self.connection_scopes)
-        return gate(super().dispatch)(request, *args, **kwargs)  # type: ignore[misc]
+        # An async view's dispatch is no coroutine function; it returns what the handler awaits.
+        gated = _async_gate if getattr(self, "view_is_async", False) else _gate
+        view = gated(super().dispatch, self.connection_provider, self.connection_scopes)  # type: ignore[misc]
+        return view(request, *args, **kwargs)
 
 
 def _gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunction:
@@ -57,7 +60,7 @@ def _gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunct
         try:
             return view(request, *args, **kwargs)
         except ReauthorizationRequired as error:
-            return _to_connect(request, provider, scopes, error)
+            return _to_connect(request, error)
 
     return gated
 
@@ -71,7 +74,7 @@ def _async_gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> Vie
         try:
             return await view(request, *args, **kwargs)
         except ReauthorizationRequired as error:
-            return _to_connect(request, provider, scopes, error)
+            return _to_connect(request, error)
 
     return gated
 
@@ -82,20 +85,16 @@ def _detour(request: HttpRequest, provider: str, scopes: Sequence[str]) -> HttpR
     try:
         connection_for(owner_of(request), provider, scopes=scopes)
     except ReauthorizationRequired as error:
-        return _to_connect(request, provider, scopes, error)
+        return _to_connect(request, error)
     except AmbiguousConnection:
         pass
     return None
 
 
-def _to_connect(
-    request: HttpRequest, provider: str, scopes: Sequence[str], error: ReauthorizationRequired
-) -> HttpResponseBase:
-    connection = error.connection
-    path = connect_path(
-        connection.provider if connection is not None else provider,
-        next_path=request.get_full_path(),
-        scopes=scopes,
-        connection=connection.pk if connection is not None else None,
-    )
-    return HttpResponseRedirect(path)
+def _to_connect(request: HttpRequest, error: ReauthorizationRequired) -> HttpResponseBase:
+    """The error names the provider, account and scopes, which need not be those of the gate."""
+    if not error.connect_url:
+        raise error
+    separator = "&" if "?" in error.connect_url else "?"
+    back = urlencode({"next": request.get_full_path()})
+    return HttpResponseRedirect(f"{error.connect_url}{separator}{back}")

@@ -23,7 +23,7 @@ class Answer:
     """``body``: bytes go out as they are, anything else as JSON; ``repeat`` times over.
 
     ``delay``: seconds before the first byte. ``drip``: seconds between single bytes of the body, and
-    ``head_drip``: of header lines that never end.
+    ``head_drip``: of two hundred header lines.
     ``cut``: how many bytes of the body are sent before the connection is dropped (-1: not even a status).
     ``reset``: dropped with a TCP reset, without a word.
     """
@@ -104,7 +104,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             split = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = _received(self)
             query = dict(parse_qsl(split.query))
             recorded = Recorded(self.command, split.path, query, dict(self.headers), body)
             _send(self, server.take(recorded))
@@ -116,6 +116,17 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         setattr(Handler, f"do_{method}", Handler.answer)
 
     return Handler
+
+
+def _received(handler: BaseHTTPRequestHandler) -> bytes:
+    if handler.headers.get("Transfer-Encoding") != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    body = b""
+    while size := int(handler.rfile.readline(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
 
 
 def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
@@ -148,7 +159,7 @@ def _send_head(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         handler.send_header(name, value)
     if answer.head_drip:
         handler.flush_headers()
-        while True:
+        for _ in range(200):
             handler.wfile.write(b"X-Slow: 1\r\n")
             time.sleep(answer.head_drip)
     handler.end_headers()

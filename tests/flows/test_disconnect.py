@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from oauth_connect import signals
+from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.flows import disconnect
+from oauth_connect.models import Connection, Owner, PendingRevocation
+from tests.servers.scripted import Answer
+from tests.visitor import Visitor, answer_of_codeyard
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_disconnected_account_is_revoked_at_the_provider_and_forgotten_here(codeyard, user):
+    visitor = Visitor(user)
+    visitor.come_back("codeyard", **answer_of_codeyard(visitor.start("codeyard")))
+    http = Connection.objects.get().session()
+    assert http.get("user").status_code == 200
+
+    disconnect(Owner.of(user), Connection.objects.get().pk)
+
+    row = Connection.objects.get()
+    assert (row.status, row.sealed_token, row.version) == ("revoked", None, 1)
+    assert codeyard.stats["revocations"] == 1
+    with pytest.raises(ReauthorizationRequired):
+        http.get("user")
+    assert not PendingRevocation.objects.exists()
+
+
+@pytest.mark.compliance("D17")
+@pytest.mark.parametrize("whose", ["another's", "nobody's", "disconnected"])
+def test_only_an_owner_s_living_connection_can_be_disconnected(
+    whose, user, scripted, scripted_provider, make_connection
+):
+    connection = make_connection()
+    owner, pk = Owner.of(user), connection.pk
+    if whose == "another's":
+        owner = Owner("org:1")
+    elif whose == "nobody's":
+        pk = uuid.uuid4()
+    else:
+        connection.disconnect()
+    before = len(scripted.asked("/revoke"))
+
+    with pytest.raises(Connection.DoesNotExist):
+        disconnect(owner, pk)
+    assert len(scripted.asked("/revoke")) == before
+
+
+@pytest.mark.compliance("A34", "D50")
+@pytest.mark.parametrize("answer", [Answer(503), Answer(cut=-1)], ids=["503", "dropped"])
+def test_where_the_provider_does_not_answer_local_use_has_stopped_and_the_token_is_kept_sealed(
+    answer, user, scripted, scripted_provider, make_connection
+):
+    scripted.on("/revoke", answer)
+
+    disconnect(Owner.of(user), make_connection().pk)
+
+    assert Connection.objects.get().sealed_token is None
+    assert PendingRevocation.objects.get().open().refresh_token == "refresh-0"
+
+
+def test_the_signal_says_which_connection_ended(user, scripted_provider, make_connection):
+    heard = []
+
+    def receiver(sender, connection, **extra):
+        heard.append((connection.pk, connection.status))
+
+    connection = make_connection()
+    signals.disconnected.connect(receiver)
+    try:
+        disconnect(Owner.of(user), connection.pk)
+    finally:
+        signals.disconnected.disconnect(receiver)
+    assert heard == [(connection.pk, "revoked")]

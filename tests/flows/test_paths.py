@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from django.core import signing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_connect.flows.paths import connect_path, local_path, signed_scopes
+from tests.visitor import query_of
+
+HOSTILE = [
+    "//e",
+    "/\\e",
+    "\\\\e",
+    "https:///e",
+    "https://e.test/",
+    "http:e.test",
+    "javascript:alert(1)",
+    "/\t/e",
+    "\t//e",
+    "/a\r\nSet-Cookie: a=b",
+    "/a\nb",
+    "/a\x00b",
+    "/a b",
+    "https://app.example@e.test/",
+    "https://[::1",
+    "ftp://app.example/",
+    "https://app.example:8443/",
+    "e.test",
+    "///e",
+    "",
+]
+
+
+@pytest.mark.compliance("A13", "D14", "CVE-2016-2512", "CVE-2017-7233")
+@pytest.mark.parametrize("candidate", HOSTILE)
+def test_what_may_lead_elsewhere_is_no_path(candidate):
+    assert local_path(candidate) == ""
+
+
+@pytest.mark.parametrize(
+    ("candidate", "path"),
+    [
+        ("/", "/"),
+        ("/reports/7/?page=2&sort=-name#top", "/reports/7/?page=2&sort=-name#top"),
+        ("/søk/?q=å", "/s%C3%B8k/?q=%C3%A5"),
+        ("/a//e", "/a//e"),
+        ("/%0d%0aSet-Cookie", "/%0d%0aSet-Cookie"),
+        ("/go?to=https://e.test/", "/go?to=https://e.test/"),
+    ],
+)
+def test_a_path_of_this_site_is_kept_and_encoded(candidate, path):
+    assert local_path(candidate) == path
+
+
+def test_a_path_too_long_for_a_session_is_left_out():
+    assert local_path("/" + "a" * 5000) == ""
+
+
+@pytest.mark.compliance("A13", "D14", "CVE-2022-36087")
+@given(st.one_of(st.text(), st.text("/\\:@?#[]%. \t\r\ne").map(lambda tail: f"/{tail}")))
+def test_whatever_comes_leads_to_this_site_or_nowhere(candidate):
+    path = local_path(candidate)
+
+    assert path == "" or urlsplit(urljoin("https://app.example/page/", path)).netloc == "app.example"
+    assert path.isascii()
+    assert path.isprintable()
+
+
+def test_the_connect_path_carries_where_to_come_back_to():
+    path = connect_path("scripted", next_path="/reports/?page=2")
+
+    assert urlsplit(path).path == "/oauth/scripted/connect/"
+    assert query_of(path) == {"next": "/reports/?page=2"}
+
+
+def test_scopes_come_back_sorted_and_once():
+    path = connect_path("scripted", scopes=["write", "read", "write"])
+
+    assert signed_scopes(query_of(path)["scopes"], "scripted") == ["read", "write"]
+
+
+@pytest.mark.compliance("A40", "B4")
+@pytest.mark.parametrize(
+    "value",
+    ["", "admin", "admin:signed", signing.dumps(["scripted", ["admin"]], salt="another"), "é", "a:b:c\x00"],
+)
+def test_scopes_that_this_site_did_not_sign_ask_for_nothing(value):
+    assert signed_scopes(value, "scripted") == []
+
+
+@pytest.mark.compliance("B4")
+def test_scopes_signed_for_one_provider_ask_for_nothing_at_another():
+    path = connect_path("scripted", scopes=["admin"])
+
+    assert signed_scopes(query_of(path)["scopes"], "other") == []
+
+
+def test_without_the_urls_of_this_package_there_is_no_path(settings):
+    settings.ROOT_URLCONF = ()
+    assert connect_path("scripted") == ""

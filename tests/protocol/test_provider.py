@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from oauth_connect.errors import InvalidProvider
+from oauth_connect.protocol.provider import Provider
+from tests.protocol.providers import ACME, acme
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"token_endpont": "x"}, "acme.token_endpont: unknown key; did you mean 'token_endpoint'?"),
+        ({"colour": "x"}, "acme.colour: unknown key"),
+        ({"refresh": {"rotates": 1}}, "acme.refresh.rotates: unknown key; did you mean 'rotation'?"),
+        ({"client_id": ""}, "acme.client_id: missing"),
+        ({"token_endpoint": ""}, "acme.token_endpoint: missing"),
+        ({"client_id": 5}, "acme.client_id: expected a string, not int"),
+        ({"enabled": "yes"}, "acme.enabled: expected true or false, not 'yes'"),
+        ({"scopes": "repo"}, "acme.scopes: expected a list, not str"),
+        ({"scopes": ["repo", 5]}, "acme.scopes[1]: expected a string, not int"),
+        ({"scopes": {"repo"}}, "acme.scopes: expected a list, not set"),
+        ({"api": "x"}, "acme.api: expected a table, not str"),
+        ({"api": {"headers": {"X": 1}}}, "acme.api.headers.X: expected a string, not int"),
+        ({"refresh": {"grace_seconds": True}}, "acme.refresh.grace_seconds: expected a whole number"),
+        ({"refresh": {"grace_seconds": "5"}}, "acme.refresh.grace_seconds: expected a whole number"),
+        ({"refresh": {"rotation": "daily"}}, "acme.refresh.rotation: expected one of 'always'"),
+        ({"token_endpoint_auth_method": "private_key"}, "acme.token_endpoint_auth_method: expected one of"),
+        ({"identity": {"source": ["x"]}}, "acme.identity.source: expected one of"),
+        ({"variables": {"tenant": {}}}, "acme.variables.tenant.pattern: missing"),
+        ({"variables": {"tenant": {"pattern": "("}}}, "acme.variables.tenant.pattern: "),
+        (
+            {"variables": {"tenant": {"pattern": "[a-z]+", "default": "A"}}},
+            "acme.variables.tenant.default: does not fit",
+        ),
+        ({1: "x"}, "acme.1: unknown key"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_path(wrong: dict[Any, Any], path: str) -> None:
+    with pytest.raises(InvalidProvider) as refused:
+        Provider.from_mapping("acme", {**ACME, **wrong})
+    assert str(refused.value).startswith(path)
+
+
+@pytest.mark.parametrize("field", ["client_id"])
+def test_what_is_missing_is_named(field: str) -> None:
+    data = {key: value for key, value in ACME.items() if key != field}
+    with pytest.raises(InvalidProvider, match=f"acme.{field}: missing"):
+        Provider.from_mapping("acme", data)
+
+
+ENDPOINTS = [
+    "issuer",
+    "authorization_endpoint",
+    "token_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "device_authorization_endpoint",
+    "userinfo_endpoint",
+    "api_base_url",
+]
+
+
+@pytest.mark.compliance("A23")
+@pytest.mark.compliance("C-mcp-remote")
+@pytest.mark.parametrize("field", ENDPOINTS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://id.example/x",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "-x",
+        "$(touch x)",
+        "https://id.example/#x",
+        "https://user@id.example/",
+    ],
+)
+def test_every_endpoint_is_https(field: str, url: str) -> None:
+    with pytest.raises(InvalidProvider, match=f"^acme.{field}: "):
+        acme(**{field: url})
+
+
+@pytest.mark.compliance("A23")
+def test_the_refresh_endpoint_is_https_too() -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.refresh\.endpoint: "):
+        acme(refresh={"endpoint": "http://id.example/refresh"})
+
+
+@pytest.mark.compliance("A6")
+@pytest.mark.compliance("B2")
+def test_pkce_is_turned_off_only_with_a_reason() -> None:
+    with pytest.raises(InvalidProvider, match="without_pkce_because"):
+        acme(authorize={"code_challenge_method": "none"})
+    acme(authorize={"code_challenge_method": "none", "without_pkce_because": "it answers 400"})
+
+
+@pytest.mark.compliance("A6")
+def test_there_is_no_plain_challenge() -> None:
+    with pytest.raises(InvalidProvider, match=r"authorize\.code_challenge_method"):
+        acme(authorize={"code_challenge_method": "plain"})
+
+
+@pytest.mark.compliance("A8")
+def test_an_issuer_that_is_to_be_compared_must_be_known() -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.issuer: missing"):
+        acme(authorization_response_iss_parameter_supported=True)
+
+
+@pytest.mark.compliance("C-state")
+@pytest.mark.parametrize("name", ["state", "redirect_uri", "client_id", "response_type", "code_challenge"])
+def test_an_entry_cannot_set_what_protects_the_flow(name: str) -> None:
+    with pytest.raises(InvalidProvider, match=name):
+        acme(authorize={"params": {name: "x"}})
+
+
+@pytest.mark.parametrize("scope", ["", "a b", "a\\b", 'a"b', "a\x00", "é", "a\n"])
+def test_each_scope_is_one_scope(scope: str) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.scopes: "):
+        acme(scopes=[scope])
+
+
+@pytest.mark.parametrize(
+    "host", ["https://api.example", "api.example/v1", "user@api.example", "a:99999", "a b", ""]
+)
+def test_an_api_host_is_a_host(host: str) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.api_hosts: "):
+        acme(api_hosts=[host])
+
+
+# --- the client ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", [5, b"secret", [], [5], {"a": 1}, None])
+def test_a_secret_is_a_string_a_callable_or_a_list(secret: Any) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.client_secret: "):
+        acme(client_secret=secret)
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_a_method_that_needs_a_secret_says_so(method: str) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.client_secret: missing"):
+        acme(client_secret="", token_endpoint_auth_method=method)
+
+
+@pytest.mark.parametrize("material", ["newest", lambda: "newest", ["newest", "older"], lambda: ["newest"]])
+def test_the_newest_secret_is_used(material: Any) -> None:
+    assert acme(client_secret=material).secret() == "newest"
+
+
+def test_a_callable_secret_is_asked_at_each_use() -> None:
+    secrets = iter(["first", "second"])
+    provider = acme(client_secret=lambda: next(secrets))
+    assert (provider.secret(), provider.secret()) == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("entry", "method"),
+    [
+        ({}, "client_secret_basic"),
+        ({"client_secret": ""}, "none"),
+        ({"token_endpoint_auth_method": "client_secret_post"}, "client_secret_post"),
+        ({"token_endpoint_auth_method": "none"}, "none"),
+    ],
+)
+def test_one_way_of_client_authentication_is_chosen(entry: dict[str, Any], method: str) -> None:
+    assert acme(**entry).client_authentication == method
+
+
+@pytest.mark.compliance("B3")
+@pytest.mark.parametrize("secret", ["canary", ["canary"]])
+def test_a_provider_does_not_show_its_secret(secret: Any) -> None:
+    assert "canary" not in repr(acme(client_secret=secret))
+
+
+# --- hosts, endpoints and variables -------------------------------------------------------------
+
+
+@pytest.mark.compliance("A24")
+@pytest.mark.parametrize(
+    ("entry", "hosts"),
+    [
+        ({}, {("api.example", 443)}),
+        ({"api_base_url": "https://API.example:8443/v1"}, {("api.example", 8443)}),
+        ({"api_hosts": ["a.example", "b.example:1"]}, {("a.example", None), ("b.example", 1)}),
+        ({"api_base_url": ""}, set()),
+    ],
+)
+def test_the_hosts_of_a_token_are_those_named(entry: dict[str, Any], hosts: set[Any]) -> None:
+    assert acme(**entry).token_hosts() == hosts
+
+
+def test_a_refresh_goes_to_the_token_endpoint_unless_another_is_named() -> None:
+    assert acme().refresh_endpoint == "https://id.example/token"
+    other = acme(refresh={"endpoint": "https://id.example/refresh"})
+    assert other.refresh_endpoint == "https://id.example/refresh"
+
+
+SHOPS = {
+    "token_endpoint": "https://{shop}.example/token",
+    "api_base_url": "https://{shop}.example/api/",
+    "api_hosts": ["{shop}.example"],
+    "refresh": {"endpoint": "https://{shop}.example/refresh"},
+    "variables": {"shop": {"pattern": "[a-z0-9-]+", "default": "demo"}},
+}
+
+
+def test_variables_are_filled_in_everywhere() -> None:
+    shop = acme(**SHOPS).resolve({"shop": "acme-2"})
+    assert shop.token_endpoint == "https://acme-2.example/token"
+    assert shop.refresh_endpoint == "https://acme-2.example/refresh"
+    assert shop.api_base_url == "https://acme-2.example/api/"
+    assert shop.token_hosts() == {("acme-2.example", None)}
+
+
+def test_a_variable_has_a_default() -> None:
+    assert acme(**SHOPS).resolve({}).token_endpoint == "https://demo.example/token"
+
+
+@pytest.mark.compliance("A24")
+@pytest.mark.parametrize(
+    "value", ["evil.example/", "a/b", "a.b", "a@b", "a:b", "A", "a\n", "-\x00", "{slug}", " "]
+)
+def test_a_variables_value_fits_its_pattern_or_is_refused(value: str) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.variables\.shop: "):
+        acme(**SHOPS).resolve({"shop": value})
+
+
+def test_what_is_no_text_is_no_value_of_a_variable() -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.variables\.shop: "):
+        acme(**SHOPS).resolve({"shop": 5})  # type: ignore[dict-item]
+
+
+@pytest.mark.compliance("A24")
+@pytest.mark.parametrize("value", ["x:y@evil.example", "evil.example/#", "a b"])
+def test_a_careless_pattern_does_not_make_an_endpoint_unsafe(value: str) -> None:
+    careless = {**SHOPS, "variables": {"shop": {"pattern": ".*", "default": "demo"}}}
+    with pytest.raises(InvalidProvider):
+        acme(**careless).resolve({"shop": value})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"token_endpoint": "https://{tenant}.example/token"},
+        {"refresh": {"endpoint": "https://{tenant}.example/refresh"}},
+        {"api_hosts": ["{tenant}.example"]},
+    ],
+)
+def test_a_placeholder_without_a_variable_is_refused(entry: dict[str, Any]) -> None:
+    with pytest.raises(InvalidProvider, match="tenant"):
+        acme(**entry)
+
+
+def test_a_provider_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        acme().token_endpoint = "https://evil.example/"  # type: ignore[misc]
+
+
+def test_building_a_provider_leaves_the_settings_alone() -> None:
+    data = {**ACME, "api": {"headers": {"Accept": "x"}}, "scopes": ["a"]}
+    before = copy.deepcopy(data)
+    Provider.from_mapping("acme", data)
+    assert data == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "source"),
+    [
+        ({}, "userinfo"),
+        ({"userinfo_endpoint": ""}, "none"),
+        ({"identity": {"source": "token_response"}}, "token_response"),
+    ],
+)
+def test_the_account_is_asked_for_where_there_is_a_place_to_ask(entry: dict[str, Any], source: str) -> None:
+    assert acme(**entry).identity_source == source

@@ -1,0 +1,158 @@
+"""Every check id: what raises it, what does not, and that it says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, registry, run_checks
+from django.test import override_settings
+
+from oauth_connect import checks
+from tests.test_conf import ACME, KEY
+
+OURS = [
+    check
+    for check in (*registry.registry.registered_checks, *registry.registry.deployment_checks)
+    if check.__module__ == checks.__name__
+]
+URLCONF = "tests.test_checks"
+urlpatterns: list[Any] = []
+NO_PKCE = {"code_challenge_method": "none", "without_pkce_because": "it answers 400"}
+
+
+def found() -> dict[str, CheckMessage]:
+    """Run all of our checks, as ``check --deploy --database default`` does, and return them by id."""
+    messages = [message for check in OURS for message in check(app_configs=None, databases=["default"])]
+    return {message.id.removeprefix("oauth_connect."): message for message in messages if message.id}
+
+
+@pytest.fixture(autouse=True)
+def good(configure) -> None:
+    configure(PROVIDERS={"acme": ACME})
+
+
+def test_good_settings_raise_nothing() -> None:
+    assert found() == {}
+
+
+def test_django_runs_our_checks() -> None:
+    with override_settings(OAUTH_CONNECT={}):
+        ids = {message.id for message in run_checks(include_deployment_checks=True)}
+    assert {"oauth_connect.E001", "oauth_connect.E003"} <= ids
+
+
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("E001", {"KEYS": None}, "KEYS"),
+    ("E001", {"KEYS": ["short"]}, "KEYS"),
+    ("E002", {"KEYS": [KEY]}, "SECRET_KEY"),
+    ("E003", {"BASE_URL": None}, "not set"),
+    ("E003", {"BASE_URL": "http://app.test"}, "https"),
+    ("E003", {"BASE_URL": "http://localhost:80@evil.test"}, "user information"),
+    ("E003", {"BASE_URL": "https://app.example/site"}, "scheme and host"),
+    ("E003", {"BASE_URL": 5}, "URL"),
+    ("E004", {"KEY": "x"}, '"KEY"'),
+    ("E004", {"REFRESH_LEEWAY": "60"}, "REFRESH_LEEWAY"),
+    ("E004", {"HTTP_TIMEOUT": -1}, "HTTP_TIMEOUT"),
+    ("E004", {"OWNER": "x"}, "OWNER"),
+    ("E005", {"PROVIDERS": []}, "PROVIDERS"),
+    ("E005", {"PROVIDERS": {"acme": {}}}, "acme.client_id"),
+    ("E005", {"PROVIDERS": {"acme": 5}}, "acme"),
+    ("E005", {"PROVIDERS": {"acme": {**ACME, "token_endpoint": "http://id.test/"}}}, "acme.token_endpoint"),
+    ("E005", {"PROVIDERS": {"acme": {**ACME, "api_hosts": ["a b"]}}}, "acme.api_hosts"),
+    ("E005", {"PROVIDERS": {"acme": {**ACME, "preset": "nowhere"}}}, "acme.preset"),
+    ("W006", {"PROVIDERS": {"acme": {**ACME, "api_base_url": ""}}}, "names no API"),
+    ("W011", {"PROVIDERS": {"acme": {**ACME, "authorize": NO_PKCE}}}, "it answers 400"),
+    ("W012", {"BASE_URL": "http://127.0.0.1:8000"}, "loopback"),
+]
+
+
+@pytest.mark.compliance("A12")
+@pytest.mark.compliance("B6")
+@pytest.mark.parametrize(("number", "wrong", "word"), CASES)
+def test_a_wrong_setting_is_told_with_what_to_do(configure, settings, number, wrong, word) -> None:
+    settings.SECRET_KEY = KEY
+    configure(**wrong)
+    messages = found()
+    assert set(messages) == {number}
+    assert word in messages[number].msg
+    assert messages[number].hint
+    assert messages[number].is_serious() is number.startswith("E")
+
+
+def test_every_wrong_provider_and_setting_is_told_at_once(configure) -> None:
+    configure(KEY=1, BASEURL=2, PROVIDERS={"a": {}, "b": {}, "acme": ACME})
+    messages = [message for check in OURS for message in check(app_configs=None)]
+    assert [message.id for message in messages].count("oauth_connect.E004") == 2
+    assert [message.id for message in messages].count("oauth_connect.E005") == 2
+
+
+@pytest.mark.parametrize("wrong", [None, [], "x", 5])
+def test_settings_that_are_no_dict_are_told_and_crash_nothing(settings, wrong: Any) -> None:
+    settings.OAUTH_CONNECT = wrong
+    messages = found()
+    assert {"E001", "E004"} <= set(messages)
+    assert all("must be a dict" in message.msg for message in messages.values())
+
+
+@pytest.mark.parametrize("key", [None, "x"])
+def test_a_key_is_not_shown(configure, key: Any) -> None:
+    configure(KEYS=["canary", key])
+    assert "canary" not in found()["E001"].msg
+
+
+def test_under_debug_no_base_url_is_needed(configure, settings) -> None:
+    settings.DEBUG = True
+    configure(BASE_URL=None)
+    assert found() == {}
+
+
+def test_a_base_url_of_a_callable_is_not_asked_without_a_request(configure) -> None:
+    configure(BASE_URL=pytest.fail)
+    assert found() == {}
+
+
+@override_settings(ROOT_URLCONF=URLCONF)
+def test_urls_that_are_not_included_are_told() -> None:
+    message = found()["W007"]
+    assert "include(" in (message.hint or "")
+
+
+def test_a_site_without_urls_needs_none(settings) -> None:
+    del settings.ROOT_URLCONF
+    assert found() == {}
+
+
+@override_settings(SESSION_COOKIE_SAMESITE="Strict")
+def test_a_session_that_does_not_come_back_is_told() -> None:
+    assert "Lax" in (found()["E008"].hint or "")
+
+
+def test_an_app_without_users_is_told(settings) -> None:
+    installed = [name for name in settings.INSTALLED_APPS if name == "oauth_connect"]
+    with override_settings(INSTALLED_APPS=installed):
+        assert "INSTALLED_APPS" in (found()["E009"].hint or "")
+
+
+@pytest.mark.parametrize(
+    ("engine", "atomic", "told"),
+    [
+        ("django.db.backends.sqlite3", True, {"W010"}),
+        ("django.db.backends.sqlite3", False, set()),
+        ("django.db.backends.postgresql", True, set()),
+    ],
+)
+def test_atomic_requests_on_sqlite_are_told(monkeypatch, settings, engine, atomic, told) -> None:
+    entry = {**settings.DATABASES["default"], "ENGINE": engine, "ATOMIC_REQUESTS": atomic}
+    monkeypatch.setitem(settings.DATABASES, "default", entry)
+    messages = found()
+    assert set(messages) == told
+    assert all(message.hint for message in messages.values())
+
+
+def test_every_id_has_a_test() -> None:
+    source = Path(checks.__file__).read_text(encoding="utf-8")
+    ids = {word.split('"')[0] for word in source.split('id="oauth_connect.')[1:]}
+    tested = {case[0] for case in CASES} | {"W007", "E008", "E009", "W010"}
+    assert ids == tested

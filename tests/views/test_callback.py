@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from oauth_connect.models import Connection
+from tests.servers.scripted import Answer
+from tests.visitor import Visitor, state_of
+
+pytestmark = pytest.mark.django_db
+
+
+def test_success_leads_on_and_says_so(visitor, scripted_provider, issues):
+    response = visitor.connect(next="/oauth/?from=connect")
+
+    assert (response.status_code, response["Location"]) == (302, "/oauth/?from=connect")
+    assert b"scripted is connected." in visitor.get("/oauth/").content
+
+
+def test_without_a_target_success_leads_to_the_connections(visitor, scripted_provider, issues):
+    assert visitor.connect()["Location"] == "/oauth/"
+
+
+@pytest.mark.compliance("A42")
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"error": "access_denied"}, b"You did not give access"),
+        ({"error": "server_error"}, b"could not give access"),
+        ({"state": "unknown"}, b"over already"),
+    ],
+)
+def test_a_refusal_is_a_page_that_offers_a_new_start(answer, words, visitor, scripted_provider):
+    page = visitor.come_back(**{"state": state_of(visitor.start()), **answer})
+
+    assert page.status_code == 400
+    assert words in page.content
+    assert page.content.count(b"othing has been changed") == 1
+    assert b'href="/oauth/scripted/connect/"' in page.content
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(500),
+        Answer(503, headers={"Retry-After": "1"}),
+        Answer(401, {"error": "invalid_client"}),
+        Answer(400, {"error": "invalid_grant"}),
+        Answer(200, {"error": "bad_verification_code"}),
+        Answer(307, headers={"Location": "http://127.0.0.1:1/"}),
+        Answer(200, b"<html>", headers={"Content-Type": "text/html"}),
+        Answer(cut=-1),
+    ],
+    ids=repr,
+)
+def test_a_provider_that_fails_gets_a_page_and_connects_nothing(answer, visitor, scripted, scripted_provider):
+    scripted.on("/token", answer)
+
+    page = visitor.connect()
+
+    assert page.status_code == 502
+    assert b"could not complete the connection" in page.content
+    assert page.content.count(b"othing has been changed") == 1
+    assert not Connection.objects.exists()
+    assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.compliance("D19", "D60")
+def test_nothing_that_came_with_the_answer_is_shown(visitor, scripted_provider):
+    evil = "<script>alert(1)</script>"
+    state = state_of(visitor.start())
+
+    for query in (
+        {"state": state, "error": evil, "error_description": evil, "error_uri": "https://evil.test/"},
+        {"state": evil, "code": evil},
+        {"state": "x", "error": "access_denied", "error_description": "Call 555-0100 to mend this"},
+    ):
+        content = visitor.come_back(**query).content
+        assert not any(words in content for words in (b"<script", b"evil.test", b"555-0100"))
+
+
+@pytest.mark.parametrize("method", ["head", "post", "put", "delete"])
+def test_only_get_is_an_answer(method, visitor, scripted, scripted_provider, issues):
+    state = state_of(visitor.start())
+    query = {"state": state, "code": "code"}
+
+    response = getattr(visitor.client, method)("/oauth/scripted/callback/", query_params=query, secure=True)
+
+    assert response.status_code == 405
+    assert scripted.asked("/token") == []
+    assert visitor.come_back(**query).status_code == 302
+
+
+def test_a_callback_out_of_the_blue_is_a_page_for_anybody(db, scripted_provider):
+    assert Visitor().come_back().status_code == 400
+
+
+@pytest.mark.compliance("B3")
+def test_a_refusal_is_logged_by_its_code_and_nothing_else(visitor, scripted_provider, caplog):
+    caplog.set_level(logging.DEBUG)
+    state = state_of(visitor.start())
+    visitor.come_back(state=state, code="the code", iss=["a", "b"])
+
+    [record] = [record for record in caplog.records if record.name == "oauth_connect.views"]
+    assert (record.code, record.provider) == ("repeated_parameter", "scripted")
+    assert state not in caplog.text
+    assert "the code" not in caplog.text

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from oauth_connect.flows.pending import SESSION_KEY
+from oauth_connect.models import Connection, Owner
+from oauth_connect.views import ConnectView
+from tests.visitor import Visitor, query_of, state_of
+
+pytestmark = pytest.mark.django_db
+
+CONNECT = "/oauth/scripted/connect/"
+NOBODYS = "00000000-0000-0000-0000-000000000000"
+HOSTILE = ["//evil.test", "https://[::1", "/\\evil.test", "javascript:alert(1)", "/a\r\nb"]
+
+
+@pytest.mark.compliance("D16", "CVE-2015-9284")
+def test_get_asks_first_and_begins_nothing(visitor, scripted_provider):
+    page = visitor.get(CONNECT)
+
+    assert page.status_code == 200
+    assert b'<form method="post">' in page.content
+    assert SESSION_KEY not in visitor.session
+
+
+@pytest.mark.compliance("D16", "CVE-2015-9284")
+def test_post_without_a_csrf_token_begins_nothing(user, scripted_provider):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+
+    assert client.post(CONNECT).status_code == 403
+    assert SESSION_KEY not in client.session
+
+
+def test_post_sends_the_browser_to_the_provider(visitor, scripted, scripted_provider):
+    assert visitor.start().startswith(f"{scripted.url}/authorize?")
+
+
+@pytest.mark.parametrize(
+    ("accept", "as_json"),
+    [
+        ("application/json", True),
+        ("application/json, text/plain;q=0.5", True),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_asked_for_json_the_answer_is_the_url(accept, as_json, visitor, scripted, scripted_provider, issues):
+    response = visitor.post(CONNECT, headers={"Accept": accept} if accept else {})
+
+    assert response.status_code == (200 if as_json else 302)
+    if as_json:
+        url = response.json()["authorization_url"]
+        assert visitor.come_back(state=state_of(url), code="code").status_code == 302
+
+
+@pytest.mark.parametrize("path", [CONNECT, "/oauth/", f"/oauth/{NOBODYS}/disconnect/"])
+def test_a_stranger_is_asked_to_sign_in_first(path, db, scripted_provider):
+    response = Visitor().get(path)
+
+    assert response.status_code == 302
+    assert response["Location"].startswith("/accounts/login/?next=")
+
+
+@pytest.mark.parametrize("slug", ["nowhere", "off", "machine"])
+@pytest.mark.parametrize("page", ["connect", "callback"])
+def test_what_cannot_be_connected_is_not_found(slug, page, visitor, scripted_entry, configure):
+    configure(
+        PROVIDERS={
+            "off": {**scripted_entry, "enabled": False},
+            "machine": {**scripted_entry, "authorization_endpoint": ""},
+        }
+    )
+
+    assert visitor.get(f"/oauth/{slug}/{page}/").status_code == 404
+    assert visitor.post(f"/oauth/{slug}/connect/").status_code == 404
+
+
+@pytest.mark.parametrize("value", ["nonsense", "\x00", "1", NOBODYS])
+def test_a_connection_that_is_not_there_is_not_found(value, visitor, scripted_provider):
+    assert visitor.get(CONNECT, {"connection": value}).status_code == 404
+    assert visitor.post(f"{CONNECT}?connection={value}").status_code == 404
+
+
+def test_the_page_names_the_account_to_be_connected_again(visitor, scripted_provider, make_connection):
+    connection = make_connection(account_label="ada@example.com")
+
+    assert b"ada@example.com" in visitor.get(CONNECT, {"connection": connection.pk}).content
+
+
+@pytest.mark.compliance("A13", "D14", "CVE-2022-31093")
+@pytest.mark.parametrize("target", HOSTILE)
+@pytest.mark.parametrize("where", ["query", "form"])
+def test_a_target_elsewhere_leads_to_the_default_page(target, where, visitor, scripted_provider, issues):
+    assert b"evil" not in visitor.get(CONNECT, {"next": target}).content
+    url = visitor.start(next=target) if where == "query" else visitor.start(data={"next": target})
+
+    response = visitor.come_back(state=state_of(url), code="code")
+
+    assert (response.status_code, response["Location"]) == (302, "/oauth/")
+
+
+@pytest.mark.compliance("A13", "D14")
+def test_the_target_is_never_read_from_the_answer(visitor, scripted_provider, issues):
+    state = state_of(visitor.start())
+
+    assert visitor.come_back(state=state, code="code", next="/elsewhere/")["Location"] == "/oauth/"
+
+
+def test_the_target_survives_the_form(visitor, scripted_provider, issues):
+    page = visitor.get(CONNECT, {"next": "/reports/?a=1&b=2"})
+    assert b'name="next" value="/reports/?a=1&amp;b=2"' in page.content
+
+    url = visitor.start(data={"next": "/reports/?a=1&b=2"})
+
+    assert visitor.come_back(state=state_of(url), code="code")["Location"] == "/reports/?a=1&b=2"
+
+
+def test_an_organisation_can_own_a_connection(visitor, user, scripted_provider, issues, configure):
+    configure(OWNER=lambda request: Owner("org:1", label="The organisation"))
+
+    visitor.connect()
+
+    connection = Connection.objects.get()
+    assert (connection.owner, connection.user, connection.connected_by) == ("org:1", None, user)
+    assert Connection.objects.for_owner("org:1").get() == connection
+
+
+def test_who_may_not_manage_is_forbidden_to_connect(visitor, scripted, scripted_provider, configure):
+    configure(OWNER=lambda request: Owner("org:1", may_manage=False))
+
+    assert visitor.get(CONNECT).status_code == visitor.post(CONNECT).status_code == 403
+    assert SESSION_KEY not in visitor.session
+
+
+@pytest.mark.compliance("Nango")
+def test_whose_a_connection_is_comes_from_the_request_alone(
+    visitor, user, other_user, scripted_provider, issues
+):
+    claims = {"user": str(other_user.pk), "owner": f"user:{other_user.pk}", "account_id": "7"}
+    state = state_of(visitor.start(data=claims, **claims))
+    visitor.come_back(state=state, code="code", **claims)
+
+    connection = Connection.objects.get()
+    assert (connection.user, connection.account_id) == (user, "")
+
+
+def test_a_provider_that_a_site_keeps_for_one_owner_is_connected(
+    visitor, user, scripted_entry, issues, configure
+):
+    mine = {f"user:{user.pk}": scripted_entry}
+    configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: mine.get(owner))
+
+    assert visitor.connect("elsewhere").status_code == 302
+    assert Connection.objects.get().provider == "elsewhere"
+
+
+def test_a_site_s_own_template_can_be_given(rf, user, scripted_provider):
+    request = rf.get(CONNECT)
+    request.user = user
+
+    response = ConnectView.as_view(template_name="own.html")(request, provider="scripted")
+
+    assert response.template_name == ["own.html"]
+
+
+def test_the_url_at_the_provider_has_the_client_and_no_secret(visitor, scripted_provider):
+    query = query_of(visitor.start())
+
+    assert query["client_id"] == "client"
+    assert "secret" not in "".join(query.values())
