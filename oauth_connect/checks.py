@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 
 from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
+from oauth_connect.protocol.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
 
 Apps = Sequence[AppConfig] | None
@@ -91,6 +92,14 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
+    if provider.api_base_url and provider.api_hosts and not provider.variables:
+        base = origin_of(provider.api_base_url)
+        if not allows(provider.token_hosts(), base):
+            yield checks.Warning(
+                f"The provider {provider.slug!r} does not list the host of its api_base_url in api_hosts.",
+                hint="Add it; calls with relative URLs are refused.",
+                id="oauth_connect.W013",
+            )
     if not provider.api_base_url and not provider.api_hosts:
         yield checks.Warning(
             f"The provider {provider.slug!r} names no API: every call through its connections is refused.",
@@ -129,12 +138,9 @@ def check_sessions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         )
 
 
-@register(Tags.database)
-def check_atomic_requests(
-    app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any
-) -> Iterator[CheckMessage]:
-    for alias in databases or ():
-        entry = settings.DATABASES[alias]
+@register()
+def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    for alias, entry in settings.DATABASES.items():
         if entry.get("ATOMIC_REQUESTS") and entry["ENGINE"].endswith("sqlite3"):
             yield checks.Warning(
                 f"ATOMIC_REQUESTS on SQLite ({alias}): a refresh holds the only write lock while HTTP runs.",

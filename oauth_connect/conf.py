@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -98,7 +99,7 @@ class Conf:
         if cached is not None and cached[0] == entry:
             return cached[1]
         provider = self._build(slug, entry)
-        self._built[slug] = (dict(entry), provider)
+        self._built[slug] = (copy.deepcopy(dict(entry)), provider)
         return provider
 
     def site_origin(self, request: Any) -> str:

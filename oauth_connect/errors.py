@@ -110,7 +110,8 @@ class ReauthorizationRequired(CallError):
 
     ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's answer may have been
     lost), ``expired`` (no refresh token), ``disconnected``, ``not_connected``, ``missing_scopes``,
-    ``client_changed`` (the settings name another app than the one that obtained the token).
+    ``owner_inactive`` (the user has been deactivated), ``client_changed`` (the settings name another app
+    than the one that obtained the token).
     """
 
     def __init__(

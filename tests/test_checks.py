@@ -63,6 +63,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E005", {"PROVIDERS": {"acme": {**ACME, "api_hosts": ["a b"]}}}, "acme.api_hosts"),
     ("E005", {"PROVIDERS": {"acme": {**ACME, "preset": "nowhere"}}}, "acme.preset"),
     ("W006", {"PROVIDERS": {"acme": {**ACME, "api_base_url": ""}}}, "names no API"),
+    ("W013", {"PROVIDERS": {"acme": {**ACME, "api_hosts": ["other.test"]}}}, "api_base_url"),
     ("W011", {"PROVIDERS": {"acme": {**ACME, "authorize": NO_PKCE}}}, "it answers 400"),
     ("W012", {"BASE_URL": "http://127.0.0.1:8000"}, "loopback"),
 ]

@@ -71,7 +71,9 @@ def test_nothing_is_sealed_without_a_key(configure) -> None:
 
 
 @pytest.mark.compliance("D43")
-@pytest.mark.parametrize("change", [lambda s: s[:-1], lambda s: s[:50] + "A" + s[51:], lambda s: s.lower()])
+@pytest.mark.parametrize(
+    "change", [lambda s: s[:-4], lambda s: s[:50] + s[54:], lambda s: s[:50] + s[50:].swapcase()]
+)
 def test_a_changed_ciphertext_is_refused(change) -> None:
     with pytest.raises(KeyUnavailable):
         crypto.unseal(change(crypto.seal("x" * 100, BINDING)), BINDING)

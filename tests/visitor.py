@@ -44,6 +44,7 @@ class Visitor:
     def follow(self, connect_path: str, data: Any = None) -> str:
         response = self.post(connect_path, data)
         assert response.status_code == 302, response.content
+        assert "state=" in response["Location"]
         return response["Location"]
 
     def come_back(self, provider: str = "scripted", **query: Any) -> HttpResponseBase:

@@ -29,16 +29,14 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
+from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.messages import MISCONFIGURED, TRANSIENT
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
 MARGIN = 5.0
 LONGEST_PAUSE = 900.0
 MISCONFIGURED_PAUSE = 60.0
-OUR_TRANSIENT = TRANSIENT | {"unreachable", "timeout", "answer_lost", "malformed_response"}
-OUR_MISCONFIGURED = MISCONFIGURED | {"redirected", "http_404", "http_405"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +79,9 @@ def pause(failures: int, asked: float | None) -> float:
 
 
 def error_of(row: Row, provider: Provider, now: datetime) -> CallError:
-    """Return the error the last refresh met, for those who waited for it or come within its back-off."""
-    code = row.last_error or "unavailable"
-    if code in OUR_MISCONFIGURED:
-        return ProviderMisconfigured(
-            f"{provider.label} does not accept this site's client ({code}).", error=code
-        )
-    if code in OUR_TRANSIENT or code.startswith(("http_5", "http_429")) or not row.last_error:
-        wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
-        return ProviderUnavailable(
-            f"{provider.label} could not be asked for a new token ({code}); try again later.",
-            code=code,
-            retry_after=wait,
-        )
-    return ProviderRejected(f"{provider.label} refused the refresh ({code}).", error=code)
+    """Return the error the last refresh met, for who waited for it or comes within its back-off."""
+    wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
+    return messages.error_for(provider, row.last_error or "unavailable", retry_after=wait)
 
 
 class Refresh:
@@ -169,6 +156,11 @@ class Refresh:
             raise ReauthorizationRequired(
                 "This account has been disconnected. Ask the user to connect it again.",
                 reason="disconnected",
+            )
+        if not row.usable:
+            raise ReauthorizationRequired(
+                "The user whom this connection belongs to has been deactivated; nothing was sent.",
+                reason="owner_inactive",
             )
         if row.status == REAUTHORIZATION_REQUIRED:
             self.store.adopt(row)

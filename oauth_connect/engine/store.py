@@ -28,7 +28,10 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Row(Glance):
-    """A stored token as one read saw it. ``version`` counts changes of the token's fate only."""
+    """A stored token as one read saw it. ``version`` counts changes of the token's fate only.
+
+    ``usable``: not so where the user whom it belongs to has been deactivated.
+    """
 
     status: str
     token: Token | None
@@ -37,6 +40,7 @@ class Row(Glance):
     in_doubt: bool
     last_error: str
     refresh_at: datetime | None
+    usable: bool
 
 
 @dataclass(frozen=True, slots=True)

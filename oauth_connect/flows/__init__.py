@@ -1,12 +1,13 @@
 """What a person or a site asks for. Begin reading here, then ``engine/refresh.py``."""
 
-from oauth_connect.flows.authorize import begin, complete, redirect_uri
+from oauth_connect.flows.authorize import asked_scopes, begin, complete, redirect_uri
 from oauth_connect.flows.calling import access_token_for, connection_for, session_for
 from oauth_connect.flows.disconnect import disconnect
 from oauth_connect.flows.paths import connect_path
 
 __all__ = [
     "access_token_for",
+    "asked_scopes",
     "begin",
     "complete",
     "connect_path",

@@ -10,6 +10,7 @@ from typing import Any
 from oauth_connect.errors import CallbackRefused, clean
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
 LONGEST = 255
@@ -32,6 +33,7 @@ def identify(server: AuthorizationServer, token: Token, *, nonce: str) -> Accoun
     document: Mapping[str, Any]
     if source == "userinfo":
         document = server.userinfo(token)
+        _check_subject(provider, token, document, nonce)
     elif source == "id_token":
         document = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
     else:
@@ -40,3 +42,12 @@ def identify(server: AuthorizationServer, token: Token, *, nonce: str) -> Accoun
     if not account_id.isprintable() or not 0 < len(account_id) <= LONGEST:
         raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
     return Account(account_id, clean(messages.pick(document, provider.identity.label), LONGEST) or account_id)
+
+
+def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str) -> None:
+    """Where an ID token came too, both must speak of one subject (OpenID Connect Core section 5.3.2)."""
+    if not (nonce and provider.issuer and token.extra.get("id_token") and "sub" in document):
+        return
+    claims = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+    if claims.get("sub") != document["sub"]:
+        raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")

@@ -14,11 +14,11 @@ from django.urls import reverse
 from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
-from oauth_connect.errors import CallbackRefused, OAuthConnectError
+from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account, identify
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
-from oauth_connect.models import Connection, ConsumedState, Owner
+from oauth_connect.models import Connection, ConsumedState
 from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import AuthorizationServer
@@ -56,7 +56,7 @@ def begin(
     """
     owner = owner_of(request)
     provider = _provider(slug, owner.key, connection)
-    asked = list(dict.fromkeys([*provider.scopes, *scopes, *(connection.scopes if connection else ())]))
+    asked = asked_scopes(provider, scopes, connection)
     pending = PendingAuthorization(
         state=secrets.token_urlsafe(32),
         provider=slug,
@@ -83,6 +83,12 @@ def begin(
     )
 
 
+def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connection | None) -> list[str]:
+    """Return what will be asked for: the provider's, those named, and what was granted before."""
+    granted = connection.scopes if connection else ()
+    return list(dict.fromkeys([*provider.scopes, *scopes, *granted]))
+
+
 def complete(request: HttpRequest, slug: str) -> Connected:
     """Finish what ``begin`` began, from the provider's answer in the query.
 
@@ -101,18 +107,20 @@ def complete(request: HttpRequest, slug: str) -> Connected:
             code_verifier=pending.code_verifier,
             scopes=pending.scopes,
         )
+        account = None
         try:
             account = identify(server, token, nonce=pending.nonce)
             _check_account(renewed, account)
-        except OAuthConnectError:
-            _drop(server, token, pending)
+            connection = _store(request, pending, account, token)
+        except Exception:
+            _drop(server, token, pending, account)
             raise
-    return Connected(_store(request, pending, account, token), pending.next)
+    return Connected(connection, pending.next)
 
 
 def _provider(slug: str, owner: str, connection: Connection | None) -> Provider:
     provider = conf.provider(slug, owner).resolve(connection.variables if connection else {})
-    if not provider.enabled or not provider.authorization_endpoint:
+    if not provider.connects_accounts:
         raise ImproperlyConfigured(
             f"{slug}: set authorization_endpoint (and enabled) to connect accounts there."
         )
@@ -164,17 +172,23 @@ def _check_account(renewed: Connection | None, account: Account) -> None:
         )
 
 
-def _drop(server: AuthorizationServer, token: Token, pending: PendingAuthorization) -> None:
-    """Revoke a token that is not kept, unless that could end a grant that a connection lives on."""
+def _drop(
+    server: AuthorizationServer, token: Token, pending: PendingAuthorization, account: Account | None
+) -> None:
+    """Revoke a token that is not kept, unless that could end a grant that a connection lives on.
+
+    Which those are tells the account; as long as it is not known, any of the owner's might.
+    """
     rows = Connection.objects.filter(provider=pending.provider, client_id=pending.client_id)
-    if not rows.exclude(status=Connection.Status.REVOKED).exists():
+    same = rows.filter(owner=pending.owner) if account is None else rows.filter(account_id=account.id)
+    if not same.exclude(status=Connection.Status.REVOKED).exists():
         revoke(server, token)
 
 
 def _store(request: HttpRequest, pending: PendingAuthorization, account: Account, token: Token) -> Connection:
     owner = owner_of(request)
     connection = Connection.objects.store(
-        owner=Owner(owner.key, owner.label, user=owner.user),
+        owner=owner,
         provider=pending.provider,
         token_response=token,
         account_id=account.id,

@@ -13,7 +13,7 @@ from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.errors import KeyUnavailable
+from oauth_connect.errors import InvalidProvider, KeyUnavailable
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
@@ -81,10 +81,12 @@ def _ended(connection: Connection, pending: PendingRevocation | None) -> None:
 def attempt(pending: PendingRevocation) -> bool:
     """Try one kept revocation; True when nothing is left to do."""
     try:
-        provider = conf.provider(pending.provider).resolve(pending.variables)
+        provider = conf.provider(pending.provider, pending.owner).resolve(pending.variables)
         token = pending.open()
-    except (ImproperlyConfigured, KeyUnavailable):
+    except (ImproperlyConfigured, InvalidProvider, KeyUnavailable):
         return False
+    if provider.client_id != pending.client_id:
+        return False  # the app that obtained the token is no longer in the settings
     with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
         outcome = revoke(server, token)
     if outcome == "pending":

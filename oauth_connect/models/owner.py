@@ -40,7 +40,10 @@ def owner_of(request: HttpRequest) -> Owner:
     """Return the owner whom a request acts for; only ever from the request, never from its data."""
     if conf.owner is None:
         return Owner.of(request.user)
-    owner = conf.owner(request)
-    if not isinstance(owner, Owner):
-        raise TypeError('OAUTH_CONNECT["OWNER"] must return an oauth_connect.models.Owner.')
-    return owner
+    known: Owner | None = getattr(request, "_oauth_connect_owner", None)
+    if known is None:
+        known = conf.owner(request)
+        if not isinstance(known, Owner):
+            raise TypeError('OAUTH_CONNECT["OWNER"] must return an oauth_connect.models.Owner.')
+        request._oauth_connect_owner = known  # type: ignore[attr-defined]  # asked once a request
+    return known

@@ -120,16 +120,23 @@ class ConnectionQuerySet(models.QuerySet[M]):
         return str(queryset._db or router.db_for_write(self.model, **queryset._hints))
 
     def _renewed(self, identity: str, token: Token, facts: Mapping[str, Any]) -> Connection | None:
-        """Write over the row by its key alone: whoever holds its lease refreshes what is now the past."""
+        """Write over the row by its key alone: whoever holds its lease refreshes what is now the past.
+
+        With the row's own refresh token it is not the past: then the version must still be the one read,
+        and a refresh that is under way keeps its lease, to save what it gets.
+        """
         rows: models.QuerySet[Any] = models.QuerySet(self.model, using=self._write_alias())
-        connection = rows.filter(identity=identity).first()
-        if connection is None:
-            return None
-        token = _with_what_is_left_out(connection, token, facts["client_id"])
-        columns = {**token_columns(connection, token, refresh_time(token, conf.refresh_leeway)), **facts}
-        changes = {**columns, **UNLEASED, "version": models.F("version") + 1}
-        rows.filter(pk=connection.pk).update(**changes)
-        return rows.filter(pk=connection.pk).first()
+        while (connection := rows.filter(identity=identity).first()) is not None:
+            whole = _with_what_is_left_out(connection, token, facts["client_id"])
+            columns = token_columns(connection, whole, refresh_time(whole, conf.refresh_leeway))
+            changes = {**columns, **facts, "version": models.F("version") + 1}
+            row = rows.filter(pk=connection.pk)
+            if whole is token:
+                row.update(**changes, **UNLEASED)
+            elif not row.filter(version=connection.version).update(**changes):
+                continue
+            return row.first()
+        return None
 
     def _inserted(self, values: Mapping[str, Any], token: Token, facts: Mapping[str, Any]) -> Connection:
         connection: Any = self.model(**values)

@@ -131,7 +131,7 @@ class AuthorizationServer:
         reply = self._post(
             self.provider.revocation_endpoint, messages.revocation_request(self.provider, token)
         )
-        if reply.status != 200:
+        if not 200 <= reply.status < 300:
             raise messages.refusal(self.provider, reply.status, reply.answer or Answer())
         return True
 
@@ -153,7 +153,12 @@ class AuthorizationServer:
         started = self._now()
         reply = self._post(endpoint, parameters)
         return messages.token_from(
-            self.provider, reply.status, reply.answer, obtained_at=started, requested_scopes=scopes
+            self.provider,
+            reply.status,
+            reply.answer,
+            obtained_at=started,
+            requested_scopes=scopes,
+            retry_after=reply.retry_after,
         )
 
     def _post(self, url: str, parameters: Parameters) -> Reply:
@@ -236,7 +241,7 @@ def timed_out(error: requests.RequestException) -> bool:
 
 def was_sent(error: requests.RequestException) -> bool:
     """Tell whether the request may have reached the server; in doubt it may."""
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(error, requests.ConnectTimeout | ValueError):  # ValueError: the request is malformed
         return False
     reason = error.args[0] if error.args else None
     if isinstance(reason, MaxRetryError):

@@ -24,14 +24,14 @@ def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
     for key in data:
         if key not in types_of:
             raise InvalidProvider(f"{path}.{key}: unknown key{_suggestion(str(key), types_of)}")
+    for key in _required(cls):
+        if key not in data:
+            raise InvalidProvider(f"{path}.{key}: missing")
     values = {key: convert(types_of[key], value, f"{path}.{key}") for key, value in data.items()}
     try:
         return cls(**values)
     except InvalidProvider as error:
         raise InvalidProvider(f"{path}.{error}") from None
-    except TypeError:
-        missing = [f.name for f in fields(cls) if f.name in _required(cls) and f.name not in data]
-        raise InvalidProvider(f"{path}.{missing[0]}: missing") from None
 
 
 def convert(declared: Any, value: Any, path: str) -> Any:
@@ -56,8 +56,8 @@ def _field_types(cls: Any) -> dict[str, Any]:
 
 
 @cache
-def _required(cls: Any) -> frozenset[str]:
-    return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+def _required(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
 
 
 def _suggestion(key: str, known: Mapping[str, Any]) -> str:

@@ -32,8 +32,15 @@ from oauth_connect.protocol.token import Token
 VERIFIER_LENGTH = 64
 PARAMETER_LIMIT = 4096
 LONGEST_LIFETIME = timedelta(days=366 * 20)
-MISCONFIGURED = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
-TRANSIENT = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+# The servers' words, then this package's own.
+MISCONFIGURED = frozenset(
+    {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
+    | {"redirected", "http_404", "http_405"}
+)
+TRANSIENT = frozenset(
+    {"temporarily_unavailable", "server_error", "slow_down"}
+    | {"unavailable", "unreachable", "timeout", "answer_lost", "malformed_response"}
+)
 
 
 class Parameters(dict[str, str]):
@@ -116,6 +123,7 @@ def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
         elif len(value) > PARAMETER_LIMIT or not _is_printable(value):
             raise CallbackRefused(f"The answer's parameter {name} is malformed.", code="malformed_parameter")
         found[name] = value
+    found = {name: value for name, value in found.items() if value}  # empty is absent (section 3.1)
     if found.get("code") and found.get("error"):
         raise CallbackRefused("The answer is both a success and an error.", code="malformed_parameter")
     return Callback(**found)
@@ -186,6 +194,7 @@ def token_from(
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
+    retry_after: float | None = None,
 ) -> Token:
     """Return the token of a response (RFC 6749 section 5.1) or raise what it amounts to.
 
@@ -193,9 +202,9 @@ def token_from(
     ProviderUnavailable with ``answer_lost``: a success that cannot be read, whose effect is unknown.
     """
     if answer is not None and (answer.get("error") or answer.get("ok") is False):
-        raise refusal(provider, status, answer)
+        raise refusal(provider, status, answer, retry_after)
     if not 200 <= status < 300:
-        raise refusal(provider, status, Answer())
+        raise refusal(provider, status, Answer(), retry_after)
     return read_token(
         provider,
         _inside(provider, answer),
@@ -239,30 +248,45 @@ def _is_printable(token: object) -> bool:
 
 
 def refusal(
-    provider: Provider, status: int, answer: Mapping[str, Any]
+    provider: Provider, status: int, answer: Mapping[str, Any], retry_after: float | None = None
 ) -> ProtocolError | ProviderUnavailable:
     """Return the error for an error response (RFC 6749 section 5.2). The body is never quoted."""
     named = answer.get("error")
-    error = clean(named, 64) if isinstance(named, str) else ""
-    if error in TRANSIENT:
-        return ProviderUnavailable(f"{provider.label} asks to try again later ({error}).", code=error)
-    if not error:
-        error = "invalid_client" if status == 401 else f"http_{status}"
-    description = clean(answer.get("error_description") or "")
-    if error in MISCONFIGURED or status in (404, 405) or 300 <= status < 400:
-        return ProviderMisconfigured(
-            f"{provider.label} does not accept this site's client ({error}, HTTP {status}). "
-            f"Compare client_id, client_secret and endpoints of {provider.slug!r} with the provider's page.",
-            error=error,
-            description=description,
-            status=status,
-        )
-    return ProviderRejected(
-        f"{provider.label} refused the request: {error} (HTTP {status}). {description}".strip(),
-        error=error,
-        description=description,
+    code = clean(named, 64) if isinstance(named, str) else ""
+    if not code:
+        code = "invalid_client" if status == 401 else f"http_{status}"
+    return error_for(
+        provider,
+        code,
+        description=clean(answer.get("error_description") or ""),
         status=status,
+        retry_after=retry_after,
     )
+
+
+def error_for(
+    provider: Provider,
+    code: str,
+    *,
+    description: str = "",
+    status: int = 0,
+    retry_after: float | None = None,
+) -> ProtocolError | ProviderUnavailable:
+    """Return the error that a code stands for: the server's, or one of this package's own."""
+    if code in TRANSIENT or code.startswith(("http_429", "http_5")):
+        return ProviderUnavailable(
+            f"{provider.label} cannot answer at present ({code}); try again later.",
+            code=code,
+            retry_after=retry_after,
+        )
+    details: dict[str, Any] = {"error": code, "description": description, "status": status}
+    if code in MISCONFIGURED or status in (404, 405):
+        return ProviderMisconfigured(
+            f"{provider.label} does not accept this site's client ({code}). Compare client_id, "
+            f"client_secret and endpoints of {provider.slug!r} with the provider's page.",
+            **details,
+        )
+    return ProviderRejected(f"{provider.label} refused the request: {code}. {description}".strip(), **details)
 
 
 def unreadable(provider: Provider, why: str) -> ProviderUnavailable:

@@ -214,6 +214,11 @@ class Provider:
         return self.name or self.slug
 
     @property
+    def connects_accounts(self) -> bool:
+        """Whether users can connect accounts there now."""
+        return self.enabled and bool(self.authorization_endpoint)
+
+    @property
     def client_authentication(self) -> ClientAuthentication:
         """How the client proves itself; without a word, Basic with a secret (RFC 6749 section 2.3.1)."""
         if self.token_endpoint_auth_method is not None:
@@ -304,6 +309,9 @@ class Provider:
                 raise InvalidProvider(
                     f"scopes: {scope!r} is not one scope; list each by itself (RFC 6749 section 3.3)"
                 )
+
+        if self.identity_source == "id_token" and not (self.issuer and "openid" in self.scopes):
+            raise InvalidProvider("identity.source: an ID token needs issuer, and openid among the scopes")
 
     def _check_hosts(self) -> None:
         for host in self.api_hosts:

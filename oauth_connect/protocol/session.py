@@ -5,6 +5,7 @@ The token goes to the provider's API hosts, over https (loopback aside), and now
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin
@@ -17,6 +18,8 @@ from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol import destination
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
 
 
 class TokenSource(Protocol):
@@ -106,7 +109,7 @@ class ApiSession(requests.Session):
 
     def absolute(self, url: str) -> str:
         """Join a URL to ``api_base_url``, keeping the base's path: "/user" and "user" are the same."""
-        if "://" in url.partition("?")[0] or url.startswith(("//", "\\")):
+        if _ABSOLUTE.match(url.lstrip()):
             return url
         if not self.base_url:
             raise ForbiddenDestination("Give an absolute URL, or set api_base_url for this provider.")

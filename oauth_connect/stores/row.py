@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from django.core.exceptions import FieldDoesNotExist
 from django.db import InterfaceError, OperationalError, connections, router
 from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
@@ -190,7 +191,9 @@ class RowStore:
 
     def held(self) -> StoredRow:
         """Return what the instance itself remembers; no query."""
-        return self._stored({**{name: getattr(self.row, name) for name in COLUMNS}, "leased": False})
+        return self._stored(
+            {**{name: getattr(self.row, name) for name in COLUMNS}, "leased": False, "usable": True}
+        )
 
     # --- statements -----------------------------------------------------------------------------
 
@@ -198,7 +201,7 @@ class RowStore:
         return QuerySet(self.model, using=alias).filter(*conditions, pk=self.row.pk, **lookups)
 
     def _values(self, alias: str) -> dict[str, Any] | None:
-        found = self._rows(alias).values(*COLUMNS, leased=_leased())[:1]
+        found = self._rows(alias).values(*COLUMNS, leased=_leased(), usable=_usable(self.model))[:1]
         return next(iter(found), None)
 
     def _glance(self, alias: str) -> tuple[int, str, int, bool] | None:
@@ -217,14 +220,14 @@ class RowStore:
         }
         if self._rows(alias, version=seen.version).update(**changes):
             saved = {**seen.columns, **columns, "version": seen.version + 1, **UNLEASED}
-            return self._stored({**saved, "leased": False}, token)
+            return self._stored({**saved, "leased": False, "usable": True}, token)
         if self._rows(alias, mine).update(**changes):
             values = self._values(alias)
             return None if values is None else self._stored(values)
         return None
 
     def _stored(self, values: dict[str, Any], token: Token | None = None) -> StoredRow:
-        leased = values.pop("leased")
+        judged = {name: values[name] for name in ("leased", "usable")}
         columns = {name: values[name] for name in COLUMNS}
         if token is None and columns["sealed_token"] and columns["status"] != REVOKED:
             token = open_token(self.row, columns["sealed_token"])
@@ -239,9 +242,7 @@ class RowStore:
             "last_error",
             "refresh_at",
         )
-        return StoredRow(
-            **{name: columns[name] for name in names}, token=token, leased=leased, columns=columns
-        )
+        return StoredRow(**{name: columns[name] for name in names}, token=token, **judged, columns=columns)
 
     # --- where they run -------------------------------------------------------------------------
 
@@ -302,3 +303,12 @@ def _leased() -> Case:
         When(~Q(lease_owner="") & Q(lease_until__gt=DatabaseMilliseconds()), then=Value(True)),
         default=Value(False),
     )
+
+
+def _usable(model: type[Model]) -> Any:
+    """Judge in the same statement whether the user, where there is one, is active."""
+    try:
+        model._meta.get_field("user").related_model._meta.get_field("is_active")  # type: ignore[union-attr]
+    except FieldDoesNotExist:
+        return Value(True)
+    return Case(When(user__is_active=False, then=Value(False)), default=Value(True))

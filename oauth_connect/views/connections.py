@@ -23,8 +23,16 @@ from oauth_connect.models import Connection, Owner
 from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
+from oauth_connect.views.refusals import FAILED, HOSTILE, TEXTS
 
 logger = logging.getLogger("oauth_connect.views")
+
+
+def offered(slug: str, owner: str) -> Provider | None:
+    try:
+        return offered_provider(slug, owner)
+    except Http404:
+        return None
 
 
 class ConnectionsView(OwnerPage):
@@ -37,19 +45,13 @@ class ConnectionsView(OwnerPage):
         owner = self.owner
         rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)
         shown = [
-            {"connection": row, "provider": self.offered(row.provider, owner)}
+            {"connection": row, "provider": offered(row.provider, owner.key)}
             for row in rows.order_by("provider", "account_label")
         ]
-        offered = [self.offered(slug, owner) for slug in conf.provider_slugs]
+        providers = [one for slug in conf.provider_slugs if (one := offered(slug, owner.key))]
         return self.render_to_response(
-            self.get_context_data(owner=owner, connections=shown, providers=list(filter(None, offered)))
+            self.get_context_data(owner=owner, connections=shown, providers=providers)
         )
-
-    def offered(self, slug: str, owner: Owner) -> Provider | None:
-        try:
-            return offered_provider(slug, owner.key)
-        except Http404:
-            return None
 
 
 class ConnectView(OwnerPage):
@@ -62,9 +64,11 @@ class ConnectView(OwnerPage):
     template_name = "oauth_connect/connect.html"
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
+        known, connection = self.known_provider(provider), self.connection_to_renew(provider)
         context = {
-            "provider": self.known_provider(provider),
-            "connection": self.connection_to_renew(provider),
+            "provider": known,
+            "connection": connection,
+            "scopes": flows.asked_scopes(known, self.extra_scopes(provider), connection),
             "next": local_path(request.GET.get("next", "")),
         }
         return self.render_to_response(self.get_context_data(**context))
@@ -75,12 +79,15 @@ class ConnectView(OwnerPage):
             request,
             provider,
             next_path=request.GET.get("next", "") or request.POST.get("next", ""),
-            scopes=signed_scopes(request.GET.get("scopes", ""), provider),
+            scopes=self.extra_scopes(provider),
             connection=self.connection_to_renew(provider),
         )
         if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
             return JsonResponse({"authorization_url": url})
         return HttpResponseRedirect(url)
+
+    def extra_scopes(self, provider: str) -> list[str]:
+        return signed_scopes(self.request.GET.get("scopes", ""), provider)
 
     def known_provider(self, slug: str) -> Provider:
         return offered_provider(slug, self.managing_owner().key)
@@ -100,12 +107,13 @@ class ConnectView(OwnerPage):
 class CallbackView(PrivatePage):
     """GET: the provider's answer. Success leads on; anything else gets a page that offers a new start.
 
-    Not behind the login: its redirect would carry the code in a URL.
+    Not behind the login: its redirect would carry the code in a URL. For the same reason no page may tell
+    where it was reached from; "strict-origin" keeps forms in a site's own frame of the page working.
     """
 
     http_method_names = ["get", "options"]  # no HEAD: it would spend the state
     template_name = "oauth_connect/refused.html"
-    referrer_policy = "no-referrer"
+    referrer_policy = "strict-origin"
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
         signed_in = request.user.is_authenticated
@@ -113,16 +121,14 @@ class CallbackView(PrivatePage):
         try:
             connected = flows.complete(request, provider)
         except CallbackRefused as refused:
-            return self.refused(provider, refused.code, str(refused), status=400)
+            return self.refused(provider, refused.code, TEXTS.get(refused.code, HOSTILE), status=400)
         except CallError as error:
-            code = getattr(error, "code", "failed")
-            message = _("The provider could not complete the connection.")
-            return self.refused(provider, code, message, status=502)
+            return self.refused(provider, getattr(error, "code", "failed"), FAILED, status=502)
         text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
         messages.success(request, text, fail_silently=True)
         return redirect(connected.next or "oauth_connect:connections")
 
-    def refused(self, provider: str, code: str, message: str, *, status: int) -> HttpResponse:
+    def refused(self, provider: str, code: str, message: object, *, status: int) -> HttpResponse:
         details = {"action": "callback_refused", "provider": provider, "code": code}
         logger.warning("callback refused: %s", code, extra=details)
         context = self.get_context_data(provider=provider, code=code, message=message)
@@ -137,7 +143,8 @@ class DisconnectView(OwnerPage):
 
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         connection = self.with_own(owned, pk)
-        return self.render_to_response(self.get_context_data(connection=connection))
+        provider = offered(connection.provider, connection.owner)
+        return self.render_to_response(self.get_context_data(connection=connection, provider=provider))
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         connection = self.with_own(flows.disconnect, pk)

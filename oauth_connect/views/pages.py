@@ -63,6 +63,6 @@ def offered_provider(slug: str, owner: str) -> Provider:
         provider = conf.provider(slug, owner)
     except UnknownProvider:
         raise Http404 from None
-    if not provider.enabled or not provider.authorization_endpoint:
+    if not provider.connects_accounts:
         raise Http404
     return provider

@@ -15,6 +15,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
+from oauth_connect.flows import session_for
 from oauth_connect.models import Connection, ProviderState
 from oauth_connect.protocol.token import Token
 from tests.servers.scripted import Answer
@@ -265,6 +266,20 @@ def test_a_provider_that_is_turned_off_is_neither_called_nor_asked(
             use()
     assert not scripted.requests
     assert stored(connection).token.refresh_token == "refresh-0"
+
+
+@pytest.mark.compliance("D13")
+def test_a_deactivated_users_token_is_not_refreshed_nor_marked(scripted, make_connection, user):
+    connection = make_connection(age=EXPIRED)
+    user.is_active = False
+    user.save()
+    with pytest.raises(ReauthorizationRequired) as caught:
+        stored(connection).access_token()
+    assert caught.value.reason == "owner_inactive"
+    with pytest.raises(ReauthorizationRequired, match="deactivated"):
+        session_for(user, "scripted")
+    assert not scripted.requests
+    assert stored(connection).status == "active"
 
 
 def test_those_who_waited_for_a_leader_get_what_it_got(scripted, make_connection, calls_at_once):

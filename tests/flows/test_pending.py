@@ -153,9 +153,10 @@ def test_500_starts_leave_a_handful_of_entries_and_the_newest_works(
 
 
 @pytest.mark.compliance("D6", "D7")
-def test_starts_fit_into_a_session_cookie(settings, visitor, scripted_provider):
+def test_starts_fit_into_a_session_cookie(settings, user, scripted_provider):
     """A browser throws a larger cookie away, and with it every flow under way."""
     settings.SESSION_ENGINE = COOKIES
+    visitor = Visitor(user)
     for _ in range(AT_MOST + 1):
         visitor.start(next="/somewhere/that/is/not/so/near/?and=more")
         assert len(visitor.client.cookies["sessionid"].output(header="")) <= LARGEST_COOKIE

@@ -76,6 +76,20 @@ def test_another_account_is_refused_and_nothing_changes(connection, visitor, scr
     assert (response.status_code, response.context["code"]) == (400, "other_account")
     row = Connection.objects.get()
     assert (row.version, row.account_id, row.token.access_token) == (0, "ada", f"{canary}-old")
+    # No connection lives on the other account's grant; the one that was to be renewed does not either.
+    assert len(scripted.asked("/revoke")) == 1
+    assert f"{canary}-old" not in scripted.asked("/revoke")[0].form["token"]
+
+
+@pytest.mark.compliance("D56")
+def test_another_account_that_somebody_here_has_connected_keeps_its_grant(
+    connection, visitor, scripted, issues, make_connection, other_user
+):
+    make_connection(owner=other_user, account_id="linus")
+    issues(account="linus")
+
+    visitor.connect(connection=connection.pk)
+
     assert scripted.asked("/revoke") == []
 
 

@@ -234,6 +234,19 @@ def test_a_reconnect_during_a_refresh_wins(scripted, scripted_provider, make_con
     assert not scripted.asked("/revoke"), "revoking the replaced token could end the new grant"
 
 
+def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_being_minted(
+    scripted, scripted_provider, make_connection, meanwhile
+):
+    """Some providers leave the refresh token out when an account consents again."""
+    connection = make_connection(age=7200, account_id="same")
+    scripted.on("/token", Answer(body=ROTATED))
+    again = {"access_token": "access-again", "token_type": "Bearer"}
+    meanwhile(lambda: make_connection(account_id="same", response=again))
+
+    assert connection.access_token() == "access-1"
+    assert stored(connection).token.refresh_token == "refresh-1"
+
+
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("ending", ["deleted", "disconnected"])
 def test_a_token_minted_for_a_row_that_is_gone_is_revoked(

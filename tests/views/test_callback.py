@@ -26,7 +26,7 @@ def test_without_a_target_success_leads_to_the_connections(visitor, scripted_pro
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ({"error": "access_denied"}, b"You did not give access"),
+        ({"error": "access_denied"}, b"You did not give this site access"),
         ({"error": "server_error"}, b"could not give access"),
         ({"state": "unknown"}, b"over already"),
     ],

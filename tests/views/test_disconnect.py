@@ -30,7 +30,8 @@ def is_untouched(connection):
 def test_get_asks_first_and_changes_nothing(visitor, connection, path, scripted):
     page = visitor.get(path)
 
-    assert b"Disconnect ada@example.com?" in page.content
+    assert b"Disconnect scripted?" in page.content
+    assert b"ada@example.com" in page.content
     assert is_untouched(connection)
     assert scripted.requests == []
 

@@ -61,7 +61,7 @@ def test_no_page_can_be_framed(pages):
 @pytest.mark.compliance("A42")
 def test_no_page_tells_its_address_to_another_site(pages):
     for name, page in pages.items():
-        policy = "no-referrer" if name.startswith("callback") else "same-origin"
+        policy = "strict-origin" if name.startswith("callback") else "same-origin"
         assert page["Referrer-Policy"] == policy, name
 
 
