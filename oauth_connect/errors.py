@@ -109,9 +109,9 @@ class ReauthorizationRequired(CallError):
     """The user must connect the account (again); send them to ``connect_url``.
 
     ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's answer may have been
-    lost), ``expired`` (no refresh token), ``disconnected``, ``not_connected``, ``missing_scopes``,
-    ``owner_inactive`` (the user has been deactivated), ``client_changed`` (the settings name another app
-    than the one that obtained the token).
+    lost), ``expired`` and ``no_refresh_token`` (nothing to renew it with), ``disconnected``,
+    ``not_connected``, ``missing_scopes``, ``owner_inactive`` (the user has been deactivated),
+    ``client_changed`` (the settings name another app than the one that obtained the token).
     """
 
     def __init__(

@@ -204,6 +204,8 @@ class Refresh:
 
     def _try_to_lead(self, row: Row) -> Row | None:
         """Claim the lease and refresh. None: somebody else was faster, look again."""
+        if row.token and not row.token.refresh_token and not row.token.is_expired(self.now()):
+            raise self._ended("no_refresh_token")
         owner = uuid.uuid4().hex
         claimed_at = time.monotonic()
         if not self.store.claim(row, owner, self.lease):
@@ -245,7 +247,8 @@ class Refresh:
     def _save(self, row: Row, owner: str, fresh: Token) -> Row:
         saved = self.store.save(row, owner, fresh, refresh_time(fresh, self.leeway))
         if saved is not None:
-            self.events.append(Event("refreshed"))
+            # An alarm about the settings ends with the first success of who had met it.
+            self.events.append(Event("refreshed", alarm=row.last_error in messages.MISCONFIGURED))
             return self._adopted(saved)
         present = self.store.read()
         if present is None or present.status == REVOKED:
@@ -288,6 +291,7 @@ class Refresh:
         why = {
             "rotation_lost": "the answer to a refresh may have been lost",
             "expired": "the token has run out and there is no refresh token",
+            "no_refresh_token": "a token without a refresh token cannot be renewed otherwise",
             "client_changed": "the settings name another client_id than the one that obtained the token",
         }.get(reason, "the provider no longer accepts its refresh token")
         return ReauthorizationRequired(

@@ -45,7 +45,10 @@ class Row(Glance):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to tell after the fact. ``alarm``: it concerns the provider's settings, not this token."""
+    """Something to tell after the fact.
+
+    ``alarm``: it concerns the provider's settings, not this token: they are wrong, or right again.
+    """
 
     action: Action
     code: str = ""

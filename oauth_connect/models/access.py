@@ -111,7 +111,8 @@ def tell(connection: Connection, event: Event) -> None:
     }
     logger.log(level, "%s %s %s", event.action, connection.provider, event.code, extra=details)
     if event.alarm:
-        provider_state.alarm(connection, event.code)
+        change = provider_state.end_alarm if event.action == "refreshed" else provider_state.begin_alarm
+        change(connection, event.code)
     extra = {"code": event.code} if event.code else {}
     signal = getattr(signals, event.action)
     signal.send_robust(sender=type(connection), connection=connection, **extra)

@@ -32,7 +32,7 @@ class ProviderState(models.Model):
         return self.provider
 
 
-def alarm(connection: Connection, code: str) -> None:
+def begin_alarm(connection: Connection, code: str) -> None:
     """Raise one alarm for the provider: logged when it begins, whoever meets it first."""
     alias = router.db_for_write(ProviderState, instance=connection)
     began = {"alarm": code[:64], "alarm_since": datetime.now(UTC)}
@@ -50,3 +50,10 @@ def alarm(connection: Connection, code: str) -> None:
             code,
             extra={"action": "provider_misconfigured", "provider": connection.provider},
         )
+
+
+def end_alarm(connection: Connection, code: str) -> None:
+    """The provider takes this site's client again."""
+    alias = router.db_for_write(ProviderState, instance=connection)
+    rows = ProviderState.objects.using(alias).filter(provider=connection.provider)
+    rows.update(alarm=code, alarm_since=None)

@@ -218,6 +218,26 @@ def test_a_token_without_a_refresh_token_runs_out_without_a_request(scripted, ma
     assert not scripted.requests
 
 
+def test_a_valid_token_without_a_refresh_token_cannot_be_renewed_and_is_not_marked(scripted, make_connection):
+    connection = make_connection(response={**FRESH, "refresh_token": ""})
+    with pytest.raises(ReauthorizationRequired) as caught:
+        connection.refresh()
+    assert caught.value.reason == "no_refresh_token"
+    assert stored(connection).status == "active"
+    assert connection.access_token() == "access-1"
+    assert not scripted.requests
+
+
+def test_the_alarm_ends_when_the_provider_takes_the_client_again(scripted, make_connection):
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}), Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderMisconfigured):
+        connection.access_token()
+    assert ProviderState.objects.get().alarm == "invalid_client"
+    connection.refresh()
+    assert ProviderState.objects.get().alarm == ""
+
+
 @pytest.mark.compliance("D34", "A19")
 @pytest.mark.parametrize(
     "answer", [Answer(401, {"error": "invalid_client"}), Answer(404), Answer(307, headers={"Location": "/x"})]
