@@ -25,6 +25,7 @@ from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.models import Connection
 from tests.servers.codeyard import CLIENT_SECRET
 from tests.servers.scripted import Answer
+from tests.visitor import answer_of_codeyard
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.compliance("D45")]
 
@@ -43,9 +44,14 @@ ROTATED = {
 CLIENT = "canary-client-secret-7f3a"
 
 
-def leaks(text: object) -> list[str]:
-    found = text.decode("latin-1") if isinstance(text, bytes | memoryview) else str(text)
-    return [word for word in ("canary-", CLIENT_SECRET) if word in found]
+def as_text(place: object) -> str:
+    if isinstance(place, bytes | memoryview):
+        return bytes(place).decode("latin-1")
+    return " ".join(map(as_text, place)) if isinstance(place, tuple) else str(place)
+
+
+def leaks(place: object) -> list[str]:
+    return [word for word in ("canary-", CLIENT_SECRET) if word in as_text(place)]
 
 
 @pytest.fixture
@@ -87,6 +93,26 @@ def test_not_in_any_log(scripted, connection, log):
 
     assert "/token" in log.getvalue(), "the libraries' debug records are among them"
     assert leaks(log.getvalue()) == []
+
+
+def test_a_whole_life_at_a_real_server_leaves_no_token_anywhere(codeyard, user, visitor, log):
+    """Connect, call, refresh, disconnect: with every secret that came up, looked for afterwards."""
+    answer = answer_of_codeyard(visitor.start("codeyard"))
+    pages = [visitor.come_back("codeyard", **answer).content]
+    connection = Connection.objects.get()
+    secrets = {answer["code"], CLIENT_SECRET, connection.token.access_token, connection.token.refresh_token}
+    connection.session().get("user").raise_for_status()
+    connection.refresh()
+    secrets |= {connection.token.access_token, connection.token.refresh_token}
+    pages += [visitor.get("/oauth/").content, visitor.get(f"/oauth/{connection.pk}/disconnect/").content]
+    places = [*every_cell(), pickle.dumps(connection), repr(vars(connection)), dict(visitor.session), *pages]
+    connection.disconnect()
+    places += [*every_cell(), log.getvalue()]
+
+    assert len(secrets) == 6
+    assert codeyard.stats["revocations"] == 1
+    found = [place for place in places for secret in secrets if secret in as_text(place)]
+    assert found == []
 
 
 @pytest.mark.compliance("B3")
