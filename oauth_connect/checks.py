@@ -28,7 +28,7 @@ def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         keys = conf.keys
     except ImproperlyConfigured as error:
-        yield Error(str(error), hint=KEY_HINT, id="oauth_connect.E001")
+        yield Error(str(error).removesuffix(KEY_HINT).strip(), hint=KEY_HINT, id="oauth_connect.E001")
         return
     if any(key.decode() == settings.SECRET_KEY for key in keys):
         yield Error(
