@@ -60,6 +60,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         unknown = sorted(set(conf.mapping) - KNOWN)
         _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner)
+        _ = (conf.discovery_private_hosts, conf.discovery_cache)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
         return
@@ -80,7 +81,9 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         return
     for slug in slugs:
         try:
-            provider = conf.provider(slug)
+            provider = conf.declared_provider(slug)
+            if problem := conf.issuer_problem(slug):
+                raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.issuer: {problem}')
         except ImproperlyConfigured as error:
             yield Error(
                 str(error),
@@ -161,6 +164,18 @@ def check_pkce(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
+def check_iss(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    for provider in _valid_providers():
+        if provider.needs_discovery and provider.authorization_response_iss_parameter_supported is False:
+            yield checks.Warning(
+                f"Answers of {provider.slug!r} need no iss, whatever it declares: "
+                f"{provider.authorize.without_iss_because}",
+                hint="Remove authorization_response_iss_parameter_supported when the provider sends iss.",
+                id="oauth_connect.W015",
+            )
+
+
+@register(Tags.security, deploy=True)
 def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         url = conf.base_url
@@ -181,6 +196,6 @@ def _valid_providers() -> Iterator[Provider]:
         return
     for slug in slugs:
         try:
-            yield conf.provider(slug)
+            yield conf.declared_provider(slug)
         except ImproperlyConfigured:
             continue

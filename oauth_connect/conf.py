@@ -6,15 +6,21 @@ import base64
 import binascii
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import presets
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
-from oauth_connect.protocol.destination import origin_of
+from oauth_connect.issuers import Issuers, Terms
+from oauth_connect.protocol.addresses import AddressGuard
+from oauth_connect.protocol.destination import is_loopback, origin_of, parse_hosts
+from oauth_connect.protocol.discovery import DiscoveredProvider, Metadata
 from oauth_connect.protocol.provider import Provider
 
 KEY_HINT = (
@@ -30,6 +36,8 @@ KNOWN = frozenset(
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
         "API_TIMEOUT",
+        "DISCOVERY_CACHE",
+        "DISCOVERY_PRIVATE_HOSTS",
     }
 )
 
@@ -38,11 +46,32 @@ class UnknownProvider(ImproperlyConfigured):
     """No such provider in the settings."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A provider as an entry declares it. ``trusted``: the entry stands in the settings themselves."""
+
+    entry: Mapping[str, Any]
+    trusted: bool
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovered:
+    """A provider completed by what its issuer says, and what it was made from."""
+
+    declared: _Declared
+    metadata: Metadata
+    guard: AddressGuard
+    provider: Provider
+
+
 class Conf:
     """Typed access to ``settings.OAUTH_CONNECT``. Raises ImproperlyConfigured for what cannot work."""
 
     def __init__(self) -> None:
-        self._built: dict[str, tuple[Mapping[str, Any], Provider]] = {}
+        self._built: dict[str, _Declared] = {}
+        self._completed: dict[str, _Discovered] = {}
+        self._issuers = Issuers()
 
     @property
     def mapping(self) -> Mapping[str, Any]:
@@ -81,6 +110,35 @@ class Conf:
         return self._seconds("API_TIMEOUT", 30)
 
     @property
+    def discovery_private_hosts(self) -> frozenset[str]:
+        """The hosts that discovery and discovered endpoints may be at although they are private."""
+        found = self.mapping.get("DISCOVERY_PRIVATE_HOSTS", ())
+        wrong = ImproperlyConfigured(
+            'OAUTH_CONNECT["DISCOVERY_PRIVATE_HOSTS"] must be a list of hosts, without scheme and port.'
+        )
+        if not isinstance(found, list | tuple) or not all(isinstance(host, str) for host in found):
+            raise wrong
+        try:
+            hosts = parse_hosts(found)
+        except ForbiddenDestination:
+            raise wrong from None
+        if any(port is not None for _, port in hosts):
+            raise wrong
+        return frozenset(host for host, _ in hosts)
+
+    @property
+    def discovery_cache(self) -> BaseCache | None:
+        """The cache through which processes share what issuers say; None: each asks for itself."""
+        alias = self.mapping.get("DISCOVERY_CACHE", "default")
+        if alias is None:
+            return None
+        if not isinstance(alias, str) or alias not in settings.CACHES:
+            raise ImproperlyConfigured(
+                'OAUTH_CONNECT["DISCOVERY_CACHE"] must be an alias in CACHES, or None.'
+            )
+        return caches[alias]
+
+    @property
     def owner(self) -> Callable[[Any], Any] | None:
         found = self.mapping.get("OWNER")
         if found is not None and not callable(found):
@@ -93,14 +151,25 @@ class Conf:
         return tuple(self._providers)
 
     def provider(self, slug: str, owner: str = "") -> Provider:
-        """Return a provider by its name. Raises UnknownProvider, or ImproperlyConfigured with the path."""
-        entry = self._entry(slug, owner)
-        cached = self._built.get(slug)
-        if cached is not None and cached[0] == entry:
-            return cached[1]
-        provider = self._build(slug, entry)
-        self._built[slug] = (copy.deepcopy(dict(entry)), provider)
-        return provider
+        """Return a provider by its name, discovered where its entry gives an issuer and no endpoints.
+
+        Raises UnknownProvider, or ImproperlyConfigured with the path; where discovery fails,
+        ProviderUnavailable or ProviderMisconfigured.
+        """
+        declared = self._declared(slug, owner)
+        return self._discovered(declared) if declared.provider.needs_discovery else declared.provider
+
+    def declared_provider(self, slug: str, owner: str = "") -> Provider:
+        """Return a provider as far as settings and preset say, without any network: for names and pages.
+
+        What its issuer decides is not in it. Raises as ``provider``, discovery aside.
+        """
+        return self._declared(slug, owner).provider
+
+    def issuer_problem(self, slug: str) -> str:
+        """Say why a provider in the settings cannot be discovered, as far as can be told without network."""
+        declared = self._declared(slug, "")
+        return self._issuer_problem(declared) if declared.provider.needs_discovery else ""
 
     def site_origin(self, request: Any) -> str:
         """Return scheme and host under which providers send users back; never from the Host header.
@@ -126,9 +195,49 @@ class Conf:
             raise ImproperlyConfigured('OAUTH_CONNECT["PROVIDERS"] must be a dict: name -> settings.')
         return found
 
-    def _entry(self, slug: str, owner: str) -> Mapping[str, Any]:
+    def _declared(self, slug: str, owner: str) -> _Declared:
+        entry, trusted = self._entry(slug, owner)
+        known = self._built.get(slug)
+        if known is not None and known.trusted is trusted and known.entry == entry:
+            return known
+        declared = _Declared(copy.deepcopy(dict(entry)), trusted, self._build(slug, self._data(slug, entry)))
+        self._built[slug] = declared
+        return declared
+
+    def _discovered(self, declared: _Declared) -> Provider:
+        provider = declared.provider
+        if problem := self._issuer_problem(declared):
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {provider.slug}.issuer: {problem}')
+        guard = self._guard(declared)
+        terms = Terms(guard, self.http_timeout, self.discovery_cache)
+        metadata = self._issuers.metadata(provider.issuer, terms)
+        known = self._completed.get(provider.slug)
+        if known and known.declared is declared and known.metadata is metadata and known.guard == guard:
+            return known.provider
+        completed = self._complete(declared, metadata, guard)
+        self._completed[provider.slug] = _Discovered(declared, metadata, guard, completed)
+        return completed
+
+    def _complete(self, declared: _Declared, metadata: Metadata, guard: AddressGuard) -> Provider:
+        slug = declared.provider.slug
+        fields = metadata.fields_for(declared.provider)
+        data = presets.merge(fields, self._data(slug, declared.entry))
+        return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
+
+    def _issuer_problem(self, declared: _Declared) -> str:
+        return self._guard(declared).url_problem(declared.provider.issuer)
+
+    def _guard(self, declared: _Declared) -> AddressGuard:
+        """An issuer on this very machine is meant, where the settings themselves name it."""
+        host = origin_of(declared.provider.issuer).host
+        meant = {host} if declared.trusted and is_loopback(host) else frozenset()
+        return AddressGuard(self.discovery_private_hosts | meant)
+
+    def _entry(self, slug: str, owner: str) -> tuple[Mapping[str, Any], bool]:
+        """Return an entry, and whether it stands in the settings; a loader's may be a user's words."""
         loader = self.mapping.get("PROVIDER_LOADER")
         entry = loader(slug, owner) if loader is not None else None
+        trusted = entry is None
         if entry is None:
             entry = self._providers.get(slug)
         if entry is None:
@@ -139,16 +248,19 @@ class Conf:
             )
         if not isinstance(entry, Mapping):
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
-        return entry
+        return entry, trusted
 
-    def _build(self, slug: str, entry: Mapping[str, Any]) -> Provider:
+    def _data(self, slug: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         data = dict(entry)
         name = data.pop("preset", slug)
         preset = presets.load(name) if isinstance(name, str) else None
         if preset is None and "preset" in entry:
             raise ImproperlyConfigured(f"{slug}.preset: there is no preset {name!r}.")
+        return presets.merge(preset or {}, data)
+
+    def _build(self, slug: str, data: Mapping[str, Any]) -> Provider:
         try:
-            return Provider.from_mapping(slug, presets.merge(preset or {}, data))
+            return Provider.from_mapping(slug, data)
         except InvalidProvider as error:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
 

@@ -39,7 +39,7 @@ def connection_for(
 ) -> Connection:
     """Return the one connection of an owner to a provider; errors as in ``session_for``."""
     owner = Owner.of(user_or_owner)
-    conf.provider(provider, owner.key)
+    conf.declared_provider(provider, owner.key)
     if not getattr(owner.user, "is_active", True):
         raise ReauthorizationRequired("This user has been deactivated.", reason="owner_inactive")
     found = _living(owner, provider, account_id)

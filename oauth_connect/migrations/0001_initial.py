@@ -220,6 +220,10 @@ class Migration(migrations.Migration):
                     models.Index(fields=["provider", "refresh_at"], name="oauth_connect_due"),
                     models.Index(fields=["owner", "provider"], name="oauth_connect_owner"),
                 ],
+                "permissions": [
+                    ("refresh_connection", "Can refresh connection"),
+                    ("disconnect_connection", "Can disconnect connection"),
+                ],
             },
         ),
         migrations.CreateModel(

@@ -10,7 +10,7 @@ from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need, Refresh
 from oauth_connect.engine.store import ACTIVE, Event
-from oauth_connect.errors import ProviderMisconfigured, ReauthorizationRequired
+from oauth_connect.errors import CallError, ProviderMisconfigured, ReauthorizationRequired
 from oauth_connect.models import ending, provider_state
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
@@ -74,8 +74,15 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
     """Run the refresh protocol for a connection."""
     store = store or row_store(connection)
     held = store.held() if connection.status == ACTIVE else None
+    usable_provider(connection)
     try:
-        with AuthorizationServer(usable_provider(connection), timeout=conf.http_timeout) as server:
+        provider = connection.get_provider()
+    except CallError:  # its endpoints cannot be discovered now; a token that still works goes on serving
+        if held is not None and need.tolerates(held, datetime.now(UTC)):
+            return connection.token
+        raise
+    try:
+        with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
             Refresh(store, server, need, leeway=conf.refresh_leeway).obtain(held)
     except ReauthorizationRequired as error:
         raise connection.reauthorization_required(error.reason, str(error)) from None
@@ -83,8 +90,8 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
 
 
 def usable_provider(connection: Connection) -> Provider:
-    """Return the provider unless the settings have turned it off; its rows are kept."""
-    provider = connection.get_provider()
+    """Return what a session needs to know of the provider, unless the settings have turned it off."""
+    provider = connection.get_declared_provider()
     if not provider.enabled:
         raise ProviderMisconfigured(
             f"The provider {provider.slug!r} is turned off in the settings (enabled = False).",

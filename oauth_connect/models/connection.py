@@ -100,6 +100,10 @@ class Connection(models.Model):
             models.Index(fields=["provider", "refresh_at"], name="oauth_connect_due"),
             models.Index(fields=["owner", "provider"], name="oauth_connect_owner"),
         ]
+        permissions = [
+            ("refresh_connection", "Can refresh connection"),
+            ("disconnect_connection", "Can disconnect connection"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.provider}: {self.account_label or self.account_id or self.owner}"
@@ -169,8 +173,15 @@ class Connection(models.Model):
     # --- where it belongs -----------------------------------------------------------------------
 
     def get_provider(self) -> Provider:
-        """Return the provider's present settings. Raises ImproperlyConfigured when they are gone."""
+        """Return the provider's present settings. Raises ImproperlyConfigured when they are gone.
+
+        Raises ProviderUnavailable or ProviderMisconfigured when its endpoints cannot be discovered.
+        """
         return conf.provider(self.provider, self.owner).resolve(self.variables)
+
+    def get_declared_provider(self) -> Provider:
+        """Return what the settings say of the provider; asks nobody, and so knows no discovered endpoint."""
+        return conf.declared_provider(self.provider, self.owner).resolve(self.variables)
 
     @property
     def connect_url(self) -> str:

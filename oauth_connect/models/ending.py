@@ -13,7 +13,7 @@ from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.errors import InvalidProvider, KeyUnavailable
+from oauth_connect.errors import CallError, InvalidProvider, KeyUnavailable
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
@@ -48,13 +48,21 @@ def disconnect(connection: Connection) -> None:
 
 def bury(connection: Connection, token: Token) -> None:
     """Revoke a token that was minted for a row that is gone; keep it for later where that fails."""
-    with AuthorizationServer(connection.get_provider(), timeout=conf.http_timeout) as server:
-        if revoke(server, token) != "pending":
-            return
+    if _revoked(connection, token):
+        return
     alias = router.db_for_write(type(connection), instance=connection)
     pending = PendingRevocation.of(connection)
     pending.seal(token)
     pending.save(using=alias)
+
+
+def _revoked(connection: Connection, token: Token) -> bool:
+    try:
+        provider = connection.get_provider()
+    except CallError:  # its endpoints cannot be discovered now
+        return False
+    with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
+        return revoke(server, token) != "pending"
 
 
 def _keep(connection: Connection, alias: str) -> PendingRevocation | None:
@@ -83,7 +91,7 @@ def attempt(pending: PendingRevocation) -> bool:
     try:
         provider = conf.provider(pending.provider, pending.owner).resolve(pending.variables)
         token = pending.open()
-    except (ImproperlyConfigured, InvalidProvider, KeyUnavailable):
+    except (ImproperlyConfigured, InvalidProvider, CallError):
         return False
     if provider.client_id != pending.client_id:
         return False  # the app that obtained the token is no longer in the settings

@@ -103,7 +103,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
         """
         refuse_protocol_columns(facts.keys() - {"redirect_uri"}, "store()")
         whose = Owner.of(owner)
-        entry = conf.provider(provider, whose.key).resolve(facts.get("variables") or {})
+        entry = conf.declared_provider(provider, whose.key).resolve(facts.get("variables") or {})
         token = _token(entry, token_response, obtained_at or datetime.now(UTC))
         facts["client_id"] = entry.client_id
         if account_label:

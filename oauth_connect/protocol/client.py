@@ -31,6 +31,8 @@ from urllib3.exceptions import (
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from oauth_connect.protocol import messages
+from oauth_connect.protocol.addresses import AddressRefused
+from oauth_connect.protocol.guarded import guarded_session
 from oauth_connect.protocol.messages import Answer, Parameters
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -98,7 +100,7 @@ class AuthorizationServer:
     ) -> None:
         self.provider = provider
         self.timeout = timeout
-        self._session = session or new_session()
+        self._session = session or (guarded_session(provider.guard) if provider.guard else new_session())
         self._now = now
 
     def __enter__(self) -> Self:
@@ -178,6 +180,8 @@ class AuthorizationServer:
             return self._send(method, url, request)
         except requests.RequestException as error:
             failure = self._failure(error)
+        except AddressRefused as refused:
+            failure = ProviderMisconfigured(str(refused), error="forbidden_address")
         except OSError:  # the deadline, met while the body was read
             failure = self._lost("timeout")
         # Raised here, after the except block, so that no frame of the libraries hangs on it.

@@ -35,7 +35,7 @@ LONGEST_LIFETIME = timedelta(days=366 * 20)
 # The servers' words, then this package's own.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-    | {"redirected", "http_404", "http_405"}
+    | {"redirected", "http_404", "http_405", "forbidden_address"}
 )
 TRANSIENT = frozenset(
     {"temporarily_unavailable", "server_error", "slow_down"}

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
 from oauth_connect.protocol import destination
+from oauth_connect.protocol.addresses import AddressGuard
 from oauth_connect.protocol.definition import build
 
 ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
@@ -51,6 +52,7 @@ class Authorize:
     scope_separator: str = " "
     code_challenge_method: Literal["S256", "none"] = "S256"
     without_pkce_because: str = ""
+    without_iss_because: str = ""
 
     def __post_init__(self) -> None:
         if taken := FLOW_PARAMETERS.intersection(self.params):
@@ -182,7 +184,7 @@ class Provider:
     device_authorization_endpoint: str = ""
     userinfo_endpoint: str = ""
     token_endpoint_auth_method: ClientAuthentication | None = None
-    authorization_response_iss_parameter_supported: bool = False
+    authorization_response_iss_parameter_supported: bool | None = None
 
     api_base_url: str = ""
     api_hosts: tuple[str, ...] = ()
@@ -206,17 +208,28 @@ class Provider:
     def __post_init__(self) -> None:
         self._check_client()
         self._check_endpoints()
+        self._check_discovery()
         self._check_scopes()
         self._check_hosts()
 
     @property
-    def label(self) -> str:
-        return self.name or self.slug
+    def guard(self) -> AddressGuard | None:
+        """Where connections may lead; None: anywhere, for the settings' own word is believed."""
+        return None
+
+    @property
+    def needs_discovery(self) -> bool:
+        """Tell whether the endpoints are still to be learnt from the issuer (RFC 8414)."""
+        return bool(self.issuer) and not self.token_endpoint
 
     @property
     def connects_accounts(self) -> bool:
-        """Whether users can connect accounts there now."""
-        return self.enabled and bool(self.authorization_endpoint)
+        """Tell whether accounts can be connected here, as far as the settings say."""
+        return self.enabled and bool(self.authorization_endpoint or self.needs_discovery)
+
+    @property
+    def label(self) -> str:
+        return self.name or self.slug
 
     @property
     def client_authentication(self) -> ClientAuthentication:
@@ -287,8 +300,8 @@ class Provider:
             )
 
     def _check_endpoints(self) -> None:
-        if not self.token_endpoint:
-            raise InvalidProvider("token_endpoint: missing")
+        if not self.token_endpoint and not self.issuer:
+            raise InvalidProvider("token_endpoint: missing; or set issuer, and it is discovered")
         if self.authorization_response_iss_parameter_supported and not self.issuer:
             raise InvalidProvider("issuer: missing; authorization responses are compared with it")
         named = {name: getattr(self, name) for name in TEMPLATED}
@@ -297,6 +310,18 @@ class Provider:
             problem = url and destination.endpoint_problem(_PLACEHOLDER.sub("variable", url))
             if problem:
                 raise InvalidProvider(f"{name}: {problem}")
+
+    def _check_discovery(self) -> None:
+        if not self.needs_discovery:
+            return
+        if "?" in self.issuer or _PLACEHOLDER.search(self.issuer):
+            raise InvalidProvider("issuer: has a query or a variable, and cannot be discovered")
+        relaxed = self.authorization_response_iss_parameter_supported is False
+        if relaxed and not self.authorize.without_iss_because:
+            raise InvalidProvider(
+                "authorize.without_iss_because: say why answers need no iss here, whatever the server "
+                "declares; check --deploy shows the reason"
+            )
 
     def _check_placeholders(self, name: str, url: str) -> None:
         for variable in _PLACEHOLDER.findall(url):

@@ -88,7 +88,7 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineReader(self._sock))
 
 
-class _Deadlined:
+class Deadlined:
     """Mixed into urllib3's connections."""
 
     def response_class(self, sock: socket.socket, **options: Any) -> HTTPResponse:
@@ -104,11 +104,11 @@ class _Deadlined:
             raise ConnectTimeoutError(self, "connecting took too long") from None
 
 
-class _DeadlinedHTTPConnection(_Deadlined, HTTPConnection):  # type: ignore[misc]
+class _DeadlinedHTTPConnection(Deadlined, HTTPConnection):  # type: ignore[misc]
     pass
 
 
-class _DeadlinedHTTPSConnection(_Deadlined, HTTPSConnection):  # type: ignore[misc]
+class _DeadlinedHTTPSConnection(Deadlined, HTTPSConnection):  # type: ignore[misc]
     pass
 
 

@@ -75,16 +75,34 @@ class ConnectView(OwnerPage):
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
         self.known_provider(provider)
-        url = flows.begin(
-            request,
-            provider,
-            next_path=request.GET.get("next", "") or request.POST.get("next", ""),
-            scopes=self.extra_scopes(provider),
-            connection=self.connection_to_renew(provider),
-        )
-        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+        try:
+            url = flows.begin(
+                request,
+                provider,
+                next_path=request.GET.get("next", "") or request.POST.get("next", ""),
+                scopes=self.extra_scopes(provider),
+                connection=self.connection_to_renew(provider),
+            )
+        except CallError as error:
+            return self.undiscovered(provider, getattr(error, "code", "failed"))
+        if self.wants_json():
             return JsonResponse({"authorization_url": url})
         return HttpResponseRedirect(url)
+
+    def undiscovered(self, provider: str, code: str) -> HttpResponse:
+        """Say that the provider's endpoints could not be learnt; trying again may help."""
+        details = {"action": "connect_failed", "provider": provider, "code": code}
+        logger.warning("connect failed: %s", code, extra=details)
+        if self.wants_json():
+            return JsonResponse({"error": code}, status=502)
+        message = _("The provider could not complete the connection.")
+        context = self.get_context_data(provider=provider, code=code, message=message)
+        return self.response_class(
+            request=self.request, template=["oauth_connect/refused.html"], context=context, status=502
+        )
+
+    def wants_json(self) -> bool:
+        return self.request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
     def extra_scopes(self, provider: str) -> list[str]:
         return signed_scopes(self.request.GET.get("scopes", ""), provider)

@@ -60,7 +60,7 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
 def offered_provider(slug: str, owner: str) -> Provider:
     """Return a provider where this owner's accounts can be connected, or answer 404."""
     try:
-        provider = conf.provider(slug, owner)
+        provider = conf.declared_provider(slug, owner)
     except UnknownProvider:
         raise Http404 from None
     if not provider.connects_accounts:

@@ -1,0 +1,151 @@
+"""What staff can do: refresh and disconnect a few connections, and be told how each one went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from oauth_connect.admin.codes import shown_code
+from oauth_connect.errors import (
+    ConnectionLocked,
+    InvalidProvider,
+    KeyUnavailable,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+    ReauthorizationRequired,
+)
+from oauth_connect.models import Connection, PendingRevocation
+
+logger = logging.getLogger("oauth_connect.admin")
+
+AT_MOST = 50
+# Seconds after which nothing more is begun in a request: a web server that kills its worker in the
+# middle of a refresh loses a rotated token.
+BUDGET = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How it went, in words and as a level of Django's messages."""
+
+    text: Any
+    level: int = messages.WARNING
+
+
+Act = Callable[[Connection], Outcome]
+
+REFRESHED = Outcome(gettext_lazy("Refreshed"), messages.SUCCESS)
+NOT_REFRESHABLE = Outcome(
+    gettext_lazy("Still valid, and the provider gave nothing to refresh it with"), messages.INFO
+)
+DISCONNECTED = Outcome(gettext_lazy("Disconnected"), messages.SUCCESS)
+GONE_ALREADY = Outcome(gettext_lazy("Disconnected before"), messages.INFO)
+WAITING = Outcome(gettext_lazy("Disconnected here; the provider has not withdrawn its access yet"))
+UNREADABLE = Outcome(
+    gettext_lazy(
+        "Disconnected here; no configured key opens the token, so the provider could not be told: "
+        "have its access withdrawn on the provider's own pages"
+    )
+)
+LATER = Outcome(gettext_lazy("No time was left; select again"))
+MISCONFIGURED = Outcome(
+    gettext_lazy("The provider does not accept this site's client; mend the settings"), messages.ERROR
+)
+SETTINGS = Outcome(gettext_lazy("The provider's settings are missing or wrong"), messages.ERROR)
+UNEXPECTED = Outcome(gettext_lazy("Something unexpected went wrong; the log says what"), messages.ERROR)
+
+OUTCOMES: dict[type[Exception], Outcome] = {
+    ReauthorizationRequired: Outcome(gettext_lazy("The owner must connect the account again")),
+    ProviderUnavailable: Outcome(gettext_lazy("The provider could not be asked; try again later")),
+    ConnectionLocked: Outcome(gettext_lazy("A transaction holds the row; try again")),
+    ProviderMisconfigured: MISCONFIGURED,
+    ProviderRejected: Outcome(gettext_lazy("The provider refused the request"), messages.ERROR),
+    KeyUnavailable: Outcome(
+        gettext_lazy("No configured key opens the token; put back the key that sealed it"), messages.ERROR
+    ),
+    ImproperlyConfigured: SETTINGS,
+    InvalidProvider: SETTINGS,
+}
+
+
+class Report:
+    """Who met which outcome; told as one message for each."""
+
+    def __init__(self) -> None:
+        self._met: dict[Outcome, list[str]] = defaultdict(list)
+
+    def add(self, outcome: Outcome, connection: Connection, code: str = "") -> None:
+        name = f"{connection} ({shown_code(code)})" if code else str(connection)
+        self._met[outcome].append(name)
+
+    def messages(self) -> Iterable[tuple[str, int]]:
+        for outcome, names in self._met.items():
+            told = {"outcome": outcome.text, "count": len(names), "names": ", ".join(names)}
+            yield _("%(outcome)s (%(count)d): %(names)s.") % told, outcome.level
+
+
+def refresh(connection: Connection) -> Outcome:
+    """Refresh now. A token that cannot be refreshed is left alone while it is valid."""
+    if connection.status == Connection.Status.ACTIVE:
+        token = connection.token
+        if not token.refresh_token and not token.is_expired(datetime.now(UTC)):
+            return NOT_REFRESHABLE
+    connection.refresh()
+    return REFRESHED
+
+
+def disconnect(connection: Connection) -> Outcome:
+    """Disconnect, whatever the state of the token."""
+    if connection.status == Connection.Status.REVOKED:
+        return GONE_ALREADY
+    readable = _is_readable(connection)
+    connection.disconnect()
+    if not readable:
+        return UNREADABLE
+    waiting = PendingRevocation.objects.filter(connection_id=connection.pk).exists()
+    return WAITING if waiting else DISCONNECTED
+
+
+def _is_readable(connection: Connection) -> bool:
+    try:
+        return not connection.sealed_token or bool(connection.token)
+    except KeyUnavailable:
+        return False
+
+
+def carry_out(
+    act: Act, connections: Iterable[Connection], log: Callable[[Connection, str], object]
+) -> Report:
+    """Act on each connection while there is time; one that goes wrong stops no other."""
+    report = Report()
+    begun = time.monotonic()
+    for connection in connections:
+        if time.monotonic() - begun > BUDGET:
+            report.add(LATER, connection)
+            continue
+        outcome, code = _attempt(act, connection)
+        report.add(outcome, connection, code)
+        log(connection, f"{outcome.text} ({shown_code(code)})" if code else str(outcome.text))
+    return report
+
+
+def _attempt(act: Act, connection: Connection) -> tuple[Outcome, str]:
+    try:
+        return act(connection), ""
+    except Exception as error:
+        for kind, outcome in OUTCOMES.items():
+            if isinstance(error, kind):
+                return outcome, getattr(error, "code", "")
+        logger.exception("a connection's %s by staff went wrong: %s", act.__name__, connection.pk)
+        return UNEXPECTED, ""
