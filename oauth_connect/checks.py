@@ -5,7 +5,7 @@ docs/checks.md has a row for each id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,13 +14,18 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections, router
 from django.urls import NoReverseMatch, reverse
 
+from oauth_connect import crypto
 from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
+from oauth_connect.models import Connection
 from oauth_connect.protocol.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.stores.row import binding
 
 Apps = Sequence[AppConfig] | None
+SAMPLE = 10  # rows that check_stored_tokens opens
 
 
 @register(Tags.security)
@@ -150,6 +155,34 @@ def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMes
                 hint="Turn it off, use atomic() where it is needed, or use PostgreSQL.",
                 id="oauth_connect.W010",
             )
+
+
+@register(Tags.database)
+def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    """Really open some sealed rows: a ring that lacks their key looks all right by itself."""
+    for alias in kwargs.get("databases") or ():
+        try:
+            rows = list(_sealed_rows(alias))
+            unopened = [row for row in rows if crypto.opener(str(row.sealed_token), binding(row)) is None]
+        except (DatabaseError, ImproperlyConfigured):  # before migrate; check_keys tells
+            continue
+        if unopened:
+            yield Error(
+                f"No key opens the tokens of {len(unopened)} of {len(rows)} stored connections ({alias}).",
+                hint='Put the key that sealed them back into OAUTH_CONNECT["KEYS"]; if it is lost, '
+                "disconnect those connections: oauth_doctor counts them.",
+                id="oauth_connect.E014",
+            )
+
+
+def _sealed_rows(alias: str) -> Iterable[Connection]:
+    if not router.allow_migrate_model(alias, Connection):
+        return ()
+    # Looked up first: inside a transaction a statement that fails would take the rest with it.
+    if Connection._meta.db_table not in connections[alias].introspection.table_names():
+        return ()
+    rows = Connection._base_manager.using(alias).filter(sealed_token__isnull=False)
+    return rows.only("pk", "provider", "sealed_token").order_by("pk")[:SAMPLE]
 
 
 @register(Tags.security, deploy=True)

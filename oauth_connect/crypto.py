@@ -28,8 +28,26 @@ def seal(value: Any, binding: Binding) -> str:
 
 def unseal(sealed: str, binding: Binding) -> Any:
     """Return the value. Raises KeyUnavailable: no key opens it, or it was sealed for something else."""
+    return _opened(_ring(), sealed, binding)
+
+
+def opener(sealed: str, binding: Binding) -> int | None:
+    """Return the place in the ring of the key that opens a value; None where no key does.
+
+    Raises ImproperlyConfigured without a usable ring.
+    """
+    for place, key in enumerate(conf.keys):
+        try:
+            _opened(_ring_of((key,)), sealed, binding)
+        except KeyUnavailable:
+            continue
+        return place
+    return None
+
+
+def _opened(ring: MultiFernet, sealed: str, binding: Binding) -> Any:
     try:
-        found, value = json.loads(_ring().decrypt(sealed.encode()))
+        found, value = json.loads(ring.decrypt(sealed.encode()))
     except (InvalidToken, TypeError, ValueError):  # also what another program sealed with this key
         raise KeyUnavailable(
             'No key in OAUTH_CONNECT["KEYS"] opens this value. Put back the key that sealed it.'

@@ -10,7 +10,10 @@ from django.core.checks import CheckMessage, registry, run_checks
 from django.test import override_settings
 
 from oauth_connect import checks
+from oauth_connect.models import Connection
 from tests.test_conf import ACME, KEY
+
+pytestmark = pytest.mark.django_db  # one of them reads rows
 
 OURS = [
     check
@@ -151,6 +154,33 @@ def test_atomic_requests_on_sqlite_are_told(monkeypatch, settings, engine, atomi
     messages = found()
     assert set(messages) == told
     assert all(message.hint for message in messages.values())
+
+
+@pytest.mark.compliance("B6")
+def test_rows_that_no_key_opens_are_told_once_the_database_is_asked(configure, make_connection) -> None:
+    make_connection("acme")
+    assert found() == {}
+    configure(KEYS=[KEY])
+    make_connection("acme")
+    message = found()["E014"]
+    assert "1 of 2" in message.msg
+    assert "Put the key" in (message.hint or "")
+    assert [check for check in run_checks() if check.id == message.id] == []
+    assert message.id in {check.id for check in run_checks(databases=["default"], tags=["database"])}
+
+
+def test_a_row_whose_key_is_lost_can_be_let_go(configure, make_connection) -> None:
+    connection = make_connection("acme")
+    configure(KEYS=[KEY])
+    connection.disconnect()
+    assert found() == {}
+
+
+def test_a_database_without_our_table_is_not_asked(configure, make_connection, monkeypatch) -> None:
+    make_connection("acme")
+    configure(KEYS=[KEY])
+    monkeypatch.setattr(Connection._meta, "db_table", "not_there_yet")
+    assert found() == {}
 
 
 def test_every_id_has_a_test() -> None:

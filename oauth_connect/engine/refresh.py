@@ -44,12 +44,13 @@ class Need:
     """What a caller wants of the token.
 
     ``newer_than``: a version that will not do, because the API refused it or a refresh was asked for.
-    ``insist``: post even inside the back-off.
+    ``insist``: post even inside the back-off. ``patient``: wait while somebody else is at it.
     """
 
     leeway: timedelta
     newer_than: int | None = None
     insist: bool = False
+    patient: bool = True
 
     def met_by(self, row: Row, now: datetime) -> bool:
         if row.token is None:
@@ -120,7 +121,7 @@ class Refresh:
             if held is not None and self.need.tolerates(held, self.now()):
                 return held
             before = self.store.glance()
-            if not turn.acquire(timeout=self.patience):
+            if not (self.need.patient and turn.acquire(timeout=self.patience)):
                 raise self._still_busy()
         try:
             return self._obtain(before)
@@ -171,7 +172,7 @@ class Refresh:
         """Poll until the leader saved, failed, or lost its lease (10 ms at first, up to 250 ms)."""
         started = time.monotonic()
         interval = 0.01
-        while time.monotonic() < give_up:
+        while self.need.patient and time.monotonic() < give_up:
             time.sleep(interval * random.uniform(0.75, 1.25))  # noqa: S311
             seen = self.store.glance()
             if seen is None or not seen.leased:

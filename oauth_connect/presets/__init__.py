@@ -18,6 +18,12 @@ def load(name: str) -> Mapping[str, Any] | None:
     return tomllib.loads(resource.read_text("utf-8")) if resource.is_file() else None
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of all presets, in alphabetical order."""
+    found = (resource.name for resource in files(__package__).iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml")))
+
+
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """Merge tables by key, replace everything else."""
     merged = dict(base)

@@ -151,6 +151,24 @@ class AuthorizationServer:
             )
         return reply.answer
 
+    def probe(self, url: str) -> int:
+        """Return the status with which an endpoint answers a bare GET, which changes nothing there.
+
+        No parameters, no credentials; the body is not read. Raises ProviderUnavailable.
+        """
+        try:
+            with deadline(self.timeout):
+                response = self._session.get(
+                    url, timeout=remaining(), auth=_Anonymous(), allow_redirects=False, stream=True
+                )
+                response.close()
+            return response.status_code
+        except requests.RequestException as error:
+            failure = self._failure(error)
+        except OSError:  # the deadline, met while the head was read
+            failure = self._lost("timeout")
+        raise failure
+
     def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
         started = self._now()
         reply = self._post(endpoint, parameters)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import BigIntegerField, Func
+from django.db.models.sql import Query
+from django.db.models.sql.constants import SINGLE
 
 
 class DatabaseMilliseconds(Func):
@@ -25,3 +28,11 @@ class DatabaseMilliseconds(Func):
         # Two points in UTC: UNIX_TIMESTAMP() would read them in the session's time zone.
         template = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000"
         return self.as_sql(compiler, connection, template=template, **context)
+
+
+def database_now(alias: str) -> datetime:
+    """Ask a database what time it is."""
+    query = Query(None)
+    query.add_annotation(DatabaseMilliseconds(), "now")
+    (milliseconds,) = query.get_compiler(using=alias).execute_sql(SINGLE)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

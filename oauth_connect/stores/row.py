@@ -170,6 +170,18 @@ class RowStore:
 
         self._persist(statement)
 
+    def defer(self, version: int, failures: int, until: datetime) -> None:
+        """Move the next try of a row with which a refresh could not even begin.
+
+        Nothing else is touched: who needs the token before may try, and a refresh under way says better.
+        """
+
+        def statement(alias: str) -> int:
+            seen = self._rows(alias, version=version, failures=failures, status=ACTIVE)
+            return seen.update(refresh_at=until, updated_at=datetime.now(UTC))
+
+        self._run(CLAIM_WAIT, statement)
+
     def mark(self, seen: Row, owner: str, reason: str) -> bool:
         def statement(alias: str) -> int:
             return self._rows(alias, version=seen.version, lease_owner=owner).update(

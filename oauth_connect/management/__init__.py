@@ -1,0 +1,1 @@
+"""What operations run. ``command`` is what all commands have in common."""

@@ -1,0 +1,128 @@
+"""What all commands have in common: examples, lines or one JSON document, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.db import DatabaseError
+
+SOME_FAILED = 1
+USAGE = 2
+EXIT_STATUS = "exit status: 0 all is well, 1 something failed, 2 usage or configuration"
+
+
+class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Django's, with the lines of the examples left as they are."""
+
+
+class Command(BaseCommand):
+    """Base of this package's commands; ``work`` does it.
+
+    System checks are not asked first: what is wrong with one provider must not stop the others.
+    """
+
+    requires_system_checks: Any = []
+    examples = ""
+    as_json = False
+    verbosity = 1
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        epilog = f"examples:\n{self.examples.rstrip()}\n\n{EXIT_STATUS}"
+        return super().create_parser(
+            prog_name, subcommand, formatter_class=HelpFormatter, epilog=epilog, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document instead of lines, for machines"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.as_json = options["json"]
+        self.verbosity = options["verbosity"]
+        try:
+            self.work(**options)
+        except ImproperlyConfigured as error:
+            self.refuse(str(error))
+        except DatabaseError as error:
+            self.refuse(database_problem(error))
+
+    def work(self, **options: Any) -> None:
+        raise NotImplementedError
+
+    # --- what is said ---------------------------------------------------------------------------
+
+    def line(self, text: str = "", verbosity: int = 1) -> None:
+        """Write a line for people, from this verbosity on."""
+        if not self.as_json and self.verbosity >= verbosity:
+            self.stdout.write(text)
+
+    def document(self, content: dict[str, Any]) -> None:
+        """Write the one document for machines."""
+        if self.as_json:
+            self.stdout.write(json.dumps(content, indent=2))
+
+    # --- how it ends ----------------------------------------------------------------------------
+
+    def refuse(self, message: str) -> NoReturn:
+        """End it: what was asked for makes no sense, or the settings do not."""
+        self.document({"error": message})
+        raise CommandError(message, returncode=USAGE)
+
+    def fail(self, message: str) -> NoReturn:
+        """End it after its work: something failed, and it has been said what."""
+        raise CommandError(message, returncode=SOME_FAILED)
+
+
+def database_problem(error: DatabaseError) -> str:
+    """Say what to do. The driver's own words may quote a row."""
+    return (
+        f"The database does not answer as it should ({type(error).__name__}). "
+        "Run migrate; oauth_doctor says more."
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Lay out lines in columns, numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numeric = [bool(rows) and all(isinstance(row[place], int) for row in rows) for place in range(len(head))]
+    for row in cells:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        yield "  ".join(padded).rstrip()
+
+
+@contextmanager
+def stop_request() -> Iterator[threading.Event]:
+    """Give an event that SIGINT or SIGTERM sets, so that what is in flight can be finished.
+
+    A token whose answer is under way would be lost otherwise. The second signal does what it always did.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,43 @@
+"""The redirect URIs to register, said without a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.urls import NoReverseMatch, reverse
+
+from oauth_connect.conf import base_url_problem, conf
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectURI:
+    """``uri`` is empty where a part of it is missing; ``problem`` says which, and what to do."""
+
+    uri: str = ""
+    problem: str = ""
+
+
+def redirect_uri(provider: str) -> RedirectURI:
+    """Return the URI to register at a provider, from BASE_URL and the URLconf."""
+    path, problem = _path(provider)
+    if problem:
+        return RedirectURI(problem=problem)
+    base = conf.base_url
+    if callable(base):
+        return RedirectURI(problem=f"BASE_URL is a callable; register {path} under each origin it returns.")
+    if base is None:
+        return RedirectURI(problem=f'Set OAUTH_CONNECT["BASE_URL"]; the path is {path}.')
+    if problem := base_url_problem(base):
+        return RedirectURI(problem=f'OAUTH_CONNECT["BASE_URL"] {problem}')
+    return RedirectURI(base.rstrip("/") + path)
+
+
+def _path(provider: str) -> tuple[str, str]:
+    try:
+        reverse("oauth_connect:connections")
+    except NoReverseMatch:
+        return "", 'Add path("connections/", include("oauth_connect.urls")) to your URLconf.'
+    try:
+        return reverse("oauth_connect:callback", kwargs={"provider": provider}), ""
+    except NoReverseMatch:
+        return "", "A provider's name may have letters, digits, hyphens and underscores only; rename it."

@@ -1,0 +1,114 @@
+"""Commands, run here or in processes of their own, on this test's databases and settings."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as site
+from django.core.management import CommandError, call_command
+
+from oauth_connect import signals
+from oauth_connect.models import Connection
+from tests.databases import worker_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+OTHER_KEY = base64.urlsafe_b64encode(b"\x07" * 32).decode()
+
+
+class Run:
+    """What a command said, and its exit status."""
+
+    def __init__(self, out: str, err: str, status: int) -> None:
+        self.out = out
+        self.err = err
+        self.status = status
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+@pytest.fixture
+def command() -> Callable[..., Run]:
+    """Run a command in this process."""
+
+    def run(*arguments: str, **options: Any) -> Run:
+        out, err = io.StringIO(), io.StringIO()
+        status = 0
+        try:
+            call_command(*arguments, stdout=out, stderr=err, **options)
+        except CommandError as error:
+            status = error.returncode
+            err.write(str(error))
+        return Run(out.getvalue(), err.getvalue(), status)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start ``python -m django`` with this test's OAUTH_CONNECT."""
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        module = f"from tests.settings import *\nOAUTH_CONNECT = {site.OAUTH_CONNECT!r}\n"
+        (tmp_path / "site_of_a_test.py").write_text(module, encoding="utf-8")
+        environment = {**worker_environment(), "DJANGO_SETTINGS_MODULE": "site_of_a_test"}
+        environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "django", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+@pytest.fixture
+def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Run]:
+    """Run a command in a process of its own."""
+
+    def run(*arguments: str) -> Run:
+        return finished(start(*arguments))
+
+    return run
+
+
+def finished(started: subprocess.Popen[str]) -> Run:
+    out, err = started.communicate(timeout=60)
+    return Run(out, err, started.returncode)
+
+
+def stored(connection: Connection) -> Connection:
+    return Connection.objects.get(pk=connection.pk)
+
+
+@pytest.fixture
+def signals_heard() -> Iterator[list[str]]:
+    heard: list[str] = []
+    receivers = {}
+    for name in ("refreshed", "refresh_failed", "reauthorization_required"):
+
+        def receive(sender: Any, name: str = name, **kwargs: Any) -> None:
+            heard.append(name)
+
+        receivers[name] = receive
+        getattr(signals, name).connect(receive)
+    yield heard
+    for name, receive in receivers.items():
+        getattr(signals, name).disconnect(receive)

@@ -1,0 +1,326 @@
+"""oauth_doctor: a line each, what is wrong and what to do, and no secret."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.utils import OperationalError
+from django.test import override_settings
+
+from oauth_connect.management import examinations
+from oauth_connect.models import Connection, PendingRevocation, ProviderState
+from tests.management.conftest import OTHER_KEY
+from tests.servers.scripted import Answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URLCONF = "tests.management.test_oauth_doctor"
+urlpatterns: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def provider(scripted_provider: Any) -> None: ...
+
+
+@pytest.fixture
+def line(command):
+    """The line on a subject, and the exit status."""
+
+    def find(subject: str, *arguments: str) -> tuple[str, int]:
+        run = command("oauth_doctor", *arguments)
+        (found,) = (line for line in run.lines if line.startswith(f"{subject}:"))
+        return found.removeprefix(f"{subject}: "), run.status
+
+    return find
+
+
+def test_a_healthy_site_is_ok_line_by_line(command, make_connection):
+    make_connection()
+    run = command("oauth_doctor")
+    assert run.status == 0, run.out
+    assert all(": OK" in line for line in run.lines)
+    subjects = [line.partition(":")[0] for line in run.lines]
+    assert subjects == [
+        *("Settings", "Keys", "Sessions", "URLs", "Providers", "Provider scripted"),
+        *("Redirect URI of scripted", "Database", "Migrations", "Clocks", "Sealed rows"),
+        *("Connections of scripted", "Pending revocations", "Alarms"),
+    ]
+    assert "https://app.example/oauth/scripted/callback/" in run.out
+
+
+def test_json_has_the_same_and_the_numbers(command, make_connection):
+    make_connection(age=7200)
+    run = command("oauth_doctor", json=True)
+    assert run.status == 0
+    assert run.document["ok"] is True
+    assert run.document["connections"] == {"scripted": {"active": 1}}
+    assert run.document["due"] == {"scripted": 1}
+    assert run.document["sample"] == {"rows": 1, "opened_by_key": [1], "unopened": 0}
+    assert run.document["redirect_uris"] == {"scripted": "https://app.example/oauth/scripted/callback/"}
+    assert set(run.document) == {
+        *("ok", "findings", "redirect_uris", "connections", "due", "failing"),
+        *("pending_revocations", "alarms", "sample"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("subject", "wrong", "word"),
+    [
+        ("Settings", {"HTTP_TIMEOUT": -1}, "E004"),
+        ("Settings", {"BASE_URL": "http://app.example"}, "E003"),
+        ("Keys", {"KEYS": ["canary"]}, "E001"),
+        ("Provider wrong", {"PROVIDERS": {"wrong": {"client_id": "x"}}}, "wrong.token_endpoint"),
+        ("Settings", {"PROVIDERS": 5}, "E005"),
+    ],
+)
+def test_wrong_settings_are_told_and_the_rest_is_looked_at(line, command, configure, subject, wrong, word):
+    configure(**wrong)
+    text, status = line(subject)
+    assert status == 1
+    assert text.startswith("ERROR: ")
+    assert word in text
+    assert "Alarms: OK" in command("oauth_doctor").out
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_settings_that_are_no_dict_do_not_stop_it(command, settings, make_connection, wrong):
+    make_connection()
+    settings.OAUTH_CONNECT = wrong
+    run = command("oauth_doctor")
+    assert run.status == 1
+    assert "Settings: ERROR" in run.out
+    assert "Alarms: OK" in run.out
+
+
+def test_verbosity_0_leaves_what_is_wrong(command, configure):
+    assert command("oauth_doctor", verbosity=0).out == ""
+    configure(BASE_URL="http://app.example")
+    assert all(": OK" not in line for line in command("oauth_doctor", verbosity=0).lines)
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def test_rows_are_opened_with_each_key(line, configure, settings, make_connection):
+    (old,) = settings.OAUTH_CONNECT["KEYS"]
+    make_connection()
+    configure(KEYS=[OTHER_KEY, old])
+    make_connection()
+    make_connection()
+    assert line("Sealed rows") == ("OK (a sample of 3: key 1 opens 2, key 2 opens 1)", 0)
+    configure(KEYS=[OTHER_KEY])
+    text, status = line("Sealed rows")
+    assert status == 1
+    assert "no key opens 1 of a sample of 3" in text
+
+
+@pytest.mark.compliance("D45")
+def test_no_secret_is_shown(command, configure, scripted_entry, settings, make_connection):
+    secrets = ["canary-client", "access-0", "refresh-0", *settings.OAUTH_CONNECT["KEYS"]]
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_secret": "canary-client"}})
+    make_connection()
+    for options in ({"json": True}, {"verbosity": 3}):
+        run = command("oauth_doctor", "--online", **options)
+        assert [secret for secret in secrets if secret in run.out + run.err] == []
+
+
+# --- sessions and URLs ----------------------------------------------------------------------------
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "failed"),
+    [
+        ({"SESSION_COOKIE_SAMESITE": "Strict"}, "E008", 1),
+        ({"SESSION_ENGINE": "nowhere"}, "nowhere", 1),
+        ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache", "CACHES": LOCMEM}, "one process", 0),
+        ({"MIDDLEWARE": []}, "SessionMiddleware", 0),
+    ],
+)
+def test_sessions(command, changes, word, failed):
+    with override_settings(**changes):
+        run = command("oauth_doctor")
+    assert run.status == failed
+    assert any(line.startswith("Sessions: ") and word in line and ": OK" not in line for line in run.lines)
+
+
+def test_sessions_in_a_database_that_has_no_table_for_them(command, settings):
+    installed = [name for name in settings.INSTALLED_APPS if name != "django.contrib.sessions"]
+    with override_settings(INSTALLED_APPS=installed):
+        finding = examinations.session_problem()
+    assert finding is not None
+    assert "INSTALLED_APPS" in finding.hint
+
+
+@override_settings(ROOT_URLCONF=URLCONF)
+def test_urls_that_are_not_included(command):
+    run = command("oauth_doctor")
+    assert "W007" in run.out
+    assert "Redirect URI of scripted: WARNING: not known." in run.out
+    assert run.status == 0
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+def test_migrations_that_are_missing(line, command):
+    recorder = MigrationRecorder(database)
+    recorder.record_unapplied("oauth_connect", "0001_initial")
+    try:
+        text, status = line("Migrations")
+        assert "Connections" not in command("oauth_doctor").out
+    finally:
+        recorder.record_applied("oauth_connect", "0001_initial")
+    assert (text, status) == ("ERROR: not applied: 0001_initial. Run migrate.", 1)
+
+
+@pytest.mark.parametrize(("apart", "told"), [(-59, "OK"), (61, "61 s apart"), (-600, "600 s apart")])
+def test_clocks(line, monkeypatch, apart, told):
+    then = datetime.now(UTC) + timedelta(seconds=apart)
+    monkeypatch.setattr(examinations, "database_now", lambda alias: then)
+    text, status = line("Clocks")
+    assert told in text
+    assert status == 0
+
+
+def test_the_clock_of_the_database_is_really_asked():
+    assert abs(examinations.database_now("default") - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_a_database_that_does_not_answer(command, monkeypatch):
+    def gone(alias: str) -> datetime:
+        raise OperationalError("canary: password of the database")
+
+    monkeypatch.setattr(examinations, "database_now", gone)
+    run = command("oauth_doctor")
+    assert run.status == 1
+    assert "Database: ERROR: The database does not answer" in run.out
+    assert "canary" not in run.out + run.err
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_numbers_by_provider_and_status(line, make_connection, user):
+    make_connection()
+    make_connection(age=7200)
+    failing, marked = make_connection(), make_connection()
+    rows = Connection._base_manager
+    rows.filter(pk=failing.pk).update(failures=3)
+    rows.filter(pk=marked.pk).update(status="reauthorization_required", refresh_at=None)
+    text, status = line("Connections of scripted")
+    assert text.startswith("WARNING: 3 active, 1 reauthorization required, 1 due, 1 failing.")
+    assert status == 0
+
+
+def test_connections_of_a_provider_that_the_settings_lack(line, configure, make_connection):
+    make_connection()
+    configure(PROVIDERS={})
+    text, status = line("Connections of scripted")
+    assert "not in the settings" in text
+    assert status == 1
+    configure(PROVIDER_LOADER=lambda slug, owner: None)
+    assert line("Connections of scripted")[1] == 0
+
+
+def test_pending_revocations_and_alarms(line, make_connection):
+    pending = PendingRevocation.of(make_connection())
+    pending.seal(make_connection().token)
+    pending.save()
+    ProviderState.objects.create(provider="scripted", alarm="invalid_client")
+    assert line("Pending revocations")[0] == "OK (scripted 1)"
+    text, status = line("Alarm of scripted")
+    assert text.startswith("ERROR: invalid_client. Compare client_id")
+    assert status == 1
+
+
+# --- --online -------------------------------------------------------------------------------------
+
+TOKEN = "scripted.token_endpoint"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "failed"),
+    [
+        (Answer(200), "OK (answers, HTTP 200)", 0),
+        (Answer(302, headers={"Location": "/elsewhere"}), "OK (answers, HTTP 302)", 0),
+        (Answer(400, b"canary"), "OK (answers, HTTP 400)", 0),
+        (Answer(405), "OK (answers, HTTP 405)", 0),
+        (Answer(501), "OK (answers, HTTP 501)", 0),
+        (Answer(404), "WARNING: HTTP 404.", 0),
+        (Answer(503), "ERROR: HTTP 503.", 1),
+        (Answer(cut=-1), "ERROR: no answer", 1),
+        (Answer(delay=1.5), "ERROR: no answer (timeout)", 1),
+        (Answer(head_drip=0.05), "ERROR: no answer (timeout)", 1),
+    ],
+)
+def test_an_endpoint_is_alive_if_it_answers(line, scripted, configure, answer, told, failed):
+    configure(HTTP_TIMEOUT=0.5)
+    for path in ("/authorize", "/revoke", "/token"):
+        scripted.on(path, Answer(405))
+    scripted.on("/token", answer)
+    text, status = line(TOKEN, "--online")
+    assert text.startswith(told)
+    assert status == failed
+
+
+def test_nothing_is_asked_without_online(command, scripted):
+    command("oauth_doctor")
+    assert scripted.requests == []
+
+
+def test_an_endpoint_is_asked_with_a_bare_get_and_redirects_are_not_followed(command, scripted):
+    scripted.on("/token", Answer(302, headers={"Location": "/elsewhere"}))
+    command("oauth_doctor", "--online")
+    assert {request.path for request in scripted.requests} == {"/authorize", "/revoke", "/token"}
+    for request in scripted.requests:
+        assert (request.method, request.query, request.body) == ("GET", {}, b"")
+        assert "Authorization" not in request.headers
+
+
+def test_nobody_listens(line, configure, scripted_entry):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/token"
+    configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": url}})
+    text, status = line(TOKEN, "--online")
+    assert text.startswith("ERROR: no answer (unreachable).")
+    assert status == 1
+
+
+def test_providers_that_are_off_or_differ_by_user_are_not_asked(command, configure, scripted, scripted_entry):
+    shop = {
+        **scripted_entry,
+        "token_endpoint": "https://{shop}.example/token",
+        "variables": {"shop": {"pattern": "[a-z]+"}},
+    }
+    configure(PROVIDERS={"off": {**scripted_entry, "enabled": False}, "shop": shop})
+    run = command("oauth_doctor", "--online")
+    assert "Endpoints of shop: OK (not asked: they differ by shop)" in run.out
+    assert scripted.requests == []
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def test_the_exit_status_of_a_process(process, configure):
+    assert process("oauth_doctor").status == 0
+    configure(KEYS=[])
+    run = process("oauth_doctor", "--json")
+    assert run.status == 1
+    assert run.document["ok"] is False
+
+
+def test_check_opens_a_sealed_row_when_the_database_is_named(process, configure, make_connection):
+    make_connection()
+    configure(KEYS=[OTHER_KEY])
+    assert process("check").status == 0
+    run = process("check", "--database", "default")
+    assert run.status == 1
+    assert "oauth_connect.E014" in run.err

@@ -1,0 +1,394 @@
+"""oauth_refresh: what is due is refreshed, once, and one bad row stops nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection as database
+
+from oauth_connect.flows import refresh_due
+from oauth_connect.models import Connection
+from tests.management.conftest import finished, stored
+from tests.servers.scripted import Answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+DUE = 7200
+NONE = dict.fromkeys(refresh_due.OUTCOMES, 0)
+
+
+def rows() -> Any:
+    return Connection._base_manager
+
+
+@pytest.fixture(autouse=True)
+def provider(scripted_provider: Any, scripted: Any) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+
+
+# --- what is due ----------------------------------------------------------------------------------
+
+
+def test_what_is_due_is_refreshed_and_nothing_else(command, scripted, make_connection, signals_heard):
+    due, valid = make_connection(age=DUE), make_connection()
+    run = command("oauth_refresh")
+    assert run.status == 0
+    assert stored(due).token.access_token == "access-1"
+    assert stored(valid).token.access_token == "access-0"
+    assert len(scripted.asked("/token")) == 1
+    assert signals_heard == ["refreshed"]
+    assert run.lines[:2] == ["provider  outcome    connections", "scripted  refreshed            1"]
+    assert run.lines[2].endswith("0 failed.")
+
+
+def test_a_token_that_is_still_valid_is_refreshed_once_it_is_due(command, make_connection):
+    """refresh_at lies before the leeway, by some jitter: due, and the engine would still serve it."""
+    connection = make_connection(age=3600 - 65)
+    rows().filter(pk=connection.pk).update(refresh_at=datetime.now(UTC))
+    command("oauth_refresh")
+    assert stored(connection).version == 1
+
+
+def test_within_looks_ahead_and_a_short_new_token_does_not_come_twice(command, scripted, make_connection):
+    scripted.on("/token", Answer(body={**FRESH, "expires_in": 300}))
+    connection = make_connection(age=3000)
+    assert command("oauth_refresh", json=True).document["total"] == 0
+    assert command("oauth_refresh", "--within", "3600", json=True).document["total"] == 1
+    assert stored(connection).version == 1
+
+
+def test_within_asks_nobody_who_is_in_back_off(command, scripted, make_connection):
+    scripted.on("/token", Answer(503))
+    make_connection(age=DUE)
+    assert command("oauth_refresh").status == 1
+    assert command("oauth_refresh", "--within", "3600").status == 0
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_provider_by_name(command, configure, scripted_entry, make_connection):
+    configure(PROVIDERS={"scripted": scripted_entry, "b": scripted_entry, "c": scripted_entry})
+    a, b, c = (make_connection(slug, age=DUE) for slug in ("scripted", "b", "c"))
+    run = command("oauth_refresh", provider=["b", "c"], json=True)
+    assert run.document["providers"] == {slug: {**NONE, "refreshed": 1} for slug in ("b", "c")}
+    assert [stored(one).version for one in (a, b, c)] == [0, 1, 1]
+
+
+def test_limit_takes_the_providers_in_turn_and_the_longest_due_first(
+    command, configure, scripted_entry, make_connection
+):
+    configure(PROVIDERS={"scripted": scripted_entry, "b": scripted_entry})
+    late, later = make_connection(age=DUE), make_connection(age=DUE * 2)
+    other = make_connection("b", age=DUE)
+    assert command("oauth_refresh", "--limit", "2", json=True).document["total"] == 2
+    assert [stored(one).version for one in (late, later, other)] == [0, 1, 1]
+
+
+def test_chunk_after_chunk(command, monkeypatch, make_connection):
+    """Several of the very same refresh_at too."""
+    monkeypatch.setattr(refresh_due, "CHUNK", 2)
+    for _ in range(7):
+        make_connection(age=DUE)
+    rows().update(refresh_at=datetime.now(UTC) - timedelta(hours=1))
+    assert command("oauth_refresh", json=True).document["providers"]["scripted"]["refreshed"] == 7
+
+
+def test_a_chunk_at_a_time_is_read(monkeypatch, make_connection, django_assert_num_queries):
+    monkeypatch.setattr(refresh_due, "CHUNK", 2)
+    for _ in range(5):
+        make_connection(age=DUE)
+    due = refresh_due.Due()
+    with django_assert_num_queries(1):
+        walk = due.connections("scripted")
+        next(walk)
+        next(walk)
+
+
+def test_the_index_is_used(make_connection):
+    make_connection(age=DUE)
+    due = refresh_due.Due()
+    with database.cursor() as cursor:
+        if database.vendor == "postgresql":
+            cursor.execute("SET enable_seqscan = off")  # with a handful of rows it would read them all
+        try:
+            plan = due.of("scripted").order_by("refresh_at", "pk")[: refresh_due.CHUNK].explain()
+        finally:
+            if database.vendor == "postgresql":
+                cursor.execute("RESET enable_seqscan")
+    assert "oauth_connect_due" in plan
+
+
+def test_a_dry_run_sends_nothing(command, configure, scripted, scripted_entry, make_connection):
+    configure(PROVIDERS={"scripted": scripted_entry, "off": scripted_entry})
+    for _ in range(3):
+        make_connection(age=DUE)
+    make_connection("off", age=DUE)
+    configure(PROVIDERS={"scripted": scripted_entry, "off": {**scripted_entry, "enabled": False}})
+    run = command("oauth_refresh", "--dry-run", json=True)
+    assert run.document == {
+        "dry_run": True,
+        "total": 3,
+        "due": {"scripted": 3},
+        "skipped": {"off": {"reason": "provider_disabled", "due": 1}},
+    }
+    assert command("oauth_refresh", "--dry-run", "--limit", "2", json=True).document["total"] == 2
+    lines = command("oauth_refresh", "--dry-run").lines
+    assert lines == [
+        "provider  would be refreshed",
+        "scripted                   3",
+        "off: turned off in the settings; 1 due, left alone.",
+        "3 connections would be refreshed; nothing was sent.",
+    ]
+    assert scripted.requests == []
+
+
+# --- bad rows -------------------------------------------------------------------------------------
+
+FAILURES = {
+    "unavailable": Answer(503),
+    "misconfigured": Answer(401, {"error": "invalid_client"}),
+    "reauthorization_required": Answer(400, {"error": "invalid_grant"}),
+    "failed": Answer(400, {"error": "invalid_scope"}),
+}
+
+
+@pytest.mark.parametrize(("outcome", "answer"), FAILURES.items())
+def test_one_bad_row_stops_nothing_and_is_told_for_what_it_is(
+    command, scripted, make_connection, outcome, answer
+):
+    scripted.on("/token", answer, Answer(body=FRESH))
+    bad, good = make_connection(age=DUE * 2), make_connection(age=DUE)
+    run = command("oauth_refresh", json=True)
+    assert run.status == 1
+    assert run.document["failed"] == 1
+    assert run.document["providers"]["scripted"] == {**NONE, "refreshed": 1, outcome: 1}
+    assert stored(good).version == 1
+    assert Connection.objects.due().count() == 0, "it does not head the queue"
+    assert stored(bad).version == 0
+
+
+def broken_ciphertext(connection, **_):
+    rows().filter(pk=connection.pk).update(sealed_token=rows().exclude(pk=connection.pk)[0].sealed_token)
+
+
+def another_client(connection, **_):
+    rows().filter(pk=connection.pk).update(client_id="another app")
+
+
+def deactivated(connection, **_):
+    connection.user.is_active = False
+    connection.user.save()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "outcome", "code", "status"),
+    [
+        (broken_ciphertext, "failed", "key_unavailable", 1),
+        (another_client, "reauthorization_required", "client_changed", 1),
+        (deactivated, "not_needed", "owner_inactive", 0),
+    ],
+)
+def test_a_row_with_which_nothing_can_begin_is_put_off_and_not_touched_otherwise(
+    command, make_connection, other_user, spoil, outcome, code, status
+):
+    bad = make_connection(age=DUE * 2)
+    good = make_connection(age=DUE, owner=other_user)
+    spoil(bad)
+    before = stored(bad)
+    run = command("oauth_refresh", "--within", "3600", verbosity=2)
+    assert run.status == status
+    assert f"scripted {bad.pk}: {outcome.replace('_', ' ')} ({code})" in run.out
+    after = stored(bad)
+    assert after.refresh_at > datetime.now(UTC) + timedelta(seconds=3600)
+    kept = ("sealed_token", "version", "status", "failures", "last_error", "lease_owner", "in_doubt")
+    assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+    assert stored(good).version == 1
+
+
+def test_what_nobody_foresaw_stops_nothing(command, configure, scripted_entry, make_connection, caplog):
+    def vault() -> str:
+        raise RuntimeError("the vault is shut")
+
+    make_connection(age=DUE)
+    configure(PROVIDERS={"scripted": scripted_entry, "b": {**scripted_entry, "client_secret": vault}})
+    make_connection("b", age=DUE)
+    run = command("oauth_refresh", json=True)
+    assert run.status == 1
+    assert run.document["providers"]["b"] == {**NONE, "failed": 1}
+    assert run.document["providers"]["scripted"] == {**NONE, "refreshed": 1}
+    assert "vault" not in run.out + run.err
+    assert "refresh_crashed" in {getattr(record, "action", "") for record in caplog.records}
+
+
+def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, make_connection):
+    connection = make_connection(age=DUE)
+    later = int((time.time() + 60) * 1000)
+    rows().filter(pk=connection.pk).update(lease_owner="another machine", lease_until=later)
+    started = time.monotonic()
+    run = command("oauth_refresh", json=True)
+    assert time.monotonic() - started < 5
+    assert run.document["providers"]["scripted"] == {**NONE, "not_needed": 1}
+    assert run.status == 0
+
+
+def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, make_connection):
+    connection = make_connection(age=DUE)
+    (read,) = refresh_due.Due().connections("scripted")
+    connection.refresh()
+    assert refresh_due.refresh_one(read).outcome == "not_needed"
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_nothing_is_asked_of_a_connection_that_was_disconnected_meanwhile(scripted, make_connection):
+    connection = make_connection(age=DUE)
+    (read,) = refresh_due.Due().connections("scripted")
+    rows().filter(pk=connection.pk).delete()
+    assert refresh_due.refresh_one(read).outcome == "not_needed"
+    assert scripted.requests == []
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_providers_that_are_gone_or_off_are_reported_and_skipped(
+    command, configure, scripted, scripted_entry, make_connection
+):
+    configure(PROVIDERS=dict.fromkeys(("gone", "off", "scripted"), scripted_entry))
+    for slug in ("gone", "off", "scripted"):
+        make_connection(slug, age=DUE)
+    configure(PROVIDERS={"scripted": scripted_entry, "off": {**scripted_entry, "enabled": False}})
+    run = command("oauth_refresh", json=True)
+    assert run.status == 0
+    assert run.document["skipped"] == {
+        "gone": {"reason": "provider_missing", "due": 1},
+        "off": {"reason": "provider_disabled", "due": 1},
+    }
+    assert run.document["providers"]["gone"] == {**NONE, "skipped": 1}
+    assert 'gone: not in OAUTH_CONNECT["PROVIDERS"]; 1 due' in command("oauth_refresh").out
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_provider_whose_entry_is_wrong_fails_and_the_others_go_on(
+    command, configure, scripted_entry, make_connection
+):
+    configure(PROVIDERS={"scripted": scripted_entry, "wrong": scripted_entry})
+    wrong, good = make_connection("wrong", age=DUE), make_connection(age=DUE)
+    configure(PROVIDERS={"scripted": scripted_entry, "wrong": {**scripted_entry, "token_endpoint": ""}})
+    run = command("oauth_refresh", json=True)
+    assert run.status == 1
+    assert run.document["providers"]["wrong"] == {**NONE, "misconfigured": 1}
+    assert stored(good).version == 1
+    assert stored(wrong).refresh_at == wrong.refresh_at, "due at once when the entry is mended"
+
+
+def test_providers_that_a_loader_knows_are_refreshed(command, configure, scripted_entry, make_connection):
+    known = {"tenant", "gone"}
+    configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: scripted_entry if slug in known else None)
+    connection, _ = make_connection("tenant", age=DUE), make_connection("gone", age=DUE)
+    known.remove("gone")
+    run = command("oauth_refresh", json=True)
+    assert run.status == 0
+    assert run.document["providers"] == {
+        "tenant": {**NONE, "refreshed": 1},
+        "gone": {**NONE, "skipped": 1},
+    }
+    assert stored(connection).version == 1
+
+
+@pytest.mark.parametrize("wrong", [{"KEYS": None}, {"PROVIDERS": 5}, {"REFRESH_LEEWAY": "soon"}])
+def test_settings_that_nothing_can_work_with_end_it_with_2(command, configure, make_connection, wrong):
+    make_connection(age=DUE)
+    configure(**wrong)
+    run = command("oauth_refresh", json=True)
+    assert run.status == 2
+    assert run.document.keys() == {"error"}
+    assert next(iter(wrong)) in run.err
+
+
+def test_a_provider_that_nobody_knows_is_a_wrong_option(command, process):
+    assert command("oauth_refresh", provider=["gibhub"]).status == 2
+    run = process("oauth_refresh", "--provider", "gibhub", "--json")
+    assert run.status == 2
+    assert "scripted" in run.document["error"]
+
+
+def test_a_database_without_tables_ends_it_with_2(command, monkeypatch):
+    monkeypatch.setattr(Connection._meta, "db_table", "not_there_yet")
+    run = command("oauth_refresh")
+    assert run.status == 2
+    assert "migrate" in run.err
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def test_verbosity_0_is_silent_and_2_names_each_connection(command, make_connection):
+    connection = make_connection(age=DUE)
+    assert f"scripted {connection.pk}: refreshed" in command("oauth_refresh", verbosity=2).out
+    make_connection(age=DUE)
+    assert command("oauth_refresh", verbosity=0).out == ""
+
+
+@pytest.mark.compliance("D45")
+@pytest.mark.parametrize("options", [{"verbosity": 3}, {"json": True}])
+def test_neither_tokens_nor_a_providers_words_are_shown(command, scripted, make_connection, options):
+    words = {"error": "refresh_token refresh-0 is spent", "error_description": "canary"}
+    scripted.on("/token", Answer(400, words), Answer(503, b"canary"), Answer(body=FRESH))
+    for _ in range(3):
+        make_connection(age=DUE)
+    run = command("oauth_refresh", **options)
+    for secret in ("refresh-0", "access-0", "access-1", "refresh-1", "canary", "spent", "secret"):
+        assert secret not in run.out + run.err
+
+
+def test_json_is_one_document_whatever_happens(process, scripted, make_connection):
+    scripted.on("/token", Answer(503))
+    make_connection(age=DUE)
+    run = process("oauth_refresh", "--json", "--verbosity", "3")
+    assert run.status == 1
+    assert set(run.document) == {
+        *("dry_run", "total", "failed", "stopped", "seconds", "providers", "skipped", "error")
+    }
+    assert "1 of 1 connections" in run.err
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.compliance("D30")
+def test_two_at_once_refresh_each_connection_once(codeyard, make_connection, start):
+    connections = [
+        make_connection("codeyard", age=3600, response=codeyard.grant(name)) for name in ("ada", "linus") * 6
+    ]
+    codeyard.expire()
+    runs = [finished(one) for one in [start("oauth_refresh", "--json") for _ in range(2)]]
+
+    assert [run.status for run in runs] == [0, 0]
+    told = [run.document["providers"].get("codeyard", NONE) for run in runs]
+    assert sum(one["refreshed"] for one in told) == len(connections)
+    assert codeyard.refreshes == codeyard.stats["rotations"] == len(connections)
+    assert codeyard.stats["reuse_seen"] == 0
+    assert {stored(one).version for one in connections} == {1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, start, number):
+    scripted.on("/token", Answer(body=FRESH, delay=1.0))
+    for _ in range(3):
+        make_connection(age=DUE)
+    running = start("oauth_refresh", "--json")
+    give_up = time.monotonic() + 20
+    while not scripted.asked("/token") and time.monotonic() < give_up:
+        time.sleep(0.02)
+    running.send_signal(number)
+    run = finished(running)
+
+    assert run.status == 0, run.err
+    assert run.document["stopped"]
+    assert run.document["total"] == 1
+    assert sorted(row.version for row in Connection.objects.all()) == [0, 0, 1]
+    assert not Connection.objects.exclude(lease_owner="").exists()
