@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 
 from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
+from oauth_connect.errors import InvalidProvider
 from oauth_connect.protocol.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
 
@@ -81,7 +82,8 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for slug in slugs:
         try:
             provider = conf.provider(slug)
-        except ImproperlyConfigured as error:
+            provider.check_hooks()
+        except (ImproperlyConfigured, InvalidProvider) as error:
             yield Error(
                 str(error),
                 hint="The message begins with the path of what is wrong.",

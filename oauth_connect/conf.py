@@ -143,12 +143,16 @@ class Conf:
 
     def _build(self, slug: str, entry: Mapping[str, Any]) -> Provider:
         data = dict(entry)
-        name = data.pop("preset", slug)
-        preset = presets.load(name) if isinstance(name, str) else None
-        if preset is None and "preset" in entry:
-            raise ImproperlyConfigured(f"{slug}.preset: there is no preset {name!r}.")
+        named = data.pop("preset", slug)
         try:
-            return Provider.from_mapping(slug, presets.merge(preset or {}, data))
+            preset = presets.read(named)
+            if preset is None and "preset" in entry:
+                raise InvalidProvider(f"preset: there is no preset {named!r}")
+            composed = presets.compose(preset or {}, data)
+        except InvalidProvider as error:
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
+        try:
+            return Provider.from_mapping(slug, composed)
         except InvalidProvider as error:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
 

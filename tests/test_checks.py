@@ -157,3 +157,8 @@ def test_every_id_has_a_test() -> None:
     ids = {word.split('"')[0] for word in source.split('id="oauth_connect.')[1:]}
     tested = {case[0] for case in CASES} | {"W007", "E008", "E009", "W010"}
     assert ids == tested
+
+
+def test_a_hook_that_cannot_be_imported_is_named(configure) -> None:
+    configure(PROVIDERS={"acme": {**ACME, "hooks": {"register_client": "nowhere.at_all"}}})
+    assert "acme.hooks.register_client" in found()["E005"].msg
