@@ -19,6 +19,7 @@ from django.urls import NoReverseMatch, reverse
 
 from oauth_connect import crypto
 from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
+from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection
 from oauth_connect.protocol.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
@@ -87,9 +88,10 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for slug in slugs:
         try:
             provider = conf.declared_provider(slug)
+            provider.check_hooks()
             if problem := conf.issuer_problem(slug):
                 raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.issuer: {problem}')
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, InvalidProvider) as error:
             yield Error(
                 str(error),
                 hint="The message begins with the path of what is wrong.",

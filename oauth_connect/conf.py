@@ -252,11 +252,14 @@ class Conf:
 
     def _data(self, slug: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         data = dict(entry)
-        name = data.pop("preset", slug)
-        preset = presets.load(name) if isinstance(name, str) else None
-        if preset is None and "preset" in entry:
-            raise ImproperlyConfigured(f"{slug}.preset: there is no preset {name!r}.")
-        return presets.merge(preset or {}, data)
+        named = data.pop("preset", slug)
+        try:
+            preset = presets.read(named)
+            if preset is None and "preset" in entry:
+                raise InvalidProvider(f"preset: there is no preset {named!r}")
+            return dict(presets.compose(preset or {}, data))
+        except InvalidProvider as error:
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
 
     def _build(self, slug: str, data: Mapping[str, Any]) -> Provider:
         try:

@@ -17,6 +17,7 @@ MODULES = (
     "models",
     "protocol.client",
     "protocol.provider",
+    "protocol.quirks",
     "protocol.session",
     "protocol.token",
     "signals",

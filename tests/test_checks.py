@@ -188,3 +188,8 @@ def test_every_id_has_a_test() -> None:
     ids = {word.split('"')[0] for word in source.split('id="oauth_connect.')[1:]}
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     assert {number for number in ids if f'"{number}"' not in tests and f".{number}" not in tests} == set()
+
+
+def test_a_hook_that_cannot_be_imported_is_named(configure) -> None:
+    configure(PROVIDERS={"acme": {**ACME, "hooks": {"register_client": "nowhere.at_all"}}})
+    assert "acme.hooks.register_client" in found()["E005"].msg

@@ -119,7 +119,7 @@ def test_providers_keep_their_order(configure) -> None:
 
 def test_a_preset_is_known_by_the_providers_name(configure) -> None:
     configure(PROVIDERS={"github": {"client_id": "id", "client_secret": "s", "scopes": ["repo"]}})
-    github = conf.provider("github")
+    github = conf.provider("github").resolve({})
     assert github.token_endpoint == "https://github.com/login/oauth/access_token"
     assert github.scopes == ("repo",)
     assert github.refresh.rotation == "always"
@@ -128,7 +128,7 @@ def test_a_preset_is_known_by_the_providers_name(configure) -> None:
 def test_a_preset_can_be_named_and_overridden_by_key(configure) -> None:
     entry = {"preset": "github", "client_id": "id", "client_secret": "s", "identity": {"label": ["name"]}}
     configure(PROVIDERS={"github-bot": entry})
-    bot = conf.provider("github-bot")
+    bot = conf.provider("github-bot").resolve({})
     assert (bot.slug, bot.api_base_url) == ("github-bot", "https://api.github.com/")
     assert (bot.identity.id, bot.identity.label) == (("id",), ("name",))
 

@@ -57,7 +57,7 @@ class Need:
             return False
         if self.newer_than is not None:
             return row.version > self.newer_than and not row.token.is_expired(now)
-        leeway = self.leeway if row.token.refresh_token else timedelta(0)
+        leeway = self.leeway if row.token.renewable else timedelta(0)
         return row.token.valid_for(leeway, now)
 
     def tolerates(self, row: Row, now: datetime) -> bool:
@@ -67,7 +67,7 @@ class Need:
 
 def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
     """When the token should be refreshed: expiry less the leeway, less some jitter. None: never."""
-    if token.expires_at is None or not token.refresh_token:
+    if token.expires_at is None or not token.renewable:
         return None
     before = token.leeway(leeway)
     return token.expires_at - before - before * random.uniform(0, 0.1)  # noqa: S311
@@ -205,7 +205,7 @@ class Refresh:
 
     def _try_to_lead(self, row: Row) -> Row | None:
         """Claim the lease and refresh. None: somebody else was faster, look again."""
-        if row.token and not row.token.refresh_token and not row.token.is_expired(self.now()):
+        if row.token and not row.token.renewable and not row.token.is_expired(self.now()):
             raise self._ended("no_refresh_token")
         owner = uuid.uuid4().hex
         claimed_at = time.monotonic()
@@ -216,7 +216,7 @@ class Refresh:
         except Exception:
             self.store.release(owner)
             raise
-        if not token.refresh_token:
+        if not token.renewable:
             return self._end(row, owner, "expired")
         return self._lead(row, owner, token)
 
@@ -235,7 +235,7 @@ class Refresh:
         try:
             fresh = self.server.refresh(token, redirect_uri=row.redirect_uri)
         except ProviderUnavailable as error:
-            seconds = pause(row.failures + 1, error.retry_after)
+            seconds = self._probe_pause(row, error)
             return self._failed(row, owner, error, error.code, seconds, in_doubt=error.answer_lost)
         except ProviderMisconfigured as error:
             return self._failed(row, owner, error, error.code, MISCONFIGURED_PAUSE, alarm=True)
@@ -244,6 +244,14 @@ class Refresh:
                 return self._refused(row, owner)
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
         return self._save(row, owner, fresh)
+
+    def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
+        """Seconds until the next try: while a spent token may still work, soon enough to find out."""
+        seconds = pause(row.failures + 1, error.retry_after)
+        grace = self.server.provider.refresh.grace_seconds
+        if grace and (error.answer_lost or row.in_doubt):
+            return min(seconds, grace / 4)
+        return seconds
 
     def _save(self, row: Row, owner: str, fresh: Token) -> Row:
         saved = self.store.save(row, owner, fresh, refresh_time(fresh, self.leeway))

@@ -24,8 +24,13 @@ class Account:
     label: str
 
 
-def identify(server: AuthorizationServer, token: Token, *, nonce: str) -> Account:
-    """Return the account. Raises CallbackRefused when the provider does not say which it is."""
+def identify(
+    server: AuthorizationServer, token: Token, *, nonce: str, parameters: Mapping[str, str]
+) -> Account:
+    """Return the account. Raises CallbackRefused when the provider does not say which it is.
+
+    ``parameters``: those of the callback.
+    """
     provider = server.provider
     source = provider.identity_source
     if source == "none":
@@ -36,6 +41,8 @@ def identify(server: AuthorizationServer, token: Token, *, nonce: str) -> Accoun
         _check_subject(provider, token, document, nonce)
     elif source == "id_token":
         document = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+    elif source == "callback":
+        document = parameters
     else:
         document = token.extra
     account_id = messages.pick(document, provider.identity.id)
@@ -51,3 +58,21 @@ def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any]
     claims = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
     if claims.get("sub") != document["sub"]:
         raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")
+
+
+def reached(server: AuthorizationServer, token: Token) -> object:
+    """Return the id of the site, tenant or the like that the token reaches; None where it reaches none.
+
+    That which the provider's entry names, otherwise the first. Raises CallbackRefused where the one named is
+    not among them.
+    """
+    rules = server.provider.accounts
+    found = [one for one in server.accounts(token) if isinstance(one, Mapping)]
+    if rules.choose:
+        found = [one for one in found if rules.choose in (messages.pick(one, [path]) for path in rules.match)]
+        if not found:
+            raise CallbackRefused(
+                f"{server.provider.slug}.accounts.choose: this account does not reach {rules.choose!r}.",
+                code="variable_refused",
+            )
+    return messages.pick(found[0], [rules.id]) if found else None

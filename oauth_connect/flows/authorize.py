@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,10 +15,16 @@ from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused
-from oauth_connect.flows.account import Account, identify
+from oauth_connect.flows.account import Account
+from oauth_connect.flows.instance import (
+    Landing,
+    begun_values,
+    lasting,
+    tell_of_missing_refresh_token,
+)
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
-from oauth_connect.models import Connection, ConsumedState
+from oauth_connect.models import Connection, ConsumedState, ending
 from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import AuthorizationServer
@@ -48,14 +54,18 @@ def begin(
     next_path: str = "",
     scopes: Iterable[str] = (),
     connection: Connection | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """Begin to connect an account and return the URL to send the browser to.
 
     ``scopes`` are asked for beyond the provider's own. ``connection``: the one to connect again; the
-    flow then ends well only with the same account. Raises ImproperlyConfigured.
+    flow then ends well only with the same account. ``variables``: the shop, tenant or instance, where the
+    provider has one for each user. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
     """
     owner = owner_of(request)
-    provider = _provider(slug, owner.key, connection)
+    known = _provider(slug, owner.key)
+    values = begun_values(known, variables or {}, connection)
+    provider = known.at_instance(values)
     asked = asked_scopes(provider, scopes, connection)
     pending = PendingAuthorization(
         state=secrets.token_urlsafe(32),
@@ -71,6 +81,7 @@ def begin(
         scopes=asked,
         next=local_path(next_path),
         connection=str(connection.pk) if connection else "",
+        variables=values,
     )
     remember(request, pending)
     return messages.authorization_url(
@@ -86,7 +97,7 @@ def begin(
 def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connection | None) -> list[str]:
     """Return what will be asked for: the provider's, those named, and what was granted before."""
     granted = connection.scopes if connection else ()
-    return list(dict.fromkeys([*provider.scopes, *scopes, *granted]))
+    return list(dict.fromkeys([*provider.scopes, *provider.authorize.offline_scopes, *scopes, *granted]))
 
 
 def complete(request: HttpRequest, slug: str) -> Connected:
@@ -94,12 +105,16 @@ def complete(request: HttpRequest, slug: str) -> Connected:
 
     Raises CallbackRefused, and the errors of AuthorizationServer; existing connections are untouched.
     """
-    pairs = ((name, value) for name, values in request.GET.lists() for value in values)
+    pairs = [(name, value) for name, values in request.GET.lists() for value in values]
     callback = messages.read_callback(pairs)
     pending = _matching(request, slug, callback)
     renewed = _connection(pending)
-    provider = _provider(slug, pending.owner, renewed)
-    _check_answer(provider, pending, callback)
+    known = _provider(slug, pending.owner)
+    landing = Landing(known, pending.variables, pairs)
+    provider = known.at_instance(landing.values)
+    _check_client(provider, pending)
+    landing.read_callback()
+    _check_answer(provider, callback)
     with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
         token = server.exchange_code(
             code=callback.code,
@@ -109,17 +124,20 @@ def complete(request: HttpRequest, slug: str) -> Connected:
         )
         account = None
         try:
-            account = identify(server, token, nonce=pending.nonce)
+            landing.read_token(server, token)
+            token = lasting(server, token)
+            account = landing.find_account(server, token, nonce=pending.nonce)
             _check_account(renewed, account)
-            connection = _store(request, pending, account, token)
+            connection = _store(request, pending, account, token, landing.values)
         except Exception:
             _drop(server, token, pending, account)
             raise
+    tell_of_missing_refresh_token(connection, provider, connection.token)
     return Connected(connection, pending.next)
 
 
-def _provider(slug: str, owner: str, connection: Connection | None) -> Provider:
-    provider = conf.provider(slug, owner).resolve(connection.variables if connection else {})
+def _provider(slug: str, owner: str) -> Provider:
+    provider = conf.provider(slug, owner)
     if not provider.connects_accounts:
         raise ImproperlyConfigured(
             f"{slug}: set authorization_endpoint (and enabled) to connect accounts there."
@@ -146,11 +164,14 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
     return pending
 
 
-def _check_answer(provider: Provider, pending: PendingAuthorization, callback: Callback) -> None:
-    messages.check_issuer(provider, callback.iss)
+def _check_client(provider: Provider, pending: PendingAuthorization) -> None:
     began_with = (pending.client_id, pending.issuer, pending.token_endpoint)
     if (provider.client_id, provider.issuer, provider.token_endpoint) != began_with:
         raise CallbackRefused("The settings have changed meanwhile. Begin again.", code="provider_changed")
+
+
+def _check_answer(provider: Provider, callback: Callback) -> None:
+    messages.check_issuer(provider, callback.iss)
     if callback.error == "access_denied":
         raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
     if callback.error or not callback.code:
@@ -179,13 +200,24 @@ def _drop(
 
     Which those are tells the account; as long as it is not known, any of the owner's might.
     """
-    rows = Connection.objects.filter(provider=pending.provider, client_id=pending.client_id)
-    same = rows.filter(owner=pending.owner) if account is None else rows.filter(account_id=account.id)
-    if not same.exclude(status=Connection.Status.REVOKED).exists():
+    token_of = ending.TokenOf(
+        provider=pending.provider,
+        client_id=pending.client_id,
+        owner=pending.owner,
+        account_id=account.id if account else None,
+        variables=pending.variables,
+    )
+    if not ending.siblings(Connection.objects.all(), token_of, server.provider).exists():
         revoke(server, token)
 
 
-def _store(request: HttpRequest, pending: PendingAuthorization, account: Account, token: Token) -> Connection:
+def _store(
+    request: HttpRequest,
+    pending: PendingAuthorization,
+    account: Account,
+    token: Token,
+    variables: Mapping[str, str],
+) -> Connection:
     owner = owner_of(request)
     connection = Connection.objects.store(
         owner=owner,
@@ -195,6 +227,7 @@ def _store(request: HttpRequest, pending: PendingAuthorization, account: Account
         account_label=account.label,
         connected_by=request.user,
         redirect_uri=pending.redirect_uri,
+        variables=dict(variables),
     )
     alias = connection._state.db
     transaction.on_commit(

@@ -42,6 +42,7 @@ class PendingAuthorization:
     scopes: list[str]
     next: str
     connection: str
+    variables: dict[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
 
     @property

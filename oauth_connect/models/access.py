@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from django.db import router
+from django.db.models import QuerySet
 
 from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need, Refresh
 from oauth_connect.engine.store import ACTIVE, Event
-from oauth_connect.errors import CallError, ProviderMisconfigured, ReauthorizationRequired
+from oauth_connect.errors import (
+    CallError,
+    InvalidProvider,
+    ProviderMisconfigured,
+    ReauthorizationRequired,
+)
 from oauth_connect.models import ending, provider_state
+from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -48,7 +57,7 @@ class ConnectionSource:
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
             return row.token
-        if not row.token.refresh_token or datetime.now(UTC) - rejected.obtained_at < TOO_YOUNG:
+        if not row.token.renewable or datetime.now(UTC) - rejected.obtained_at < TOO_YOUNG:
             return None
         return obtain(self.connection, Need(conf.refresh_leeway, newer_than=row.version), store)
 
@@ -58,7 +67,7 @@ def fresh(connection: Connection, leeway: timedelta) -> Token:
     token = connection.token
     need = Need(leeway)
     if connection.status == ACTIVE:
-        enough = leeway if token.refresh_token else timedelta(0)
+        enough = leeway if token.renewable else timedelta(0)
         if token.valid_for(enough, datetime.now(UTC)):
             return token
     return obtain(connection, need)
@@ -76,7 +85,7 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
     held = store.held() if connection.status == ACTIVE else None
     usable_provider(connection)
     try:
-        provider = connection.get_provider()
+        provider = serving_provider(connection)
     except CallError:  # its endpoints cannot be discovered now; a token that still works goes on serving
         if held is not None and need.tolerates(held, datetime.now(UTC)):
             return connection.token
@@ -84,9 +93,41 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
     try:
         with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
             Refresh(store, server, need, leeway=conf.refresh_leeway).obtain(held)
+        follow_instance(connection)
     except ReauthorizationRequired as error:
         raise connection.reauthorization_required(error.reason, str(error)) from None
     return connection.token
+
+
+def serving_provider(connection: Connection) -> Provider:
+    """Return the provider with the client that is registered where this connection's token is from."""
+    return conf.provider(connection.provider, connection.owner).at_instance(connection.variables)
+
+
+def follow_instance(connection: Connection) -> None:
+    """Keep up with what each token answer says anew: an organisation may have moved to another host.
+
+    What does not fit its pattern is not taken over: the token goes on to where it went.
+    """
+    provider = conf.declared_provider(connection.provider, connection.owner)
+    said = {}
+    for name, variable in provider.asked_of("token_response").items():
+        given = messages.pick(connection.token.extra, [variable.field or name])
+        try:
+            said[name] = provider.value_of(name, given)
+        except InvalidProvider as error:
+            details = {
+                "action": "variable_refused",
+                "provider": provider.slug,
+                "connection": str(connection.pk),
+            }
+            logger.warning("%s", error, extra=details)
+    variables = {**connection.variables, **said}
+    if variables != connection.variables:
+        alias = router.db_for_write(type(connection), instance=connection)
+        rows: QuerySet[Any] = QuerySet(type(connection), using=alias)
+        rows.filter(pk=connection.pk).update(variables=variables)
+        connection.variables = variables
 
 
 def usable_provider(connection: Connection) -> Provider:

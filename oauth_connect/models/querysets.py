@@ -17,6 +17,7 @@ from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import KeyUnavailable
 from oauth_connect.models.owner import Owner
 from oauth_connect.protocol import messages
+from oauth_connect.protocol.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import COLUMNS, UNLEASED, open_token, token_columns
@@ -103,9 +104,10 @@ class ConnectionQuerySet(models.QuerySet[M]):
         """
         refuse_protocol_columns(facts.keys() - {"redirect_uri"}, "store()")
         whose = Owner.of(owner)
-        entry = conf.declared_provider(provider, whose.key).resolve(facts.get("variables") or {})
+        entry = conf.declared_provider(provider, whose.key).at_instance(facts.get("variables") or {})
         token = _token(entry, token_response, obtained_at or datetime.now(UTC))
         facts["client_id"] = entry.client_id
+        facts["reconnect_before"] = reconnect_before(entry, token.obtained_at)
         if account_label:
             facts["account_label"] = account_label[:255]
         key = {"owner": whose.key, "provider": provider, "account_id": account_id}
@@ -130,6 +132,9 @@ class ConnectionQuerySet(models.QuerySet[M]):
             whole = _with_what_is_left_out(connection, token, facts["client_id"])
             columns = token_columns(connection, whole, refresh_time(whole, conf.refresh_leeway))
             changes = {**columns, **facts, "version": models.F("version") + 1}
+            if whole is not token and connection.reconnect_before and facts["reconnect_before"]:
+                # The old refresh token stays: so does the consent that its end counts from.
+                changes["reconnect_before"] = min(connection.reconnect_before, facts["reconnect_before"])
             row = rows.filter(pk=connection.pk)
             if whole is token:
                 row.update(**changes, **UNLEASED)
@@ -164,7 +169,7 @@ def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at:
 
 def _with_what_is_left_out(connection: Any, token: Token, client_id: str) -> Token:
     """Keep a living refresh token that a repeated consent did not send again."""
-    if token.refresh_token or connection.status != ACTIVE or connection.client_id != client_id:
+    if token.renewable or connection.status != ACTIVE or connection.client_id != client_id:
         return token
     try:
         known = open_token(connection, connection.sealed_token)

@@ -12,8 +12,8 @@ import email.utils
 import math
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import quote_plus
@@ -30,7 +30,7 @@ from urllib3.exceptions import (
 )
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
-from oauth_connect.protocol import messages
+from oauth_connect.protocol import lifetimes, messages
 from oauth_connect.protocol.addresses import AddressRefused
 from oauth_connect.protocol.guarded import guarded_session
 from oauth_connect.protocol.messages import Answer, Parameters
@@ -47,9 +47,14 @@ class Reply:
     """A whole answer."""
 
     status: int
-    answer: Answer | None
+    document: Any
     retry_after: float | None
     authenticate: str = ""
+
+    @property
+    def answer(self) -> Answer | None:
+        """The body where it is an object."""
+        return self.document if isinstance(self.document, Answer) else None
 
 
 class _Anonymous(AuthBase):
@@ -121,7 +126,13 @@ class AuthorizationServer:
     def refresh(self, token: Token, *, redirect_uri: str = "") -> Token:
         """Spend a refresh token (RFC 6749 section 6). The result keeps what the answer leaves out."""
         parameters = messages.refresh_request(self.provider, token=token, redirect_uri=redirect_uri)
-        return self._token(self.provider.refresh_endpoint, parameters, token.scopes).after(token)
+        fresh = self._token(self.provider.refresh_endpoint, parameters, token.scopes)
+        kept = fresh.after(token)
+        if not fresh.refresh_token and self.provider.refresh.lifetime_seconds:
+            # The old one, used now: its idle time begins again.
+            ends = lifetimes.refresh_token_expiry(self.provider, fresh.extra, fresh.obtained_at, assume=True)
+            return replace(kept, refresh_token_expires_at=ends)
+        return kept
 
     def revoke(self, token: Token) -> bool:
         """Revoke a token (RFC 7009); False where the provider has no way to.
@@ -130,25 +141,19 @@ class AuthorizationServer:
         """
         if self.provider.revocation.style == "none" or not self.provider.revocation_endpoint:
             return False
-        reply = self._post(
-            self.provider.revocation_endpoint, messages.revocation_request(self.provider, token)
-        )
-        if not 200 <= reply.status < 300:
+        reply = self._revocation(token)
+        refused = reply.answer is not None and messages.is_refusal(self.provider, reply.answer)
+        # Errors in a 200 are told in the words of the token endpoint; RFC 7009 answers have no body.
+        if not 200 <= reply.status < 300 or (reply.answer and refused):
             raise messages.refusal(self.provider, reply.status, reply.answer or Answer())
         return True
 
     def userinfo(self, token: Token) -> Answer:
         """Fetch the account's own description (OpenID Connect Core section 5.3)."""
-        headers = dict(self.provider.api.headers)
-        auth = _Bearer(self.provider, token)
-        reply = self._exchange("GET", self.provider.userinfo_endpoint, auth=auth, headers=headers)
-        if reply.status != 200 or reply.answer is None:
-            raise ProviderRejected(
-                f"{self.provider.label} did not say whose token this is (HTTP {reply.status}). Compare "
-                f"userinfo_endpoint and scopes of {self.provider.slug!r} with the provider's page.",
-                error=f"http_{reply.status}",
-                status=reply.status,
-            )
+        rules = self.provider.identity
+        reply = self._ask(rules.method, self.provider.userinfo_endpoint, token, rules.headers)
+        if reply.answer is None or messages.is_refusal(self.provider, reply.answer):
+            raise self._unsaid("whose token this is", "userinfo_endpoint", reply)
         return reply.answer
 
     def probe(self, url: str) -> int:
@@ -169,6 +174,43 @@ class AuthorizationServer:
             failure = self._lost("timeout")
         raise failure
 
+    def accounts(self, token: Token) -> list[Any]:
+        """Fetch the list of what a token reaches."""
+        rules = self.provider.accounts
+        reply = self._ask("GET", rules.endpoint, token)
+        found = reply.document
+        for key in rules.path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if not isinstance(found, list):
+            raise self._unsaid("what this token reaches", "accounts.endpoint", reply)
+        return found
+
+    def _ask(self, method: str, url: str, token: Token, headers: Mapping[str, str] | None = None) -> Reply:
+        """Send a request with the token, as the API wants it; only an answer of 200 says anything."""
+        sent = {**self.provider.api.headers, **(headers or {})}
+        reply = self._exchange(method, url, auth=_Bearer(self.provider, token), headers=sent)
+        if reply.status != 200:
+            raise self._unsaid("what was asked", "endpoints", reply)
+        return reply
+
+    def _unsaid(self, what: str, where: str, reply: Reply) -> ProviderRejected:
+        return ProviderRejected(
+            f"{self.provider.label} did not say {what} (HTTP {reply.status}). Compare "
+            f"{where} and scopes of {self.provider.slug!r} with the provider's page.",
+            error=f"http_{reply.status}",
+            status=reply.status,
+        )
+
+    def _revocation(self, token: Token) -> Reply:
+        rules = self.provider.revocation
+        url = self.provider.revocation_endpoint
+        if rules.style == "bearer":
+            bearer = _Bearer(self.provider, token)
+            return self._exchange(rules.method, url, auth=bearer, headers=dict(self.provider.api.headers))
+        parameters = messages.revocation_request(self.provider, token)
+        how = rules.authentication or self.provider.client_authentication
+        return self._post(url, parameters, how=how, body=rules.body, method=rules.method)
+
     def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
         started = self._now()
         reply = self._post(endpoint, parameters)
@@ -181,17 +223,22 @@ class AuthorizationServer:
             retry_after=reply.retry_after,
         )
 
-    def _post(self, url: str, parameters: Parameters) -> Reply:
+    def _post(
+        self, url: str, parameters: Parameters, *, how: str = "", body: str = "", method: str = "POST"
+    ) -> Reply:
+        """Send parameters with the client's credentials, by default as the token endpoint wants both."""
         provider = self.provider
+        rules = provider.token_request
+        how = how or provider.client_authentication
         auth: AuthBase = _Anonymous()
-        if provider.client_authentication == "client_secret_basic":
+        if how == "client_secret_basic":
             auth = _Basic(provider.client_id, provider.secret)
-        else:
-            parameters[provider.token_request.client_id_parameter] = provider.client_id
-        if provider.client_authentication == "client_secret_post":
+        if how == "client_secret_post" or provider.client_authentication == "none" or rules.repeat_client_id:
+            parameters[rules.client_id_parameter] = provider.client_id
+        if how == "client_secret_post":
             parameters["client_secret"] = provider.secret()
-        body = {"json" if provider.token_request.body == "json" else "data": parameters}
-        return self._exchange("POST", url, auth=auth, headers=dict(provider.token_request.headers), **body)
+        sent = {"json" if (body or rules.body) == "json" else "data": parameters}
+        return self._exchange(method, url, auth=auth, headers=dict(rules.headers), **sent)
 
     def _exchange(self, method: str, url: str, **request: Any) -> Reply:
         try:
@@ -215,7 +262,7 @@ class AuthorizationServer:
         self._session.cookies.clear()
         reply = Reply(
             status=response.status_code,
-            answer=messages.read_body(response.headers.get("Content-Type", ""), body),
+            document=messages.read_document(response.headers.get("Content-Type", ""), body),
             retry_after=retry_after(response.headers.get("Retry-After"), self._now()),
             authenticate=response.headers.get("WWW-Authenticate", ""),
         )

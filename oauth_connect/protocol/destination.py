@@ -73,25 +73,38 @@ def endpoint_problem(url: str) -> str:
 
 
 def parse_hosts(hosts: Iterable[str]) -> frozenset[tuple[str, int | None]]:
-    """Split ``host`` and ``host:port`` entries; None stands for the scheme's own port.
+    """Split ``host``, ``host:port`` and ``*.host`` entries; None stands for the scheme's own port.
 
-    Raises ForbiddenDestination for anything else.
+    The star is one whole label, as in a certificate. Raises ForbiddenDestination for anything else.
     """
     return frozenset(map(_parse_host, hosts))
 
 
 def _parse_host(entry: str) -> tuple[str, int | None]:
+    star, named = ("*.", entry[2:]) if entry.startswith("*.") else ("", entry)
     try:
-        parsed = parse_url(f"//{entry}")
+        parsed = parse_url(f"//{named}")
     except LocationParseError:
         parsed = Url()
-    if not parsed.host or parsed != Url(host=parsed.host, port=parsed.port):
-        raise ForbiddenDestination(f"{entry!r} is not a host; write 'host' or 'host:port'.")
-    return parsed.host.lower(), parsed.port
+    if not parsed.host or "*" in parsed.host or parsed != Url(host=parsed.host, port=parsed.port):
+        raise ForbiddenDestination(f"{entry!r} is not a host; write 'host', 'host:port' or '*.host'.")
+    if star and not _has_two_labels(parsed.host):
+        raise ForbiddenDestination(f"{entry!r} is too wide; a star stands before two labels or more.")
+    return star + parsed.host.lower(), parsed.port
+
+
+def _has_two_labels(host: str) -> bool:
+    labels = host.split(".")
+    return len(labels) > 1 and all(labels) and not labels[-1].isdigit()
 
 
 def allows(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:
     """Tell whether a token may be sent there: https (loopback aside), a named host, its port."""
-    default = DEFAULT_PORTS[origin.scheme]
-    named = (origin.host, origin.port) in hosts
-    return origin.is_trustworthy and (named or (origin.port == default and (origin.host, None) in hosts))
+    label, _, parent = origin.host.partition(".")
+    names = (origin.host, f"*.{parent}") if label else (origin.host,)
+    return origin.is_trustworthy and any(_is_named(hosts, name, origin) for name in names)
+
+
+def _is_named(hosts: frozenset[tuple[str, int | None]], name: str, origin: Origin) -> bool:
+    is_default = origin.port == DEFAULT_PORTS[origin.scheme]
+    return (name, origin.port) in hosts or (is_default and (name, None) in hosts)

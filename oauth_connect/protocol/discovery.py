@@ -19,7 +19,8 @@ from oauth_connect.protocol import messages
 from oauth_connect.protocol.addresses import AddressGuard, AddressRefused
 from oauth_connect.protocol.destination import endpoint_problem
 from oauth_connect.protocol.guarded import guarded_session
-from oauth_connect.protocol.provider import ENDPOINTS, ClientAuthentication, Provider
+from oauth_connect.protocol.provider import ENDPOINTS, Provider
+from oauth_connect.protocol.quirks import ClientAuthentication
 from oauth_connect.protocol.transport import BodyTooLarge, deadline, read_capped, remaining
 
 WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -26,12 +25,13 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     clean,
 )
+from oauth_connect.protocol.lifetimes import expiry, refresh_token_expiry
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.quirks import RESPONSE_FIELDS
 from oauth_connect.protocol.token import Token
 
 VERIFIER_LENGTH = 64
 PARAMETER_LIMIT = 4096
-LONGEST_LIFETIME = timedelta(days=366 * 20)
 # The servers' words, then this package's own.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
@@ -91,8 +91,11 @@ def authorization_url(
 ) -> str:
     """Return the URL to send the user's browser to (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
     parameters = dict(provider.authorize.params)
-    if scope := provider.authorize.scope_separator.join(scopes):
+    scope = provider.authorize.scope_separator.join(scopes)
+    if scope and provider.authorize.scope_parameter:
         parameters[provider.authorize.scope_parameter] = scope
+    if provider.authorize.response_mode:
+        parameters["response_mode"] = provider.authorize.response_mode
     if nonce:
         parameters["nonce"] = nonce
     client = WebApplicationClient(provider.client_id)
@@ -155,6 +158,10 @@ def code_request(provider: Provider, *, code: str, redirect_uri: str, code_verif
 
 def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "") -> Parameters:
     """Return the parameters of a refresh (RFC 6749 section 6). The scope stays what was granted."""
+    rules = provider.refresh
+    if rules.style == "exchange_access_token":
+        exchange = {"grant_type": rules.exchange_grant_type, rules.exchange_parameter: token.access_token}
+        return Parameters({**exchange, **provider.token_request.refresh_params})
     body = WebApplicationClient(provider.client_id).prepare_refresh_body(refresh_token=token.refresh_token)
     parameters = Parameters({**dict(parse_qsl(body)), **provider.token_request.refresh_params})
     if provider.token_request.repeat_redirect_uri_on_refresh:
@@ -163,11 +170,15 @@ def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "")
 
 
 def revocation_request(provider: Provider, token: Token) -> Parameters:
-    """Return the parameters of a revocation (RFC 7009 section 2.1)."""
-    hint = provider.revocation.token
-    if hint == "refresh_token" and not token.refresh_token:
-        hint = "access_token"
-    return Parameters({"token": getattr(token, hint), "token_type_hint": hint})
+    """Return a revocation's parameters (RFC 7009 section 2.1); none where the token is the credential."""
+    rules = provider.revocation
+    if rules.style == "bearer":
+        return Parameters()
+    hint = rules.token if token.refresh_token else "access_token"
+    parameters = Parameters({rules.token_parameter: getattr(token, hint)})
+    if rules.body == "form":
+        parameters["token_type_hint"] = hint
+    return parameters
 
 
 # --- the token response -------------------------------------------------------------------------
@@ -175,13 +186,19 @@ def revocation_request(provider: Provider, token: Token) -> Parameters:
 
 def read_body(content_type: str, body: bytes) -> Answer | None:
     """Parse a body by its content type only; None for what is not an object."""
+    document = read_document(content_type, body)
+    return document if isinstance(document, Answer) else None
+
+
+def read_document(content_type: str, body: bytes) -> Any:
+    """Parse a body by its content type only: an Answer, another JSON value, or None."""
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
             return Answer(parse_qsl(body.decode("utf-8"), strict_parsing=True))
         if kind == "application/json" or kind.endswith("+json"):
             parsed = json.loads(body)
-            return Answer(parsed) if isinstance(parsed, dict) else None
+            return Answer(parsed) if isinstance(parsed, dict) else parsed
     except (ValueError, RecursionError):
         pass
     return None
@@ -201,7 +218,7 @@ def token_from(
     ProviderRejected and ProviderMisconfigured: the server said no (section 5.2), with any status.
     ProviderUnavailable with ``answer_lost``: a success that cannot be read, whose effect is unknown.
     """
-    if answer is not None and (answer.get("error") or answer.get("ok") is False):
+    if answer is not None and is_refusal(provider, answer):
         raise refusal(provider, status, answer, retry_after)
     if not 200 <= status < 300:
         raise refusal(provider, status, Answer(), retry_after)
@@ -213,6 +230,17 @@ def token_from(
     )
 
 
+def is_refusal(provider: Provider, answer: Mapping[str, Any]) -> bool:
+    """Tell whether an answer says no, with whatever status."""
+    needed = provider.token_response.success_field
+    return bool(
+        answer.get("error")
+        or answer.get("ok") is False
+        or pick(answer, [provider.token_response.error_field]) not in ("", "0")
+        or (needed and answer.get(needed) is not True)
+    )
+
+
 def read_token(
     provider: Provider,
     answer: Mapping[str, Any],
@@ -221,25 +249,27 @@ def read_token(
     requested_scopes: Iterable[str] = (),
 ) -> Token:
     """Return the token of a successful response's parameters (RFC 6749 section 5.1)."""
-    access_token = answer.get("access_token")
-    refresh_token = answer.get("refresh_token") or ""
+    rules = provider.token_response
+    access_token = answer.get(rules.name_of("access_token"))
+    refresh_token = answer.get(rules.name_of("refresh_token")) or ""
     if not access_token or not _is_printable(access_token) or not _is_printable(refresh_token):
         raise unreadable(provider, "no usable access_token")
-    seconds = lifetime(answer.get("expires_in")) or assumed_lifetime(provider)
-    refresh_seconds = lifetime(answer.get(provider.token_response.refresh_token_expires_in))
+    if provider.refresh.style == "none":
+        refresh_token = ""
+    own = {rules.name_of(name) for name in RESPONSE_FIELDS}
     return Token(
         access_token=access_token,
         refresh_token=refresh_token,
-        token_type=_token_type(provider, answer.get("token_type")),
-        scopes=granted_scopes(provider, answer.get("scope"), tuple(requested_scopes)),
+        token_type=_token_type(provider, answer.get(rules.name_of("token_type"))),
+        scopes=granted_scopes(provider, answer.get(rules.name_of("scope")), tuple(requested_scopes)),
         obtained_at=obtained_at,
-        expires_at=obtained_at + seconds if seconds else None,
-        refresh_token_expires_at=obtained_at + refresh_seconds if refresh_seconds else None,
-        extra={key: value for key, value in answer.items() if key not in _OWN_FIELDS},
+        expires_at=expiry(provider, answer, obtained_at),
+        refresh_token_expires_at=refresh_token_expiry(
+            provider, answer, obtained_at, assume=bool(refresh_token)
+        ),
+        extra={key: value for key, value in answer.items() if key not in own},
+        exchangeable=provider.refresh.style == "exchange_access_token",
     )
-
-
-_OWN_FIELDS = frozenset({"access_token", "refresh_token", "token_type", "scope", "expires_in"})
 
 
 def _is_printable(token: object) -> bool:
@@ -251,17 +281,30 @@ def refusal(
     provider: Provider, status: int, answer: Mapping[str, Any], retry_after: float | None = None
 ) -> ProtocolError | ProviderUnavailable:
     """Return the error for an error response (RFC 6749 section 5.2). The body is never quoted."""
-    named = answer.get("error")
-    code = clean(named, 64) if isinstance(named, str) else ""
+    named = clean(pick(answer, [provider.token_response.error_field]), 64)
+    description = clean(answer.get("error_description") or "")
+    code = _rfc_word(provider, named, description)
     if not code:
         code = "invalid_client" if status == 401 else f"http_{status}"
+    # The provider's own word stays beside the RFC's.
+    said = [named if named != code else "", description]
     return error_for(
         provider,
         code,
-        description=clean(answer.get("error_description") or ""),
+        description=". ".join(filter(None, said)),
         status=status,
         retry_after=retry_after,
     )
+
+
+def _rfc_word(provider: Provider, named: str, description: str) -> str:
+    """Translate a provider's error code; an entry "code: words" is for descriptions that begin so."""
+    errors = provider.token_response.errors
+    for key in sorted(errors, key=len, reverse=True):
+        code, _, words = key.partition(": ")
+        if code == named and description.startswith(words):
+            return errors[key]
+    return named
 
 
 def error_for(
@@ -296,28 +339,6 @@ def unreadable(provider: Provider, why: str) -> ProviderUnavailable:
         code="malformed_response",
         answer_lost=True,
     )
-
-
-def lifetime(value: object) -> timedelta | None:
-    """Read ``expires_in``, in seconds; a hint only (RFC 6749 section 5.1).
-
-    Whatever is not a positive, sensible number says nothing, and a token of unknown expiry is used
-    until the API refuses it.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        seconds = float(value)
-    except (ValueError, OverflowError):
-        return None
-    if not math.isfinite(seconds) or not 0 < seconds <= LONGEST_LIFETIME.total_seconds():
-        return None
-    return timedelta(seconds=seconds) or None
-
-
-def assumed_lifetime(provider: Provider) -> timedelta | None:
-    assumed = provider.token_response.assumed_lifetime
-    return timedelta(seconds=assumed) if assumed else None
 
 
 def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]) -> tuple[str, ...]:
@@ -366,14 +387,22 @@ def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: dateti
 
 
 def pick(document: Mapping[str, Any], paths: Iterable[str]) -> str:
-    """Return the first of several dotted paths that leads to a string or a whole number."""
+    """Return the first of several dotted paths that leads to a string or a whole number.
+
+    Paths joined by ``+`` count as one whose parts must all be there; their values are joined by ``:``.
+    """
     for path in paths:
-        found: Any = document
-        for key in path.split("."):
-            found = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(found, str | int) and not isinstance(found, bool) and str(found):
-            return str(found)
+        parts = [_at(document, part) for part in path.split("+")]
+        if all(parts):
+            return ":".join(parts)
     return ""
+
+
+def _at(document: Mapping[str, Any], path: str) -> str:
+    found: Any = document
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 def _inside(provider: Provider, answer: Answer | None) -> Answer:
@@ -382,6 +411,10 @@ def _inside(provider: Provider, answer: Answer | None) -> Answer:
         found = found.get(key) if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping):
         raise unreadable(provider, "not an object")
+    if provider.token_response.path:
+        # What stands around the token is told as well; it may say whose it is.
+        outer = {key: value for key, value in (answer or {}).items() if key not in RESPONSE_FIELDS}
+        return Answer({**outer, **found})
     return Answer(found)
 
 

@@ -9,14 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
 from oauth_connect.protocol import destination
 from oauth_connect.protocol.addresses import AddressGuard
 from oauth_connect.protocol.definition import build
-
-ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
+from oauth_connect.protocol.hooks import function_at
+from oauth_connect.protocol.quirks import (
+    Accounts,
+    Api,
+    Authorize,
+    Callback,
+    ClientAuthentication,
+    Device,
+    Hooks,
+    Identity,
+    Refresh,
+    Revocation,
+    TokenRequest,
+    TokenResponse,
+    Variable,
+)
 
 ENDPOINTS = (
     "authorization_endpoint",
@@ -27,138 +42,9 @@ ENDPOINTS = (
     "userinfo_endpoint",
 )
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
-FLOW_PARAMETERS = frozenset(
-    {
-        "response_type",
-        "client_id",
-        "redirect_uri",
-        "scope",
-        "state",
-        "nonce",
-        "code_challenge",
-        "code_challenge_method",
-    }
-)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+MOST_RESOLVED = 256
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Authorize:
-    """The authorization request (RFC 6749 section 4.1.1, RFC 7636)."""
-
-    params: Mapping[str, str] = field(default_factory=dict)
-    scope_parameter: str = "scope"
-    scope_separator: str = " "
-    code_challenge_method: Literal["S256", "none"] = "S256"
-    without_pkce_because: str = ""
-    without_iss_because: str = ""
-
-    def __post_init__(self) -> None:
-        if taken := FLOW_PARAMETERS.intersection(self.params):
-            raise InvalidProvider(f"params.{min(taken)}: the flow sets this parameter itself")
-        if self.code_challenge_method == "none" and not self.without_pkce_because:
-            raise InvalidProvider(
-                "without_pkce_because: say why PKCE is turned off; check --deploy shows the reason"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenRequest:
-    """What differs in requests to the token endpoint (RFC 6749 sections 4.1.3 and 6)."""
-
-    body: Literal["form", "json"] = "form"
-    client_id_parameter: str = "client_id"
-    params: Mapping[str, str] = field(default_factory=dict)
-    refresh_params: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    repeat_redirect_uri_on_refresh: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenResponse:
-    """Where a token answer keeps things (RFC 6749 section 5.1 where nothing is said).
-
-    Paths are lists of keys. ``assumed_lifetime`` is in seconds, for providers whose tokens
-    expire without saying so.
-    """
-
-    path: tuple[str, ...] = ()
-    scope_separator: str = " "
-    token_types: tuple[str, ...] = ("bearer",)
-    token_type_required: bool = True
-    wider_scopes: bool = False
-    refresh_token_expires_in: str = "refresh_token_expires_in"
-    assumed_lifetime: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refresh:
-    """How refresh tokens behave there. ``grace_seconds``: how long a spent one still works.
-
-    ``ended_errors``: the error codes that say that the grant is over (RFC 6749 section 5.2).
-    """
-
-    endpoint: str = ""
-    rotation: Literal["always", "sometimes", "never", "unknown"] = "unknown"
-    ended_errors: tuple[str, ...] = ("invalid_grant",)
-    grace_seconds: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Which account was connected. Each of ``id`` and ``label`` lists dotted paths, first hit wins.
-
-    ``id`` must be something the account's owner cannot change.
-    """
-
-    source: Literal["userinfo", "id_token", "token_response", "none"] | None = None
-    id: tuple[str, ...] = ("sub", "id")
-    label: tuple[str, ...] = ("name", "preferred_username", "email", "login")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Api:
-    """How the provider's API wants its token (RFC 6750 section 2.1 where nothing is said)."""
-
-    header: str = "Authorization"
-    scheme: str = "Bearer"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revocation:
-    """Revocation (RFC 7009): which token to name. ``none``: never asked, the provider has no such thing."""
-
-    style: Literal["rfc7009", "none"] = "rfc7009"
-    token: Literal["refresh_token", "access_token"] = "refresh_token"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """What differs in the device flow (RFC 8628)."""
-
-    params: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variable:
-    """A part of the endpoints that differs by site or user: a tenant, a shop, an instance.
-
-    ``pattern`` is matched against the whole value; it must not let a slash or a dot-less host in.
-    """
-
-    pattern: str
-    default: str = ""
-    label: str = ""
-
-    def __post_init__(self) -> None:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise InvalidProvider(f"pattern: {error}") from None
-        if self.default and not re.fullmatch(self.pattern, self.default):
-            raise InvalidProvider("default: does not fit the pattern")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +55,15 @@ class Provider:
     """
 
     slug: str
-    client_id: str
+    client_id: str = ""
     name: str = ""
     client_secret: Any = field(default="", repr=False)
     scopes: tuple[str, ...] = ()
     enabled: bool = True
     documentation: str = ""
+    preset_version: int = 0
+    environment: str = ""
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     issuer: str = ""
     authorization_endpoint: str = ""
@@ -190,14 +79,19 @@ class Provider:
     api_hosts: tuple[str, ...] = ()
 
     authorize: Authorize = field(default_factory=Authorize)
+    callback: Callback = field(default_factory=Callback)
     token_request: TokenRequest = field(default_factory=TokenRequest)
     token_response: TokenResponse = field(default_factory=TokenResponse)
     refresh: Refresh = field(default_factory=Refresh)
     identity: Identity = field(default_factory=Identity)
+    accounts: Accounts = field(default_factory=Accounts)
     api: Api = field(default_factory=Api)
     revocation: Revocation = field(default_factory=Revocation)
     device: Device = field(default_factory=Device)
+    hooks: Hooks = field(default_factory=Hooks)
     variables: Mapping[str, Variable] = field(default_factory=dict)
+
+    _resolved: ClassVar[Any]
 
     @classmethod
     def from_mapping(cls, slug: str, data: Mapping[str, Any]) -> Self:
@@ -211,6 +105,8 @@ class Provider:
         self._check_discovery()
         self._check_scopes()
         self._check_hosts()
+        self._check_variables()
+        object.__setattr__(self, "_resolved", {})
 
     @property
     def guard(self) -> AddressGuard | None:
@@ -236,7 +132,11 @@ class Provider:
         """How the client proves itself; without a word, Basic with a secret (RFC 6749 section 2.3.1)."""
         if self.token_endpoint_auth_method is not None:
             return self.token_endpoint_auth_method
-        return "client_secret_basic" if self.client_secret else "none"
+        return "client_secret_basic" if self.has_secret else "none"
+
+    @property
+    def has_secret(self) -> bool:
+        return bool(self.client_secret or self.hooks.client_secret)
 
     @property
     def refresh_endpoint(self) -> str:
@@ -250,41 +150,108 @@ class Provider:
 
     def secret(self) -> str:
         """Return the newest client secret, asked for now: a callable may read it from a vault."""
-        material = self.client_secret() if callable(self.client_secret) else self.client_secret
-        return material if isinstance(material, str) else material[0]
+        return self.secrets()[0]
+
+    def secrets(self) -> Sequence[str]:
+        """Return all client secrets that are valid now, newest first."""
+        if self.hooks.client_secret:
+            material = function_at(self.hooks.client_secret, f"{self.slug}.hooks.client_secret")(self)
+        else:
+            material = self.client_secret() if callable(self.client_secret) else self.client_secret
+        return (material,) if isinstance(material, str) else tuple(material)
 
     def token_hosts(self) -> frozenset[tuple[str, int | None]]:
-        """Return the (host, port) pairs that may see a token; None is the scheme's own port."""
+        """Return the (host, port) pairs that may see a token; None is the scheme's own port.
+
+        What still waits for a variable's value is no host.
+        """
         if self.api_hosts:
-            return destination.parse_hosts(self.api_hosts)
-        if not self.api_base_url:
+            return destination.parse_hosts(host for host in self.api_hosts if "{" not in host)
+        if not self.api_base_url or "{" in self.api_base_url.partition("://")[2].partition("/")[0]:
             return frozenset()
         origin = destination.origin_of(self.api_base_url)
         return frozenset({(origin.host, origin.port)})
 
-    def resolve(self, values: Mapping[str, Any]) -> Self:
-        """Return the provider with its variables filled in. Raises InvalidProvider for a bad value."""
-        if not self.variables:
-            return self
-        chosen = {name: values.get(name) or variable.default for name, variable in self.variables.items()}
-        for name, value in chosen.items():
-            if not isinstance(value, str) or not re.fullmatch(self.variables[name].pattern, value):
-                raise InvalidProvider(f"{self.slug}.variables.{name}: the value does not fit its pattern")
+    def value_of(self, name: str, given: object) -> str:
+        """Return a variable's value from what was given. Raises InvalidProvider with its path."""
+        path = f"{self.slug}.variables.{name}"
+        if name not in self.variables:
+            raise InvalidProvider(f"{path}: the provider has no such variable")
+        if given in ("", None) and self.variables[name].value_of("") is None:
+            raise InvalidProvider(f"{path}: missing")
+        value = self.variables[name].value_of(given)
+        if value is None:
+            raise InvalidProvider(f"{path}: the value does not fit its pattern, or is not among the choices")
+        return value
 
+    def asked_of(self, source: str) -> dict[str, Variable]:
+        """Return the variables that come from this source."""
+        return {name: one for name, one in self.variables.items() if one.source == source}
+
+    def resolve(self, values: Mapping[str, Any]) -> Self:
+        """Return the provider with its variables filled in. Raises InvalidProvider for a bad value.
+
+        Those that the provider's own answers bring may still be missing; what names them waits.
+        """
+        chosen = {}
+        for name, variable in self.variables.items():
+            given = values.get(name) or variable.default
+            if given or not variable.is_late:
+                chosen[name] = self.value_of(name, given)
+        if not self._is_template:
+            return self
+        key = tuple(sorted(chosen.items()))
+        if key not in self._resolved:
+            if len(self._resolved) >= MOST_RESOLVED:
+                self._resolved.clear()
+            self._resolved[key] = self._filled({**chosen, "client_id": quote(self.client_id, safe="")})
+        found: Self = self._resolved[key]
+        return found
+
+    def at_instance(self, values: Mapping[str, Any]) -> Self:
+        """Return the provider resolved, with the client that is registered there (the hook's, if any)."""
+        resolved = self.resolve(values)
+        if not self.hooks.register_client:
+            return resolved
+        path = f"{self.slug}.hooks.register_client"
+        client = function_at(self.hooks.register_client, path)(resolved, dict(values))
+        if not isinstance(client, Mapping) or not client.get("client_id"):
+            raise InvalidProvider(f"{path}: returned no client_id")
+        if unknown := set(client) - {"client_id", "client_secret"}:
+            raise InvalidProvider(f"{path}: returned {min(map(str, unknown))!r}, which is not used")
+        return replace(resolved, hooks=replace(self.hooks, register_client=""), **client)
+
+    def check_hooks(self) -> None:
+        """Import the hooks. Raises InvalidProvider with the path of one that cannot be."""
+        for name in ("client_secret", "register_client"):
+            if hook := getattr(self.hooks, name):
+                function_at(hook, f"{self.slug}.hooks.{name}")
+
+    @property
+    def _is_template(self) -> bool:
+        texts = (*(getattr(self, name) for name in TEMPLATED), *self.api_hosts)
+        return any("{" in text for text in (*texts, self.refresh.endpoint, self.accounts.endpoint))
+
+    def _filled(self, chosen: Mapping[str, str]) -> Self:
         def fill(template: str) -> str:
-            return _PLACEHOLDER.sub(lambda found: chosen[found[1]], template)
+            return _PLACEHOLDER.sub(lambda found: chosen.get(found[1], found[0]), template)
 
         filled: dict[str, Any] = {name: fill(getattr(self, name)) for name in TEMPLATED}
         filled["refresh"] = replace(self.refresh, endpoint=fill(self.refresh.endpoint))
+        known = self.accounts.variable in chosen
+        endpoint = fill(self.accounts.endpoint)
+        filled["accounts"] = Accounts() if known else replace(self.accounts, endpoint=endpoint)
         filled["api_hosts"] = tuple(map(fill, self.api_hosts))
-        return replace(self, **filled, variables={})
+        waiting = {name: one for name, one in self.variables.items() if name not in chosen}
+        return replace(self, **filled, variables=waiting)
 
     def _check_client(self) -> None:
-        if not self.client_id:
+        if not self.client_id and not self.hooks.register_client:
             raise InvalidProvider("client_id: missing; the provider gave it to you with the secret")
         if (
             self.token_endpoint_auth_method in ("client_secret_basic", "client_secret_post")
-            and not self.client_secret
+            and not self.has_secret
+            and not self.hooks.register_client
         ):
             raise InvalidProvider(f"client_secret: missing, but {self.token_endpoint_auth_method} needs it")
         material = self.client_secret
@@ -305,7 +272,7 @@ class Provider:
         if self.authorization_response_iss_parameter_supported and not self.issuer:
             raise InvalidProvider("issuer: missing; authorization responses are compared with it")
         named = {name: getattr(self, name) for name in TEMPLATED}
-        for name, url in {**named, "refresh.endpoint": self.refresh.endpoint}.items():
+        for name, url in {**named, **self._nested_endpoints}.items():
             self._check_placeholders(name, url)
             problem = url and destination.endpoint_problem(_PLACEHOLDER.sub("variable", url))
             if problem:
@@ -323,9 +290,13 @@ class Provider:
                 "declares; check --deploy shows the reason"
             )
 
+    @property
+    def _nested_endpoints(self) -> dict[str, str]:
+        return {"refresh.endpoint": self.refresh.endpoint, "accounts.endpoint": self.accounts.endpoint}
+
     def _check_placeholders(self, name: str, url: str) -> None:
         for variable in _PLACEHOLDER.findall(url):
-            if variable not in self.variables:
+            if variable not in self.variables and variable != "client_id":
                 raise InvalidProvider(f"{name}: {{{variable}}} is not among the provider's variables")
 
     def _check_scopes(self) -> None:
@@ -342,9 +313,15 @@ class Provider:
         for host in self.api_hosts:
             self._check_placeholders("api_hosts", host)
         try:
-            destination.parse_hosts(self.api_hosts)
+            destination.parse_hosts(_PLACEHOLDER.sub("variable", host) for host in self.api_hosts)
         except ForbiddenDestination as refused:
             raise InvalidProvider(f"api_hosts: {refused}") from None
+
+    def _check_variables(self) -> None:
+        if "client_id" in self.variables:
+            raise InvalidProvider("variables.client_id: this name stands for the client's own id")
+        if self.accounts.endpoint and self.accounts.variable not in self.variables:
+            raise InvalidProvider("accounts.variable: not among the provider's variables")
 
 
 FIELD_NAMES = frozenset(f.name for f in fields(Provider))

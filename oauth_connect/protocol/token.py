@@ -14,6 +14,7 @@ class Token:
 
     ``obtained_at`` is when the request was *started*: lifetimes count from there, so that a slow
     answer never makes a token look younger than it is. ``extra`` is the rest of the response.
+    ``exchangeable``: while it is valid it is exchanged for a younger one, where there are no refresh tokens.
     """
 
     access_token: str
@@ -24,6 +25,12 @@ class Token:
     expires_at: datetime | None = None
     refresh_token_expires_at: datetime | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    exchangeable: bool = False
+
+    @property
+    def renewable(self) -> bool:
+        """Whether there is something to renew it with."""
+        return bool(self.refresh_token) or self.exchangeable
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -67,6 +74,7 @@ class Token:
             "expires_at": _timestamp(self.expires_at),
             "refresh_token_expires_at": _timestamp(self.refresh_token_expires_at),
             "extra": dict(self.extra),
+            "exchangeable": self.exchangeable,
         }
 
     @classmethod
@@ -80,13 +88,14 @@ class Token:
             expires_at=_moment(data["expires_at"]),
             refresh_token_expires_at=_moment(data["refresh_token_expires_at"]),
             extra=data["extra"],
+            exchangeable=data.get("exchangeable", False),
         )
 
     def __repr__(self) -> str:
         expiry = (
             "no known expiry" if self.expires_at is None else f"expires {self.expires_at:%Y-%m-%d %H:%M:%SZ}"
         )
-        return f"<Token {expiry}{', refreshable' if self.refresh_token else ''}>"
+        return f"<Token {expiry}{', refreshable' if self.renewable else ''}>"
 
     def __copy__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -12,18 +13,21 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
-from oauth_connect.conf import conf
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import CallbackRefused, CallError
 from oauth_connect.flows.disconnect import owned
 from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
 from oauth_connect.models.owner import owner_of
+from oauth_connect.protocol.callback import parameters_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
 from oauth_connect.views.refusals import FAILED, HOSTILE, TEXTS
+from oauth_connect.views.variables import VariablesForm
 
 logger = logging.getLogger("oauth_connect.views")
 
@@ -65,23 +69,39 @@ class ConnectView(OwnerPage):
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
         known, connection = self.known_provider(provider), self.connection_to_renew(provider)
+        asked = flows.asked_variables(known, connection)
+        form = VariablesForm(
+            known, asked, initial={name: request.GET[name] for name in asked if name in request.GET}
+        )
+        return self.page(known, connection, form)
+
+    def page(
+        self, provider: Provider, connection: Connection | None, form: VariablesForm, status: int = 200
+    ) -> HttpResponse:
         context = {
-            "provider": known,
+            "provider": provider,
             "connection": connection,
-            "scopes": flows.asked_scopes(known, self.extra_scopes(provider), connection),
-            "next": local_path(request.GET.get("next", "")),
+            "scopes": flows.asked_scopes(provider, self.extra_scopes(provider.slug), connection),
+            "next": local_path(self.request.GET.get("next", "") or self.request.POST.get("next", "")),
+            "form": form,
         }
-        return self.render_to_response(self.get_context_data(**context))
+        return self.render_to_response(self.get_context_data(**context), status=status)
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
-        self.known_provider(provider)
+        known, connection = self.known_provider(provider), self.connection_to_renew(provider)
+        form = VariablesForm(known, flows.asked_variables(known, connection), request.POST)
+        if not form.is_valid():
+            if self.wants_json():
+                return JsonResponse({"errors": form.errors_by_path}, status=400)
+            return self.page(known, connection, form, status=400)
         try:
             url = flows.begin(
                 request,
                 provider,
                 next_path=request.GET.get("next", "") or request.POST.get("next", ""),
                 scopes=self.extra_scopes(provider),
-                connection=self.connection_to_renew(provider),
+                connection=connection,
+                variables=form.cleaned_data,
             )
         except CallError as error:
             return self.undiscovered(provider, getattr(error, "code", "failed"))
@@ -121,7 +141,9 @@ class ConnectView(OwnerPage):
             raise Http404 from None
 
 
+@method_decorator(csrf_exempt, name="dispatch")
 @method_decorator(sensitive_variables(), name="get")
+@method_decorator(sensitive_variables(), name="post")
 class CallbackView(PrivatePage):
     """GET: the provider's answer. Success leads on; anything else gets a page that offers a new start.
 
@@ -129,7 +151,7 @@ class CallbackView(PrivatePage):
     where it was reached from; "strict-origin" keeps forms in a site's own frame of the page working.
     """
 
-    http_method_names = ["get", "options"]  # no HEAD: it would spend the state
+    http_method_names = ["get", "post", "options"]  # no HEAD: it would spend the state
     template_name = "oauth_connect/refused.html"
     referrer_policy = "strict-origin"
 
@@ -145,6 +167,24 @@ class CallbackView(PrivatePage):
         text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
         messages.success(request, text, fail_silently=True)
         return redirect(connected.next or "oauth_connect:connections")
+
+    def post(self, request: HttpRequest, provider: str) -> HttpResponse:
+        """Send the browser on to the same answer by GET, where the provider posts it (form_post).
+
+        Posted from another site, it comes without the session's cookie (SameSite=Lax); a redirect brings it.
+        Nothing is acted upon here, and only known parameters go on.
+        """
+        try:
+            known = conf.provider(provider)
+        except UnknownProvider:
+            raise Http404 from None
+        if known.authorize.response_mode != "form_post":
+            return self.http_method_not_allowed(request)
+        names = parameters_of(known)
+        pairs = [(name, one) for name, values in request.POST.lists() for one in values if name in names]
+        response = HttpResponseRedirect(f"{request.path}?{urlencode(pairs)}")
+        response.status_code = 303
+        return response
 
     def refused(self, provider: str, code: str, message: object, *, status: int) -> HttpResponse:
         details = {"action": "callback_refused", "provider": provider, "code": code}

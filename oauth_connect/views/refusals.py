@@ -14,6 +14,7 @@ TEXTS = {
     "other_owner": _("This was begun for somebody else. Begin again."),
     "provider_changed": _("The settings have changed meanwhile. Begin again."),
     "other_account": _("You came back with another account than the one that was to be connected again."),
+    "variable_mismatch": _("You came back from another place than the one you named. Begin again."),
     "account_unknown": _("The provider did not say which account this is."),
 }
 HOSTILE = _("The answer is not one that this site can trust.")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
 from oauth_connect import signals
 from oauth_connect.engine.refresh import pause, refresh_time
@@ -131,6 +132,30 @@ def test_an_ill_provider_marks_nobody_and_frees_the_lease(
     assert (row.last_error, row.in_doubt) == (code, in_doubt)
     assert row.token.refresh_token == "refresh-0"
     assert heard == [("refresh_failed", code)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "in_doubt", "inside"),
+    [
+        (Answer(body=b"<html>"), False, True),
+        (Answer(503, headers={"Retry-After": "3000"}), True, True),
+        (Answer(503, headers={"Retry-After": "3000"}), False, False),
+    ],
+)
+def test_after_a_lost_answer_the_next_try_falls_into_the_grace_window(
+    answer, in_doubt, inside, scripted, scripted_entry, configure, make_connection
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "refresh": {"grace_seconds": 600}}})
+    connection = make_connection(age=EXPIRED)
+    rows = QuerySet(Connection).filter(pk=connection.pk)
+    rows.update(in_doubt=in_doubt, failures=12)
+    scripted.on("/token", answer)
+
+    with pytest.raises(ProviderUnavailable):
+        Connection.objects.get().refresh()
+
+    left = (stored(connection).refresh_at - datetime.now(UTC)).total_seconds()
+    assert (left <= 150) is inside
 
 
 def test_a_provider_that_cannot_be_reached_was_sent_nothing(scripted_entry, configure, make_connection):

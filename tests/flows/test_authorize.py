@@ -78,7 +78,7 @@ def test_states_are_long_and_never_alike(visitor, scripted_provider):
 def test_no_preset_goes_without_state_or_pkce(preset, visitor, configure):
     configure(PROVIDERS={preset: {"client_id": "client", "client_secret": "secret"}})
 
-    query = query_of(visitor.start(preset))
+    query = query_of(visitor.start(preset, data={"shop": "acme"}))
 
     assert len(query["state"]) >= 43
     assert (len(query["code_challenge"]), query["code_challenge_method"]) == (43, "S256")

@@ -84,7 +84,6 @@ def test_one_in_detail(command):
     assert run.status == 0
     assert "https://app.example/oauth/github-bot/callback/" in run.out
     assert "https://github.com/login/oauth/access_token" in run.out
-    assert "rfc7009" not in run.out
     assert command("oauth_providers", "github-bot", json=True).document["redirect_uri"] == (
         "https://app.example/oauth/github-bot/callback/"
     )

@@ -15,7 +15,8 @@ from oauth_connect.errors import CallbackRefused, CallError, clean
 from oauth_connect.flows.paths import local_path
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.client import LONGEST_RETRY_AFTER, retry_after
-from oauth_connect.protocol.messages import LONGEST_LIFETIME, Answer
+from oauth_connect.protocol.lifetimes import LONGEST_LIFETIME, lifetime
+from oauth_connect.protocol.messages import Answer
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS
@@ -74,7 +75,7 @@ def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
 @pytest.mark.compliance("D27")
 @given(VALUES)
 def test_any_lifetime_is_sensible_or_none(value: Any) -> None:
-    found = messages.lifetime(value)
+    found = lifetime(value)
     assert found is None or timedelta(0) < found <= LONGEST_LIFETIME
 
 

@@ -177,3 +177,41 @@ def test_any_text_is_refused_or_is_a_host(entries: list[str]) -> None:
     except ForbiddenDestination:
         return
     assert all(host for host, _ in found)
+
+
+WILD = parse_hosts(["*.mills.example", "*.ports.example:8443"])
+
+
+@pytest.mark.compliance("A24")
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://a.mills.example/", True),
+        ("https://A.MILLS.example/", True),
+        ("https://a.ports.example:8443/", True),
+        ("https://mills.example/", False),
+        ("https://a.b.mills.example/", False),
+        ("https://amills.example/", False),
+        ("https://.mills.example/", False),
+        ("https://a.mills.example.evil.example/", False),
+        ("https://a.mills.example:8443/", False),
+        ("https://a.ports.example/", False),
+        ("http://a.mills.example/", False),
+        ("https://evil.example/a.mills.example", False),
+    ],
+)
+def test_a_star_is_one_whole_label(url: str, allowed: bool) -> None:
+    try:
+        found = allows(WILD, origin_of(url))
+    except ForbiddenDestination:
+        found = False
+    assert found is allowed
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["*", "*.", "*.example", "a*.mills.example", "*.*.mills.example", "*.2.3.4", "a.*.example", "*.x."],
+)
+def test_a_star_that_is_too_wide_is_refused(entry: str) -> None:
+    with pytest.raises(ForbiddenDestination):
+        parse_hosts([entry])

@@ -277,3 +277,74 @@ def test_building_a_provider_leaves_the_settings_alone() -> None:
 )
 def test_the_account_is_asked_for_where_there_is_a_place_to_ask(entry: dict[str, Any], source: str) -> None:
     assert acme(**entry).identity_source == source
+
+
+# --- variables by where they come from ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"variables": {"a": {"pattern": "x", "source": "web"}}}, "acme.variables.a.source: expected one of"),
+        ({"variables": {"client_id": {"pattern": "x"}}}, "acme.variables.client_id: "),
+        ({"variables": {"a": {"choices": ["x"], "default": "y"}}}, "acme.variables.a.default: "),
+        ({"variables": {"a": {"pattern": "x(y)", "default": "xy"}}}, "acme.variables.a.default: "),
+        ({"accounts": {"endpoint": "https://id.example/x"}}, "acme.accounts.variable: missing"),
+        ({"accounts": {"endpoint": "https://id.example/x", "variable": "a"}}, "acme.accounts.variable: not"),
+        ({"accounts": {"endpoint": "http://id.example/x", "variable": "a"}}, "acme.accounts.endpoint: "),
+        ({"refresh": {"style": "exchange_access_token"}}, "acme.refresh.exchange_grant_type: missing"),
+        ({"token_response": {"fields": {"token": "x"}}}, "acme.token_response.fields.token: not a field"),
+        ({"hooks": {"client_secret": 5}}, "acme.hooks.client_secret: expected"),
+        ({"api_hosts": ["*.example"]}, "acme.api_hosts: "),
+        ({"revocation": {"effect": "all"}}, "acme.revocation.effect: expected one of"),
+        ({"environments": {"sandbox": 5}}, "acme.environments.sandbox: expected a table"),
+    ],
+)
+def test_what_cannot_work_is_named_by_its_path(wrong: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidProvider) as refused:
+        acme(**wrong)
+    assert str(refused.value).startswith(path)
+
+
+LATE = {
+    "api_base_url": "https://{instance}/v1/",
+    "variables": {
+        "instance": {
+            "source": "token_response",
+            "pattern": "(?:https://)?((?:[a-z]+\\.)+mills\\.example)",
+        }
+    },
+}
+
+
+def test_what_waits_for_an_answer_is_no_host_yet() -> None:
+    waiting = acme(**LATE).resolve({})
+    assert waiting.token_endpoint == "https://id.example/token"
+    assert waiting.token_hosts() == frozenset()
+    there = acme(**LATE).resolve({"instance": "https://a.mills.example"})
+    assert there.token_hosts() == {("a.mills.example", 443)}
+    assert there == acme(**LATE).resolve({"instance": "a.mills.example"})
+
+
+@pytest.mark.parametrize("value", ["https://evil.example", "a.mills.example/", "mills.example", "\n", 5])
+def test_a_late_value_must_fit_too(value: Any) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.variables\.instance: "):
+        acme(**LATE).resolve({"instance": value})
+
+
+def test_a_missing_variable_is_named() -> None:
+    shop = {**SHOPS, "variables": {"shop": {"pattern": "[a-z]+", "source": "user"}}}
+    with pytest.raises(InvalidProvider, match=r"^acme\.variables\.shop: missing"):
+        acme(**shop).resolve({})
+
+
+def test_many_tenants_are_not_all_remembered() -> None:
+    provider = acme(**SHOPS)
+    for number in range(600):
+        assert provider.resolve({"shop": f"s{number}"}).api_hosts == (f"s{number}.example",)
+    assert len(provider._resolved) <= 256
+
+
+def test_a_client_id_in_a_path_is_quoted() -> None:
+    entry = {"client_id": "a/../b", "revocation_endpoint": "https://id.example/{client_id}/token"}
+    assert acme(**entry).resolve({}).revocation_endpoint == "https://id.example/a%2F..%2Fb/token"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from oauth_connect.errors import InvalidProvider
 from oauth_connect.management.command import Command as Base
 from oauth_connect.management.command import table
 from oauth_connect.management.redirects import redirect_uri
-from oauth_connect.protocol.provider import ENDPOINTS, Provider, Variable
+from oauth_connect.protocol.provider import ENDPOINTS, Provider
+from oauth_connect.protocol.quirks import Variable
 
 NO_CLIENT = {"client_id": "...", "client_secret": "..."}
 LOCATIONS = ("issuer", *ENDPOINTS, "api_base_url")
@@ -46,7 +48,7 @@ class Command(Base):
     )
     examples = """\
   manage.py oauth_providers            all of them
-  manage.py oauth_providers github     one, with the settings to paste and the redirect URI to register
+  manage.py oauth_providers NAME       one, with the settings to paste and the redirect URI to register
   manage.py oauth_providers --json"""
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -86,6 +88,8 @@ class Command(Base):
                 known = ", ".join(dict.fromkeys([*conf.provider_slugs, *presets.names()]))
                 self.refuse(f"There is no provider and no preset {slug!r}. There are: {known}.")
             provider = example(slug)
+        with suppress(InvalidProvider):  # else the endpoints are shown with their variables
+            provider = provider.resolve({})
         uri = redirect_uri(slug)
         paste = list(pasted(slug, provider))
         for text in described(provider, summary):
@@ -139,7 +143,11 @@ def example(name: str) -> Provider:
 
 def variables(provider: Provider) -> tuple[str, ...]:
     """Return the variables for which a value must be given."""
-    return tuple(name for name, variable in provider.variables.items() if not variable.default)
+    return tuple(
+        name
+        for name, variable in provider.variables.items()
+        if not variable.is_late and variable.value_of(variable.default) is None
+    )
 
 
 def summary_of(provider: Provider, kind: str, needs: tuple[str, ...]) -> Summary:
@@ -202,7 +210,7 @@ def pasted(slug: str, provider: Provider) -> Iterator[str]:
     yield f'        "scopes": [{", ".join(map(quoted, provider.scopes))}],'
     for name in variables(provider) if known else ():
         yield f"        # {name} differs by connection; one for all of them:"
-        yield f'        # "variables": {{{quoted(name)}: {{"default": "..."}}}},'
+        yield f'        # "variables": {{{quoted(name)}: "..."}},'
     if provider.variables and not known:
         yield f'        "variables": {{{", ".join(map(_pattern, provider.variables.items()))}}},'
     yield "    },"

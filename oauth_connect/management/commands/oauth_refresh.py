@@ -47,7 +47,7 @@ class Command(Base):
     examples = """\
   manage.py oauth_refresh                        from cron, every few minutes
   manage.py oauth_refresh --dry-run              what would be refreshed
-  manage.py oauth_refresh --provider github --provider slack --limit 500
+  manage.py oauth_refresh --provider NAME --provider OTHER --limit 500
   manage.py oauth_refresh --within 3600 --json   what runs out within the hour"""
 
     def add_arguments(self, parser: CommandParser) -> None:
