@@ -6,6 +6,7 @@ docs/checks.md has a row for each id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,9 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.row import binding
 
 Apps = Sequence[AppConfig] | None
+DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
+CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
+CACHES_OF_ONE_PROCESS = ("locmem.LocMemCache", "dummy.DummyCache")
 SAMPLE = 10  # rows that check_stored_tokens opens
 
 
@@ -145,6 +149,39 @@ def check_sessions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
             "oauth_connect needs django.contrib.auth.",
             hint="Add it to INSTALLED_APPS, with django.contrib.contenttypes.",
             id="oauth_connect.E009",
+        )
+
+
+@register()
+def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    engine = settings.SESSION_ENGINE
+    try:
+        import_module(engine).SessionStore  # noqa: B018
+    except (ImportError, AttributeError):
+        yield Error(
+            f"SESSION_ENGINE = {engine!r} is none.",
+            hint="Flows under way are kept in the session: see Django's sessions.",
+            id="oauth_connect.E016",
+        )
+        return
+    if not any("SessionMiddleware" in path for path in settings.MIDDLEWARE):
+        yield checks.Warning(
+            "There is no session middleware; nobody can connect an account.",
+            hint='Add "django.contrib.sessions.middleware.SessionMiddleware" to MIDDLEWARE.',
+            id="oauth_connect.W017",
+        )
+    if engine in DATABASE_SESSIONS and not apps.is_installed("django.contrib.sessions"):
+        yield Error(
+            "Sessions are to live in the database, but django.contrib.sessions is not installed.",
+            hint="Add it to INSTALLED_APPS, and run migrate.",
+            id="oauth_connect.E018",
+        )
+    cache = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {}).get("BACKEND", "")
+    if engine == CACHE_SESSIONS and cache.endswith(CACHES_OF_ONE_PROCESS):
+        yield checks.Warning(
+            "Sessions live in one process's memory: another does not find the flow that began here.",
+            hint="Use a cache that all processes share, or sessions in the database.",
+            id="oauth_connect.W019",
         )
 
 

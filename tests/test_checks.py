@@ -134,6 +134,30 @@ def test_a_session_that_does_not_come_back_is_told() -> None:
     assert "Lax" in (found()["E008"].hint or "")
 
 
+MEMORY = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"SESSION_ENGINE": "nowhere"}, "E016"),
+        ({"MIDDLEWARE": []}, "W017"),
+        ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache", "CACHES": MEMORY}, "W019"),
+    ],
+)
+def test_sessions_that_a_flow_could_be_lost_in_are_told(changes, number) -> None:
+    with override_settings(**changes):
+        messages = found()
+    assert set(messages) == {number}
+    assert messages[number].hint
+
+
+def test_sessions_in_a_database_without_their_app_are_told(settings) -> None:
+    installed = [name for name in settings.INSTALLED_APPS if name != "django.contrib.sessions"]
+    with override_settings(INSTALLED_APPS=installed):
+        assert "migrate" in (found()["E018"].hint or "")
+
+
 def test_an_app_without_users_is_told(settings) -> None:
     installed = [name for name in settings.INSTALLED_APPS if name == "oauth_connect"]
     with override_settings(INSTALLED_APPS=installed):

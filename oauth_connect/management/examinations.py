@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from typing import Any, Literal
 
-from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, registry
 from django.core.exceptions import ImproperlyConfigured
@@ -43,12 +41,13 @@ SUBJECTS = {
     "oauth_connect.W007": "URLs",
     "oauth_connect.E008": "Sessions",
     "oauth_connect.E009": "Sessions",
+    "oauth_connect.E016": "Sessions",
+    "oauth_connect.W017": "Sessions",
+    "oauth_connect.E018": "Sessions",
+    "oauth_connect.W019": "Sessions",
     "oauth_connect.W010": "Database",
 }
 TOLD_ELSEWHERE = {"oauth_connect.E005"}  # a line for each provider
-DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
-CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
-CACHES_OF_ONE_PROCESS = ("locmem.LocMemCache", "dummy.DummyCache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +106,7 @@ class Examination:
             yield from self._told("Keys", f"{count} in the ring; a sealed sample opens")
 
     def sessions(self) -> Iterator[Finding]:
-        if problem := session_problem():
-            yield problem
-        yield from self._told("Sessions", settings.SESSION_ENGINE, wrong=bool(problem))
+        yield from self._told("Sessions", settings.SESSION_ENGINE)
 
     def urls(self) -> Iterator[Finding]:
         yield from self._told("URLs")
@@ -280,23 +277,3 @@ class Examination:
 def grouped(rows: Any) -> dict[str, int]:
     """Count rows by provider."""
     return dict(rows.values_list("provider").annotate(Count("pk")))
-
-
-def session_problem() -> Finding | None:
-    """Say why a flow that begins here might not find its session when the user comes back."""
-    engine = settings.SESSION_ENGINE
-    try:
-        import_module(engine).SessionStore  # noqa: B018
-    except (ImportError, AttributeError):
-        return Finding("Sessions", "error", f"SESSION_ENGINE = {engine!r} is none.", "See Django's sessions.")
-    if not any("SessionMiddleware" in path for path in settings.MIDDLEWARE):
-        hint = 'Add "django.contrib.sessions.middleware.SessionMiddleware" to MIDDLEWARE.'
-        return Finding("Sessions", "warning", "there is no session middleware.", hint)
-    if engine in DATABASE_SESSIONS and not apps.is_installed("django.contrib.sessions"):
-        hint = "Add it to INSTALLED_APPS, and run migrate."
-        return Finding("Sessions", "error", "django.contrib.sessions is not installed.", hint)
-    cache = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {}).get("BACKEND", "")
-    if engine == CACHE_SESSIONS and cache.endswith(CACHES_OF_ONE_PROCESS):
-        hint = "Use a cache that all processes share, or sessions in the database."
-        return Finding("Sessions", "warning", "sessions live in one process's memory.", hint)
-    return None

@@ -55,7 +55,7 @@ def test_a_line_says_what_the_data_says(command):
         "label": "acme",
         "flows": ["code", "device"],
         "pkce": "S256",
-        "refresh": "unknown",
+        "refresh": "conditional",
         "rotation": "unknown",
         "needs": ["tenant"],
         "problem": "",

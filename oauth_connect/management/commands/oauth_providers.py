@@ -156,17 +156,22 @@ def summary_of(provider: Provider, kind: str, needs: tuple[str, ...]) -> Summary
         "device": provider.device_authorization_endpoint,
         "discovered": provider.needs_discovery,
     }
-    known = provider.refresh.rotation != "unknown"
     return Summary(
         name=provider.slug,
         kind=kind,
         label=provider.label,
         flows=tuple(flow for flow, there in flows.items() if there),
         pkce=provider.authorize.code_challenge_method,
-        refresh="yes" if known else "unknown",
+        refresh=refreshing(provider),
         rotation=provider.refresh.rotation,
         needs=needs,
     )
+
+
+def refreshing(provider: Provider) -> str:
+    """Whether a refresh token comes, or by what other way a token is renewed."""
+    rules = provider.refresh
+    return {"grant": rules.expected, "exchange_access_token": "exchange", "none": "never"}[rules.style]
 
 
 def described(provider: Provider, summary: Summary) -> Iterator[str]:
