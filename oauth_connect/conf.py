@@ -200,7 +200,8 @@ class Conf:
         known = self._built.get(slug)
         if known is not None and known.trusted is trusted and known.entry == entry:
             return known
-        declared = _Declared(copy.deepcopy(dict(entry)), trusted, self._build(slug, self._data(slug, entry)))
+        provider = self._build(slug, self._data(slug, entry, trusted))
+        declared = _Declared(copy.deepcopy(dict(entry)), trusted, provider)
         self._built[slug] = declared
         return declared
 
@@ -221,7 +222,7 @@ class Conf:
     def _complete(self, declared: _Declared, metadata: Metadata, guard: AddressGuard) -> Provider:
         slug = declared.provider.slug
         fields = metadata.fields_for(declared.provider)
-        data = presets.merge(fields, self._data(slug, declared.entry))
+        data = presets.merge(fields, self._data(slug, declared.entry, declared.trusted))
         return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
 
     def _issuer_problem(self, declared: _Declared) -> str:
@@ -250,14 +251,20 @@ class Conf:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
         return entry, trusted
 
-    def _data(self, slug: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _data(self, slug: str, entry: Mapping[str, Any], trusted: bool) -> dict[str, Any]:
         data = dict(entry)
         named = data.pop("preset", slug)
         try:
+            if not trusted and not presets.is_name(named):
+                raise InvalidProvider("preset: what PROVIDER_LOADER returns can only name one")
             preset = presets.read(named)
             if preset is None and "preset" in entry:
                 raise InvalidProvider(f"preset: there is no preset {named!r}")
-            return dict(presets.compose(preset or {}, data))
+            whole = presets.compose(preset or {}, data)
+            # A hook is code: only the settings and a preset may name it, not a user's words in a table.
+            if not trusted and whole.get("hooks") != (preset or {}).get("hooks"):
+                raise InvalidProvider("hooks: what PROVIDER_LOADER returns has none; name a preset that has")
+            return whole
         except InvalidProvider as error:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
 

@@ -235,3 +235,23 @@ def test_an_unsafe_origin_is_refused(configure, url: Any) -> None:
 @pytest.mark.parametrize("url", ["https://app.example", "https://app.example:8443/", "http://127.0.0.1:8000"])
 def test_a_good_origin_has_no_problem(url: str) -> None:
     assert base_url_problem(url) == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "path"),
+    [
+        ({"hooks": {"client_secret": "os.getcwd"}}, "acme.hooks"),
+        (
+            {"environment": "x", "environments": {"x": {"hooks": {"register_client": "os.getcwd"}}}},
+            "acme.hooks",
+        ),
+        ({"preset": "/etc/anything.toml"}, "acme.preset"),
+        ({"preset": {"hooks": {"client_secret": "os.getcwd"}}}, "acme.preset"),
+    ],
+)
+def test_what_a_loader_returns_names_no_code_and_no_file(configure, entry, path) -> None:
+    """It may come from a table that users write."""
+    words = {"client_id": "x", "token_endpoint": "https://id.test/token", **entry}
+    configure(PROVIDER_LOADER=lambda slug, owner: words)
+    with pytest.raises(ImproperlyConfigured, match=path):
+        conf.provider("acme")

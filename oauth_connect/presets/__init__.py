@@ -35,6 +35,11 @@ def load(name: str) -> Mapping[str, Any] | None:
     return None
 
 
+def is_name(preset: object) -> bool:
+    """Tell whether a preset is given by its name, and not as a file or a mapping."""
+    return isinstance(preset, str) and not preset.endswith(".toml")
+
+
 def read(preset: object) -> Mapping[str, Any] | None:
     """Return the data of a preset given as a name, a file (a path that ends in .toml) or a mapping."""
     if isinstance(preset, Mapping):
