@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from oauth_connect.admin.shown import SOON
 from oauth_connect.models import Connection
+from oauth_connect.models.connection import RECONNECT_SOON
 
 Rows = QuerySet[Connection]
 WITHIN = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
@@ -38,7 +38,7 @@ class ExpiringFilter(admin.SimpleListFilter):
         if wanted == "expired":
             return active.filter(expires_at__lte=now)
         if wanted == "reconnect":
-            return active.filter(reconnect_before__lte=now + SOON)
+            return active.filter(reconnect_before__lte=now + RECONNECT_SOON)
         if wanted in WITHIN:
             return active.filter(expires_at__gt=now, expires_at__lte=now + WITHIN[wanted])
         return queryset

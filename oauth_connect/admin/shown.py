@@ -16,9 +16,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import npgettext_lazy
 
 from oauth_connect.models import Connection
+from oauth_connect.models.connection import RECONNECT_SOON
 
 NOTHING = "-"
-SOON = timedelta(days=30)
 
 BADGES = {
     Connection.Status.ACTIVE: "good",
@@ -83,7 +83,7 @@ def deadline(moment: datetime | None) -> str:
     if moment is None:
         return NOTHING
     left = moment - datetime.now(UTC)
-    if left > SOON:
+    if left > RECONNECT_SOON:
         return moment_in_full(moment)
     warning = badge("bad", _("has passed")) if left < timedelta(0) else badge("warning", _("soon"))
     return format_html("{} {}", moment_in_full(moment), warning)

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import models
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.conf import conf
@@ -24,6 +25,8 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import ApiSession
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import open_token
+
+RECONNECT_SOON = timedelta(days=30)
 
 
 class Connection(models.Model):
@@ -169,6 +172,12 @@ class Connection(models.Model):
     async def arefresh(self) -> None:
         """``refresh`` for async code; never blocks the event loop."""
         await sync_to_async(self.refresh)()
+
+    @property
+    def reconnects_soon(self) -> bool:
+        """Whether its absolute end is near: then no refresh helps, only its owner does."""
+        end = self.reconnect_before
+        return self.status == self.Status.ACTIVE and end is not None and end - timezone.now() < RECONNECT_SOON
 
     # --- where it belongs -----------------------------------------------------------------------
 

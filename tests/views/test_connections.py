@@ -119,3 +119,17 @@ def test_the_page_costs_as_many_queries_for_many_accounts_as_for_one(
     with django_assert_max_num_queries(3):  # the session, the user, the connections
         visitor.get("/oauth/")
     assert Connection.objects.count() == 10
+
+
+@pytest.mark.parametrize(("days", "told"), [(20, True), (40, False), (None, False)])
+def test_the_page_warns_of_an_access_that_no_refresh_can_prolong(
+    visitor, scripted_entry, configure, make_connection, days, told
+):
+    seconds = days and days * 86400
+    configure(PROVIDERS={"scripted": {**scripted_entry, "refresh": {"absolute_seconds": seconds}}})
+    make_connection()
+
+    page = visitor.get("/oauth/").content
+
+    assert (b"Connect it again before" in page) is told
+    assert (b"Connect again" in page) is told
