@@ -101,8 +101,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     # --- the list -------------------------------------------------------------------------------
 
-    def get_actions(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        found = super().get_actions(*args, **kwargs)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        # Django 6.1 names the place, and wants the parameter here; 5.2 knows none.
+        place = {} if action_location is None else {"action_location": action_location}
+        found: dict[str, Any] = super().get_actions(request, **place)
         found.pop("delete_selected", None)
         return found
 

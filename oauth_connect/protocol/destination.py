@@ -37,9 +37,11 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    # Python 3.13 calls ::ffff:127.0.0.1 loopback, earlier ones do not; nobody writes it in good faith.
+    return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
 
 
 def origin_of(url: str) -> Origin:
