@@ -291,6 +291,7 @@ def test_an_entry_is_checked_as_far_as_it_goes(configure, no_network, entry: Any
     assert "oauth_connect.E005" in {message.id for message in our_checks()}
 
 
+@pytest.mark.django_db(databases="__all__")  # since 6.1 some of Django's own ask the database
 def test_check_asks_nobody(configure, no_network) -> None:
     configure(
         PROVIDERS={"acme": {"issuer": "https://id.example", "api_base_url": "https://api.example", **CLIENT}}
