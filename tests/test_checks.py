@@ -181,6 +181,7 @@ def test_atomic_requests_on_sqlite_are_told(monkeypatch, settings, engine, atomi
 
 
 @pytest.mark.compliance("B6")
+@pytest.mark.django_db(databases="__all__")
 def test_rows_that_no_key_opens_are_told_once_the_database_is_asked(configure, make_connection) -> None:
     make_connection("acme")
     assert found() == {}
