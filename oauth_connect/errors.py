@@ -143,3 +143,9 @@ class KeyUnavailable(CallError):
     """
 
     code = "key_unavailable"
+
+
+class KeyringUnavailable(CallError):
+    """The keyring of this machine is missing, locked, or of a kind that must not hold a token."""
+
+    code = "keyring_unavailable"

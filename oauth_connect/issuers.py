@@ -22,6 +22,7 @@ from django.core.cache.backends.base import BaseCache
 from oauth_connect.errors import CallError, ProviderUnavailable
 from oauth_connect.protocol import discovery
 from oauth_connect.protocol.addresses import AddressGuard
+from oauth_connect.protocol.codes import shown
 from oauth_connect.protocol.discovery import Metadata
 
 logger = logging.getLogger("oauth_connect.issuers")
@@ -119,7 +120,8 @@ class Issuers:
         except CallError as failure:
             slot.failure, slot.quiet_until = failure, self._now() + PAUSE
             code = getattr(failure, "code", "failed")
-            logger.warning("discovery failed: %s (%s)", issuer, code, extra={"issuer": issuer, "code": code})
+            details = {"action": "discovery_failed", "issuer": issuer, "code": shown(code)}
+            logger.warning("discovery failed: %s (%s)", issuer, details["code"], extra=details)
             return
         slot.failure = None
         slot.known = _Known(fetched.metadata, self._now() + fetched.max_age)
@@ -151,7 +153,8 @@ def _shared(issuer: str, terms: Terms) -> _Known | None:
         found: Any = signing.loads(signed, salt=SALT)
         return _Known(discovery.read_metadata(issuer, found["document"], terms.guard), found["fresh_until"])
     except Exception:  # a cache that is down, or holds something else, costs a request and no more
-        logger.warning("what the cache holds of %s cannot be used", issuer, exc_info=True)
+        details = {"action": "discovery_cache_failed", "issuer": issuer}
+        logger.warning("what the cache holds of %s cannot be used", issuer, exc_info=True, extra=details)
         return None
 
 
@@ -164,4 +167,5 @@ def _share(
         signed = signing.dumps({"document": dict(document), "fresh_until": fresh_until}, salt=SALT)
         terms.cache.set(_key(issuer), signed, timeout)
     except Exception:
-        logger.warning("what %s says cannot be cached", issuer, exc_info=True)
+        details = {"action": "discovery_cache_failed", "issuer": issuer}
+        logger.warning("what %s says cannot be cached", issuer, exc_info=True, extra=details)

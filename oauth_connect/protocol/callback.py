@@ -1,18 +1,73 @@
-"""What an authorization response says beyond RFC 6749: signed parameters, and values of variables."""
+"""An authorization response: its parameters, who sent it, signatures, and values of variables."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Any
 
-from oauth_connect.errors import CallbackRefused, InvalidProvider
-from oauth_connect.protocol.messages import PARAMETER_LIMIT
+from oauth_connect.errors import CallbackRefused, InvalidProvider, clean
+from oauth_connect.protocol.answers import is_printable
 from oauth_connect.protocol.provider import Provider
 
 Pairs = Iterable[tuple[str, str]]
-BASIC_PARAMETERS = ("code", "state", "error", "error_description", "error_uri", "iss")
+PARAMETER_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Callback:
+    """An authorization response (RFC 6749 section 4.1.2), each parameter at most once."""
+
+    state: str = ""
+    code: str = ""
+    error: str = ""
+    error_description: str = ""
+    error_uri: str = ""
+    iss: str | None = None
+
+
+BASIC_PARAMETERS = frozenset(field.name for field in fields(Callback))
+
+
+def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
+    """Read an authorization response's query. Unknown parameters are ignored (RFC 6749 section 4.1.2).
+
+    Raises CallbackRefused for a repeated, overlong or unprintable parameter (RFC 6749 section 3.1,
+    appendix A). A description may be anything: real ones have line breaks, and it is only words.
+    """
+    found: dict[str, str] = {}
+    for name, value in _once(pairs, BASIC_PARAMETERS):
+        if name == "error_description":
+            value = clean(value)
+        elif len(value) > PARAMETER_LIMIT or not is_printable(value):
+            raise CallbackRefused(f"The answer's parameter {name} is malformed.", code="malformed_parameter")
+        found[name] = value
+    found = {name: value for name, value in found.items() if value}  # empty is absent (section 3.1)
+    if found.get("code") and found.get("error"):
+        raise CallbackRefused("The answer is both a success and an error.", code="malformed_parameter")
+    return Callback(**found)
+
+
+def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of these names. Raises CallbackRefused for a repeated one."""
+    seen = set()
+    for name, value in pairs:
+        if name in names:
+            if name in seen:
+                raise CallbackRefused(f"The answer repeats the parameter {name}.", code="repeated_parameter")
+            seen.add(name)
+            yield name, value
+
+
+def check_issuer(provider: Provider, iss: str | None) -> None:
+    """Compare ``iss`` with the issuer the flow began with, exactly (RFC 9207 section 2.4)."""
+    if iss is None:
+        if provider.authorization_response_iss_parameter_supported:
+            raise CallbackRefused("The answer does not say who sent it.", code="issuer_missing")
+    elif provider.issuer and iss != provider.issuer:
+        raise CallbackRefused("The answer comes from another server.", code="issuer_mismatch")
 
 
 def check_signature(provider: Provider, pairs: Pairs) -> None:
@@ -77,13 +132,5 @@ def parameters_of(provider: Provider) -> frozenset[str]:
 
 
 def _parameters(provider: Provider, pairs: Pairs) -> dict[str, str]:
-    wanted = parameters_of(provider)
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in wanted:
-            continue
-        if name in found:
-            raise CallbackRefused(f"The answer repeats the parameter {name}.", code="repeated_parameter")
-        if len(value) <= PARAMETER_LIMIT:
-            found[name] = value
-    return found
+    wanted = _once(pairs, parameters_of(provider))
+    return {name: value for name, value in wanted if len(value) <= PARAMETER_LIMIT}

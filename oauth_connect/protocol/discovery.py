@@ -15,13 +15,13 @@ from typing import Any
 import requests
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
-from oauth_connect.protocol import messages
+from oauth_connect.protocol import answers
 from oauth_connect.protocol.addresses import AddressGuard, AddressRefused
 from oauth_connect.protocol.destination import endpoint_problem
 from oauth_connect.protocol.guarded import guarded_session
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 from oauth_connect.protocol.quirks import ClientAuthentication
-from oauth_connect.protocol.transport import BodyTooLarge, deadline, read_capped, remaining
+from oauth_connect.protocol.transport import CHUNK, BodyTooLarge, deadline, read_capped, remaining
 
 WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
 SUPPORTED = (
@@ -164,7 +164,7 @@ def max_age(cache_control: str) -> float:
 def _fetch_from(session: requests.Session, url: str, issuer: str, guard: AddressGuard) -> Fetched:
     try:
         with session.get(url, timeout=remaining(), allow_redirects=False, stream=True) as response:
-            body = read_capped(response) if response.status_code == 200 else b""
+            body = read_capped(response.iter_content(CHUNK)) if response.status_code == 200 else b""
     except AddressRefused as refused:
         raise ProviderMisconfigured(str(refused), error="forbidden_address") from None
     except BodyTooLarge:
@@ -173,8 +173,6 @@ def _fetch_from(session: requests.Session, url: str, issuer: str, guard: Address
         raise ProviderUnavailable(
             f"{issuer} cannot be reached to learn its endpoints. Try again later.", code="unreachable"
         ) from None
-    finally:
-        session.cookies.clear()
     _check_status(issuer, response)
     found = _json(response.headers.get("Content-Type", ""), body)
     metadata = read_metadata(issuer, found, guard)
@@ -201,7 +199,7 @@ def _check_status(issuer: str, response: requests.Response) -> None:
 def _json(content_type: str, body: bytes) -> Any:
     kind = content_type.partition(";")[0].strip().lower()
     is_json = kind == "application/json" or kind.endswith("+json")
-    return messages.read_body(content_type, body) if is_json else None
+    return answers.read_body(content_type, body) if is_json else None
 
 
 def _problem_of(url: object, guard: AddressGuard) -> str:

@@ -16,10 +16,10 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import allowed_gai_family
 
 from oauth_connect.protocol.addresses import AddressGuard, AddressRefused, refusal
-from oauth_connect.protocol.transport import DeadlineAdapter, Deadlined, new_session
+from oauth_connect.protocol.transport import DeadlineAdapter, Deadlined, ServerSession, new_session
 
 
-def guarded_session(guard: AddressGuard) -> requests.Session:
+def guarded_session(guard: AddressGuard) -> ServerSession:
     """Return a session as ``transport.new_session`` does, behind the guard, and without ``.netrc``.
 
     It may raise AddressRefused.
@@ -85,10 +85,17 @@ class GuardedAdapter(DeadlineAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _guarded_pools(self.guard)
 
+    def route(self, request: requests.PreparedRequest, environment: Any) -> Any:
+        self._check(request)
+        return super().route(request, environment)
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self._check(request)
+        return super().send(request, *args, **kwargs)
+
+    def _check(self, request: requests.PreparedRequest) -> None:
         if problem := self.guard.url_problem(request.url or ""):
             raise AddressRefused(problem)
-        return super().send(request, *args, **kwargs)
 
 
 def _guarded_pools(guard: AddressGuard) -> dict[str, type[HTTPConnectionPool]]:

@@ -153,12 +153,18 @@ class Provider:
         return self.secrets()[0]
 
     def secrets(self) -> Sequence[str]:
-        """Return all client secrets that are valid now, newest first."""
+        """Return all client secrets that are valid now, newest first.
+
+        Raises InvalidProvider where a function returned none, or whatever it raises.
+        """
         if self.hooks.client_secret:
             material = function_at(self.hooks.client_secret, f"{self.slug}.hooks.client_secret")(self)
         else:
             material = self.client_secret() if callable(self.client_secret) else self.client_secret
-        return (material,) if isinstance(material, str) else tuple(material)
+        found = (material,) if isinstance(material, str) else material
+        if not isinstance(found, Sequence) or not found or not all(isinstance(one, str) for one in found):
+            raise InvalidProvider(f"{self.slug}.client_secret: the function returned no secret")
+        return tuple(found)
 
     def token_hosts(self) -> frozenset[tuple[str, int | None]]:
         """Return the (host, port) pairs that may see a token; None is the scheme's own port.
@@ -301,7 +307,7 @@ class Provider:
 
     def _check_scopes(self) -> None:
         for scope in self.scopes:
-            if not _SCOPE.fullmatch(scope):
+            if not is_scope(scope):
                 raise InvalidProvider(
                     f"scopes: {scope!r} is not one scope; list each by itself (RFC 6749 section 3.3)"
                 )
@@ -322,6 +328,11 @@ class Provider:
             raise InvalidProvider("variables.client_id: this name stands for the client's own id")
         if self.accounts.endpoint and self.accounts.variable not in self.variables:
             raise InvalidProvider("accounts.variable: not among the provider's variables")
+
+
+def is_scope(value: object) -> bool:
+    """Tell whether this is one scope (RFC 6749 section 3.3)."""
+    return isinstance(value, str) and _SCOPE.fullmatch(value) is not None
 
 
 FIELD_NAMES = frozenset(f.name for f in fields(Provider))

@@ -122,6 +122,7 @@ class Refresh:
     ``expected``: whether a refresh token comes with the first answer.
     ``lifetime_seconds``: an unused refresh token dies after so long; ``absolute_seconds``: any does, counted
     from the user's consent. ``ended_errors``: the codes that say that the grant is over.
+    ``at_once``: how many token requests a bulk refresh may have under way there; 0 is no limit of its own.
     """
 
     style: Literal["grant", "exchange_access_token", "none"] = "grant"
@@ -134,6 +135,7 @@ class Refresh:
     grace_seconds: int = 0
     lifetime_seconds: int | None = None
     absolute_seconds: int | None = None
+    at_once: int = 0
 
     def __post_init__(self) -> None:
         if self.style == "exchange_access_token":

@@ -16,6 +16,7 @@ from requests.utils import rewind_body
 
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol import destination
+from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -40,7 +41,7 @@ class TokenAuth(AuthBase):
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
-        self.hosts = source.provider.token_hosts()
+        self.bearer = Bearer(source.provider)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         self.check(request.url or "")
@@ -51,22 +52,16 @@ class TokenAuth(AuthBase):
 
     def check(self, url: str) -> None:
         """Raise ForbiddenDestination unless a token may be sent there."""
-        if not destination.allows(self.hosts, destination.origin_of(url)):
-            raise ForbiddenDestination(
-                f"{self.source.provider.label}'s token is not sent to this host or without https; nothing "
-                f"was sent. Hosts that may see it are listed in api_hosts of {self.source.provider.slug!r}."
-            )
+        self.bearer.check(destination.origin_of(url))
 
     def place(self, request: requests.PreparedRequest, token: Token) -> None:
-        request.headers[self.source.provider.api.header] = self.header_value(token)
-
-    def header_value(self, token: Token) -> str:
-        return f"{self.source.provider.api.scheme} {token.access_token}".strip()
+        request.headers[self.bearer.header] = self.bearer.value(token)
 
     def retry_once(self, response: requests.Response, *, token: Token, **options: Any) -> requests.Response:
         """The response hook: on a 401 to *this* token, send the request again with a newer one."""
         request = response.request
-        if response.status_code != 401 or not self.carries(request, token):
+        sent = request.headers.get(self.bearer.header)
+        if not self.bearer.is_refused(token, status=response.status_code, sent=sent):
             return response
         newer = self.source.renewed(token)
         if newer is None or not _can_be_sent_again(request):
@@ -82,10 +77,6 @@ class TokenAuth(AuthBase):
         retried.request = request
         return retried
 
-    def carries(self, request: requests.PreparedRequest, token: Token) -> bool:
-        """A redirect may have taken the token off; then the 401 says nothing about it."""
-        return request.headers.get(self.source.provider.api.header) == self.header_value(token)
-
 
 class ApiSession(requests.Session):
     """A ``requests.Session`` for one connection; relative URLs are joined to ``api_base_url``.
@@ -100,7 +91,6 @@ class ApiSession(requests.Session):
         self.headers.update(source.provider.api.headers)
         self.token_auth = TokenAuth(source)
         self.auth = self.token_auth
-        self._token_header = source.provider.api.header
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         target = self.absolute(url.decode() if isinstance(url, bytes) else url)
@@ -129,13 +119,10 @@ class ApiSession(requests.Session):
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """On a redirect, keep the token only for the same origin; never follow one down to http."""
-        target = destination.origin_of(prepared_request.url or "")
-        if not target.is_trustworthy:
-            raise ForbiddenDestination("The API redirects to plain http; the redirect was not followed.")
+        bearer = self.token_auth.bearer
         came_from = destination.origin_of(response.request.url or "")
-        if target != came_from or not destination.allows(self.token_auth.hosts, target):
-            prepared_request.headers.pop(self._token_header, None)
-            for name in ("Authorization", "Proxy-Authorization"):
+        if not bearer.goes_along(came_from, destination.origin_of(prepared_request.url or "")):
+            for name in (bearer.header, "Authorization", "Proxy-Authorization"):
                 prepared_request.headers.pop(name, None)
 
 

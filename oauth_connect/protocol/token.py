@@ -15,6 +15,7 @@ class Token:
     ``obtained_at`` is when the request was *started*: lifetimes count from there, so that a slow
     answer never makes a token look younger than it is. ``extra`` is the rest of the response.
     ``exchangeable``: while it is valid it is exchanged for a younger one, where there are no refresh tokens.
+    ``reissuable``: the client's own (section 4.4); it asks for another at any time, and nothing is spent.
     """
 
     access_token: str
@@ -26,11 +27,12 @@ class Token:
     refresh_token_expires_at: datetime | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     exchangeable: bool = False
+    reissuable: bool = False
 
     @property
     def renewable(self) -> bool:
         """Whether there is something to renew it with."""
-        return bool(self.refresh_token) or self.exchangeable
+        return bool(self.refresh_token) or self.exchangeable or self.reissuable
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -75,6 +77,7 @@ class Token:
             "refresh_token_expires_at": _timestamp(self.refresh_token_expires_at),
             "extra": dict(self.extra),
             "exchangeable": self.exchangeable,
+            "reissuable": self.reissuable,
         }
 
     @classmethod
@@ -89,6 +92,7 @@ class Token:
             refresh_token_expires_at=_moment(data["refresh_token_expires_at"]),
             extra=data["extra"],
             exchangeable=data.get("exchangeable", False),
+            reissuable=data.get("reissuable", False),
         )
 
     def __repr__(self) -> str:

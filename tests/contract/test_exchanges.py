@@ -16,7 +16,7 @@ from tests.contract.matching import listed
 from tests.contract.play import Play, refusal_of
 from tests.visitor import query_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 Playing = Callable[[str], Play]
 Case = Mapping[str, Any]

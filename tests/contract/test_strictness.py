@@ -14,6 +14,8 @@ from tests.contract.matching import Asked, authorization_differences, difference
 from tests.contract.play import Play
 from tests.contract.server import EveryProvider
 
+pytestmark = pytest.mark.once
+
 URL = "https://id.example/token"
 EXPECTED = {
     "method": "POST",

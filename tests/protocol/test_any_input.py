@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from oauth_connect.errors import CallbackRefused, CallError, clean
 from oauth_connect.flows.paths import local_path
-from oauth_connect.protocol import messages
+from oauth_connect.protocol import answers
+from oauth_connect.protocol.answers import Answer
+from oauth_connect.protocol.callback import read_callback
 from oauth_connect.protocol.client import LONGEST_RETRY_AFTER, retry_after
 from oauth_connect.protocol.lifetimes import LONGEST_LIFETIME, lifetime
-from oauth_connect.protocol.messages import Answer
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS
@@ -52,7 +53,7 @@ ANSWERS = st.dictionaries(
 )
 def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, requested) -> None:
     try:
-        token = messages.token_from(provider, status, answer, obtained_at=NOW, requested_scopes=requested)
+        token = answers.token_from(provider, status, answer, obtained_at=NOW, requested_scopes=requested)
     except CallError:
         return
     assert 200 <= status < 300
@@ -68,7 +69,7 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
     st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()),
 )
 def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
-    parsed = messages.read_body(content_type, body)
+    parsed = answers.read_body(content_type, body)
     assert parsed is None or isinstance(parsed, Answer)
 
 
@@ -84,7 +85,7 @@ def test_any_lifetime_is_sensible_or_none(value: Any) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["state", "code", "error", "iss", "foo"]) | ANY_TEXT, ANY_TEXT)))
 def test_any_query_is_a_callback_or_refused(pairs: list[tuple[str, str]]) -> None:
     try:
-        callback = messages.read_callback(pairs)
+        callback = read_callback(pairs)
     except CallbackRefused:
         return
     assert not (callback.code and callback.error)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oauth_connect.protocol import lifetimes, messages
+from oauth_connect.protocol import answers, lifetimes
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 
@@ -21,7 +21,7 @@ def jwt(claims: Any) -> str:
 
 def read(answer: dict[str, Any], **rules: Any) -> Token:
     whole = {"access_token": "a", "token_type": "bearer", **answer}
-    return messages.read_token(acme(token_response=rules), whole, obtained_at=NOW)
+    return answers.read_token(acme(token_response=rules), whole, obtained_at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_senseless_expiry_says_nothing(unit: str, answer: dict[str, Any]) -> N
 def test_the_fields_of_an_answer_may_have_other_names() -> None:
     fields = {"access_token": "key", "refresh_token": "next", "expires_in": "ttl", "scope": "may"}
     answer = {"key": "k", "next": "n", "ttl": 3600, "may": "a b", "token_type": "bearer", "whose": "ada"}
-    token = messages.read_token(acme(token_response={"fields": fields}), answer, obtained_at=NOW)
+    token = answers.read_token(acme(token_response={"fields": fields}), answer, obtained_at=NOW)
     assert (token.access_token, token.refresh_token, token.scopes) == ("k", "n", ("a", "b"))
     assert token.lifetime == timedelta(hours=1)
     assert token.extra == {"whose": "ada"}
@@ -83,7 +83,7 @@ def test_the_fields_of_an_answer_may_have_other_names() -> None:
 )
 def test_the_life_of_an_unused_refresh_token(answer: dict[str, Any], seconds: int | None) -> None:
     whole = {"access_token": "a", "token_type": "bearer", **answer}
-    token = messages.read_token(acme(refresh={"lifetime_seconds": 600}), whole, obtained_at=NOW)
+    token = answers.read_token(acme(refresh={"lifetime_seconds": 600}), whole, obtained_at=NOW)
     expected = None if seconds is None else NOW + timedelta(seconds=seconds)
     assert token.refresh_token_expires_at == expected
 
