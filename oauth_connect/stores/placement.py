@@ -20,6 +20,7 @@ from oauth_connect.errors import ConnectionLocked
 AT_MOST = 4
 SLOT_WAIT = 30.0
 LOCKED_CODES = {"55P03", "57014", 1205, 1213}
+SERIALIZATION_FAILURE = "40001"
 
 
 class Placement(Enum):
@@ -86,14 +87,15 @@ def own_transaction(alias: str, wait: float) -> Iterator[str]:
     connections[private] = connection
     try:
         with transaction.atomic(using=private):
-            _limit_waits(connection, wait)
+            limit_waits(connection, wait)
             yield private
     finally:
         connection.close()
         del connections[private]
 
 
-def _limit_waits(connection: BaseDatabaseWrapper, wait: float) -> None:
+def limit_waits(connection: BaseDatabaseWrapper, wait: float) -> None:
+    """Bound, in seconds, what statements of the transaction that has just begun wait for a lock."""
     milliseconds = int(wait * 1000)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -105,9 +107,20 @@ def _limit_waits(connection: BaseDatabaseWrapper, wait: float) -> None:
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(wait))}")
 
 
+def is_conflict(error: OperationalError) -> bool:
+    """Tell whether a statement failed because somebody else's came first, under a strict isolation level.
+
+    PostgreSQL refuses the later of two writes there (40001); looked at again, the row shows the earlier.
+    """
+    return _sqlstate(error) == SERIALIZATION_FAILURE
+
+
 def is_locked(error: OperationalError) -> bool:
     """Tell whether a statement failed because somebody else holds the row (or SQLite's one lock)."""
-    cause = error.__cause__
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     number = error.args[0] if error.args else None
-    return code in LOCKED_CODES or number in LOCKED_CODES or "database is locked" in str(error)
+    return _sqlstate(error) in LOCKED_CODES or number in LOCKED_CODES or "database is locked" in str(error)
+
+
+def _sqlstate(error: OperationalError) -> str | None:
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

@@ -13,44 +13,50 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import InterfaceError, OperationalError, connections, router
-from django.db.models import Case, F, Model, Q, QuerySet, Value, When
+from django.db.models import F, Model, Q, QuerySet
 
 from oauth_connect import crypto
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, Glance, Row
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.clock import DatabaseMilliseconds
-from oauth_connect.stores.placement import Placement, aside, is_locked, own_transaction, placement
+from oauth_connect.stores.columns import (
+    COLUMNS,
+    UNLEASED,
+    free_lease,
+    lease_columns,
+    leased,
+    open_token,
+    saved_columns,
+    token_columns,
+    usable,
+)
+from oauth_connect.stores.placement import (
+    Placement,
+    aside,
+    is_conflict,
+    is_locked,
+    own_transaction,
+    placement,
+)
+from oauth_connect.stores.waits import LockWait, commits_by_itself, lock_wait
 
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect.stores")
 
-COLUMNS = (
-    "sealed_token",
-    "version",
-    "status",
-    "client_id",
-    "redirect_uri",
-    "scopes",
-    "expires_at",
-    "refresh_at",
-    "refresh_token_expires_at",
-    "last_refreshed_at",
-    "last_error",
-    "failures",
-    "lease_owner",
-    "lease_until",
-    "in_doubt",
-)
 CLAIM_WAIT = 2.0
 SAVE_WAIT = 20.0
 SAVE_PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)
 FOLLOW_UP_SECONDS = 60.0
-UNLEASED = {"lease_owner": ""}
+# Or no connection of one's own gets free (ConnectionLocked).
+AWAY = (OperationalError, InterfaceError, ConnectionLocked)
+NOT_SAVED = (
+    "oauth_connect: the provider has issued a new token, and it could not be saved. The next refresh, "
+    "once the lease has run out, finds out whether the old one still works."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +66,26 @@ class StoredRow(Row):
     columns: Mapping[str, Any]
 
 
-def binding(row: Any) -> crypto.Binding:
-    """What a row's sealed token belongs to: model, column, primary key, provider."""
-    return (row._meta.label_lower, "sealed_token", str(row.pk), row.provider)
-
-
-def seal_token(row: Any, token: Token) -> str:
-    return crypto.seal(token.to_dict(), binding(row))
-
-
-def open_token(row: Any, sealed: str) -> Token:
-    """Raises KeyUnavailable."""
-    return Token.from_dict(crypto.unseal(sealed, binding(row)))
-
-
-def token_columns(row: Any, token: Token, refresh_at: datetime | None) -> dict[str, Any]:
-    """Return the columns that a new token sets, whoever writes them."""
-    now = datetime.now(UTC)
-    return {
-        "sealed_token": type(row)._meta.get_field("sealed_token").to_python(seal_token(row, token)),
-        "status": ACTIVE,
-        "scopes": list(token.scopes),
-        "expires_at": token.expires_at,
-        "refresh_at": refresh_at,
-        "refresh_token_expires_at": token.refresh_token_expires_at,
-        "last_refreshed_at": now,
-        "last_error": "",
-        "failures": 0,
-        "in_doubt": False,
-        "updated_at": now,
-    }
-
-
 class RowStore:
-    """The TokenStore of one saved instance. ``tell`` hears events, ``bury`` gets orphaned tokens."""
+    """The TokenStore of one saved instance. ``tell`` hears events, ``bury`` gets orphaned tokens.
 
-    def __init__(self, row: Any, *, tell: Callable[[Event], None], bury: Callable[[Token], None]) -> None:
+    ``placed``: where its statements run; by default as the transaction that the caller is in demands.
+    """
+
+    def __init__(
+        self,
+        row: Any,
+        *,
+        tell: Callable[[Event], None],
+        bury: Callable[[Token], None],
+        placed: Placement | None = None,
+    ) -> None:
         self.row = row
         self.model: type[Model] = type(row)
         self.alias = router.db_for_write(self.model, instance=row)
         self.announce = tell
         self.orphaned = bury
-        self._placement = placement(self.alias)
+        self._placement = placed or placement(self.alias)
 
     @property
     def key(self) -> Hashable:
@@ -121,17 +105,15 @@ class RowStore:
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         def statement(alias: str) -> int:
-            free = Q(lease_owner="") | Q(lease_until__lte=DatabaseMilliseconds())
-            return self._rows(alias, free, version=seen.version).update(
-                # Before lease_owner: MariaDB assigns from left to right.
-                in_doubt=Case(When(~Q(lease_owner=""), then=Value(True)), default=F("in_doubt")),
-                lease_until=DatabaseMilliseconds() + int(seconds * 1000),
-                lease_owner=owner,
-            )
+            unchanged = {"version": seen.version, "status": seen.status, "failures": seen.failures}
+            rows = self._rows(alias, free_lease(), LockWait(CLAIM_WAIT), **unchanged)
+            return rows.update(**lease_columns(owner, seconds))
 
         try:
             return bool(self._run(CLAIM_WAIT, statement))
         except OperationalError as error:
+            if is_conflict(error):
+                return False  # somebody else's write came first; look again
             if not is_locked(error):
                 raise
         raise ConnectionLocked(
@@ -140,8 +122,7 @@ class RowStore:
         )
 
     def prove(self) -> None:
-        proof = ("proof", *self.key[1:])  # type: ignore[index]
-        crypto.unseal(crypto.seal("", tuple(map(str, proof))), tuple(map(str, proof)))
+        crypto.prove()
 
     def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
         assert isinstance(seen, StoredRow)  # noqa: S101  (it came from read)
@@ -150,23 +131,28 @@ class RowStore:
         def statement(alias: str) -> StoredRow | None:
             return self._save(alias, seen, owner, token, columns)
 
-        saved = self._persist(statement)
+        try:
+            saved = self._persist(statement)
+        except AWAY as error:
+            logger.exception("a token could not be saved", extra={"action": "save_lost"})
+            error.add_note(NOT_SAVED)
+            raise
         if saved is not None and self._placement is Placement.FOLLOWED:
-            self._follow_up(statement)
+            self._follow_up(statement, _token_lost)
         return saved
 
     def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
-        changes: dict[str, Any] = {"in_doubt": True} if in_doubt else {}
+        freed: dict[str, Any] = {**UNLEASED, "updated_at": datetime.now(UTC)}
+        if in_doubt:
+            freed["in_doubt"] = True
 
         def statement(alias: str) -> int:
-            return self._rows(alias, version=seen.version, lease_owner=owner).update(
-                **changes,
-                failures=F("failures") + 1,
-                last_error=code[:64],
-                refresh_at=until,
-                updated_at=datetime.now(UTC),
-                **UNLEASED,
+            mine = self._rows(alias, LockWait(SAVE_WAIT), lease_owner=owner)
+            failed = mine.filter(version=seen.version).update(
+                failures=F("failures") + 1, last_error=code[:64], refresh_at=until, **freed
             )
+            # Another token by now: the failure was not its own, but the lease must not stay.
+            return failed or mine.update(**freed)
 
         self._persist(statement)
 
@@ -177,14 +163,15 @@ class RowStore:
         """
 
         def statement(alias: str) -> int:
-            seen = self._rows(alias, version=version, failures=failures, status=ACTIVE)
+            wait = LockWait(CLAIM_WAIT)
+            seen = self._rows(alias, wait, version=version, failures=failures, status=ACTIVE)
             return seen.update(refresh_at=until, updated_at=datetime.now(UTC))
 
         self._run(CLAIM_WAIT, statement)
 
     def mark(self, seen: Row, owner: str, reason: str) -> bool:
         def statement(alias: str) -> int:
-            return self._rows(alias, version=seen.version, lease_owner=owner).update(
+            return self._rows(alias, LockWait(SAVE_WAIT), version=seen.version, lease_owner=owner).update(
                 status=REAUTHORIZATION_REQUIRED,
                 last_error=reason,
                 refresh_at=None,
@@ -195,48 +182,60 @@ class RowStore:
         return bool(self._persist(statement))
 
     def release(self, owner: str) -> None:
-        self._persist(lambda alias: self._rows(alias, lease_owner=owner).update(**UNLEASED))
+        def statement(alias: str) -> int:
+            return self._rows(alias, LockWait(SAVE_WAIT), lease_owner=owner).update(**UNLEASED)
+
+        self._persist(statement)
+
+    def apart(self, statement: Callable[[str], None], lost: Callable[[Exception], None]) -> None:
+        """Run what is no part of the token, once, where a save would run: a rollback does not undo it.
+
+        On SQLite inside a transaction: by a thread after it. ``lost`` is called where that never succeeds.
+        """
+        if self._placement is Placement.FOLLOWED:
+            self._follow_up(statement, lost)
+        else:
+            self._run(CLAIM_WAIT, statement)
 
     def adopt(self, row: Row) -> None:
         if isinstance(row, StoredRow):
             self.row.__dict__.update(row.columns)
 
-    def held(self) -> StoredRow:
+    def held(self, *, usable: bool = True) -> StoredRow:
         """Return what the instance itself remembers; no query."""
         return self._stored(
-            {**{name: getattr(self.row, name) for name in COLUMNS}, "leased": False, "usable": True}
+            {**{name: getattr(self.row, name) for name in COLUMNS}, "leased": False, "usable": usable}
         )
 
     # --- statements -----------------------------------------------------------------------------
 
-    def _rows(self, alias: str, *conditions: Q, **lookups: Any) -> QuerySet[Any]:
+    def _rows(self, alias: str, *conditions: Q | LockWait, **lookups: Any) -> QuerySet[Any]:
         return QuerySet(self.model, using=alias).filter(*conditions, pk=self.row.pk, **lookups)
 
     def _values(self, alias: str) -> dict[str, Any] | None:
-        found = self._rows(alias).values(*COLUMNS, leased=_leased(), usable=_usable(self.model))[:1]
+        found = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
         return next(iter(found), None)
 
     def _glance(self, alias: str) -> tuple[int, str, int, bool] | None:
-        found = self._rows(alias).values_list("version", "lease_owner", "failures", _leased())[:1]
+        found = _glancing(self.model).using(alias).filter(pk=self.row.pk)[:1]
         return next(iter(found), None)
 
     def _save(
         self, alias: str, seen: StoredRow, owner: str, token: Token, columns: Mapping[str, Any]
     ) -> StoredRow | None:
         mine = Q(lease_owner=owner)
-        changes = {
-            **columns,
-            # Only the owner's own lease is freed: another leader may be at it by now.
-            "lease_owner": Case(When(mine, then=Value("")), default=F("lease_owner")),
-            "version": F("version") + 1,
-        }
-        if self._rows(alias, version=seen.version).update(**changes):
-            saved = {**seen.columns, **columns, "version": seen.version + 1, **UNLEASED}
-            return self._stored({**saved, "leased": False, "usable": True}, token)
-        if self._rows(alias, mine).update(**changes):
+        changes = saved_columns(columns, owner)
+        if self._rows(alias, LockWait(SAVE_WAIT), version=seen.version).update(**changes):
+            return self._after(seen, token, columns)
+        if self._rows(alias, LockWait(SAVE_WAIT), mine).update(**changes):
             values = self._values(alias)
             return None if values is None else self._stored(values)
         return None
+
+    def _after(self, seen: StoredRow, token: Token, columns: Mapping[str, Any]) -> StoredRow:
+        """Return the row as it is once these columns have been saved over the version seen."""
+        saved = {**seen.columns, **columns, "version": seen.version + 1, **UNLEASED}
+        return self._stored({**saved, "leased": False, "usable": True}, token)
 
     def _stored(self, values: dict[str, Any], token: Token | None = None) -> StoredRow:
         judged = {name: values[name] for name in ("leased", "usable")}
@@ -264,7 +263,8 @@ class RowStore:
             with aside(self.alias, wait) as alias:
                 yield alias
         else:
-            yield self.alias
+            with lock_wait(self.alias, wait):
+                yield self.alias
 
     def _run(self, wait: float, statement: Callable[[str], T]) -> T:
         with self._database(wait) as alias:
@@ -275,15 +275,17 @@ class RowStore:
         for pause in SAVE_PAUSES:
             try:
                 return self._run(SAVE_WAIT, statement)
-            except (OperationalError, InterfaceError):
-                if self._placement is not Placement.ASIDE and connections[self.alias].in_atomic_block:
-                    raise
+            except AWAY:
+                if self._placement is not Placement.ASIDE:
+                    # Never a caller's in its transaction: Django would end that without a word.
+                    if not commits_by_itself(connections[self.alias]):
+                        raise
+                    connections[self.alias].close_if_unusable_or_obsolete()
                 logger.warning("database failed while saving; trying again", extra={"action": "save_retried"})
-                connections[self.alias].close_if_unusable_or_obsolete()
                 time.sleep(pause)
         return self._run(SAVE_WAIT, statement)
 
-    def _follow_up(self, statement: Callable[[str], Any]) -> None:
+    def _follow_up(self, statement: Callable[[str], Any], lost: Callable[[Exception], None]) -> None:
         """Save once more when the caller's transaction has ended, in case it was rolled back.
 
         SQLite has one writer: this one waits until the caller is done. After a commit the version has
@@ -298,9 +300,9 @@ class RowStore:
                     with own_transaction(alias, SAVE_WAIT) as private:
                         statement(private)
                     return
-                except OperationalError:
+                except OperationalError as error:
                     if time.monotonic() > give_up:
-                        logger.exception("a token could not be saved", extra={"action": "save_lost"})
+                        lost(error)
                         return
                     time.sleep(0.05)
 
@@ -310,17 +312,16 @@ class RowStore:
 FOLLOW_UP_THREAD = "oauth_connect-follow-up"
 
 
-def _leased() -> Case:
-    return Case(
-        When(~Q(lease_owner="") & Q(lease_until__gt=DatabaseMilliseconds()), then=Value(True)),
-        default=Value(False),
-    )
+def _token_lost(error: Exception) -> None:
+    logger.error("a token could not be saved", exc_info=error, extra={"action": "save_lost"})
 
 
-def _usable(model: type[Model]) -> Any:
-    """Judge in the same statement whether the user, where there is one, is active."""
-    try:
-        model._meta.get_field("user").related_model._meta.get_field("is_active")  # type: ignore[union-attr]
-    except FieldDoesNotExist:
-        return Value(True)
-    return Case(When(user__is_active=False, then=Value(False)), default=Value(True))
+# Made once: expressions are a good part of what a look costs, and who waits looks often.
+@cache
+def _reading(model: type[Model]) -> QuerySet[Any, dict[str, Any]]:
+    return QuerySet(model).values(*COLUMNS, leased=leased(), usable=usable(model))
+
+
+@cache
+def _glancing(model: type[Model]) -> QuerySet[Any, tuple[Any, ...]]:
+    return QuerySet(model).values_list("version", "lease_owner", "failures", leased())

@@ -112,10 +112,9 @@ def hold(connection: Connection) -> None:
     connection.save()
 
 
+@pytest.mark.vendor("postgresql")  # that is how it spells REPEATABLE READ
 @transactional
 def test_inside_a_repeatable_read_transaction_the_newest_token_is_found(make_connection):
-    if database.vendor != "postgresql":
-        pytest.skip("REPEATABLE READ is set here as PostgreSQL spells it")
     connection = make_connection(age=EXPIRED)
     with transaction.atomic():
         with database.cursor() as cursor:

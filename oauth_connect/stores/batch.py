@@ -1,0 +1,177 @@
+"""Many rows in few statements: leases claimed for a queue of workers, and what they save, together."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.db import OperationalError, connections, transaction
+from django.db.models import Case, Expression, F, Field, Model, Q, QuerySet, Value, When
+from django.db.models.sql import UpdateQuery
+
+from oauth_connect.stores.columns import (
+    HEALTHY,
+    TOKEN_COLUMNS,
+    free_lease,
+    lease_columns,
+    saved_columns,
+    usable,
+)
+from oauth_connect.stores.placement import is_locked, limit_waits
+from oauth_connect.stores.waits import LockWait, lock_wait
+
+T = TypeVar("T")
+ROW_WAIT = 0.5  # seconds that many wait for a row somebody else has locked
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A row as it was after its lease was claimed.
+
+    ``claimed_at``: the monotonic clock before the claim. ``due_at``: what its ``refresh_at`` was.
+    """
+
+    row: Any
+    version: int
+    owner: str
+    claimed_at: float
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """What one claim got. ``last``: fewer were due than were asked for."""
+
+    claimed: list[Claimed]
+    last: bool
+
+
+def claim_due(due: QuerySet[Any], at_most: int, *, seconds: float, again: datetime) -> Catch:
+    """Claim the lease of the rows longest due, those aside that somebody leases or has locked.
+
+    ``seconds``: how long the leases are. ``again``: when a row is due again of which nothing is heard, so
+    that one that brings its workers down does not head the queue for ever.
+    """
+    alias = due.db
+    owner = uuid.uuid4().hex
+    claimed_at = time.monotonic()
+    # Not the queryset's own class: that one refuses to update what belongs to the protocol.
+    rows: QuerySet[Any] = QuerySet(due.model, query=due.query.chain(), using=alias).filter(free_lease())
+    with _locking(alias):
+        chosen = rows.order_by("refresh_at", "pk").values_list("pk", "refresh_at")
+        if connections[alias].features.has_select_for_update_skip_locked:
+            chosen = chosen.select_for_update(skip_locked=True)
+        due_at = dict(chosen[:at_most])
+        if due_at:
+            rows.filter(pk__in=due_at).update(**lease_columns(owner, seconds), refresh_at=again)
+        mine: QuerySet[Any] = QuerySet(due.model, using=alias).filter(pk__in=due_at, lease_owner=owner)
+        # Read after the claim: nobody but a reconnect changes the token from here on.
+        found = [] if not due_at else list(mine.annotate(usable=usable(due.model)))
+    claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in found]
+    return Catch(sorted(claimed, key=lambda one: one.due_at), last=len(due_at) < at_most)
+
+
+def put_back(claimed: Sequence[Claimed]) -> None:
+    """Free leases under which nothing was sent: the rows are due as they were.
+
+    A row that somebody has locked is left to its lease, which runs out.
+    """
+    for one in claimed:
+        alias = one.row._state.db
+        rows: QuerySet[Any] = QuerySet(type(one.row), using=alias)
+        mine = rows.filter(LockWait(ROW_WAIT), pk=one.row.pk, lease_owner=one.owner)
+        # Unless the token has changed since: then it is due when the new one is.
+        due_at = Case(When(version=one.version, then=Value(one.due_at)), default=F("refresh_at"))
+        try:
+            with lock_wait(alias, ROW_WAIT):
+                mine.update(lease_owner="", refresh_at=due_at)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+
+
+def _locking(alias: str) -> AbstractContextManager[Any]:
+    """A transaction, where it lets rows be locked; elsewhere each statement judges for itself."""
+    lockable = connections[alias].features.has_select_for_update
+    return transaction.atomic(using=alias) if lockable else nullcontext()
+
+
+def briefly(alias: str, statement: Callable[[str], T]) -> T:
+    """Run a statement that does not wait long for a row: others wait for this connection."""
+    with transaction.atomic(using=alias):
+        limit_waits(connections[alias], ROW_WAIT)
+        return statement(alias)
+
+
+# --- saving ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """A new token's columns for the row of which that version was read under that lease."""
+
+    pk: Any
+    version: int
+    owner: str
+    columns: Mapping[str, Any]
+
+
+class Slot(Expression):
+    """A place in a statement that is compiled once and run with the values of many rows."""
+
+    def __init__(self, name: str, field: Field[Any, Any]) -> None:
+        super().__init__(output_field=field)
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return "%s", [self]
+
+
+def filled(places: Sequence[Any], values: Mapping[str, Any], connection: Any) -> list[Any]:
+    """Return the parameters of a compiled statement for one row: each slot's value by its name."""
+    return [
+        place.output_field.get_db_prep_save(values[place.name], connection)
+        if isinstance(place, Slot)
+        else place
+        for place in places
+    ]
+
+
+class Saves:
+    """The statement that saves one token, ready for many; it has the conditions of ``RowStore.save``."""
+
+    def __init__(self, model: type[Model], alias: str) -> None:
+        names = TOKEN_COLUMNS
+        fields: dict[str, Any] = {
+            name: model._meta.get_field(name) for name in (*names, "version", "lease_owner")
+        }
+        slots = {name: Slot(name, fields[name]) for name in names}
+        pk = Slot("pk", model._meta.pk)
+        owner = Slot("owner", fields["lease_owner"])
+        seen = Q(pk=pk, version=Slot("version", fields["version"]))
+        rows: QuerySet[Any] = QuerySet(model, using=alias).filter(seen)
+        query: Any = rows.query.chain(UpdateQuery)
+        query.add_update_values(saved_columns({**slots, **HEALTHY}, owner))
+        self.alias = alias
+        self.sql, self.parameters = query.get_compiler(using=alias).as_sql()
+
+    def run(self, saves: Sequence[Save]) -> bool:
+        """Save all of them in one transaction; False, and none is, where one did not find its row so."""
+        connection = connections[self.alias]
+        ordered = sorted(saves, key=lambda save: str(save.pk))  # so that two of these cannot deadlock
+        with transaction.atomic(using=self.alias), connection.cursor() as cursor:
+            limit_waits(connection, ROW_WAIT)
+            cursor.executemany(self.sql, [self._values(save, connection) for save in ordered])
+            complete: bool = cursor.rowcount == len(saves)
+            if not complete:
+                transaction.set_rollback(True, using=self.alias)
+        return complete
+
+    def _values(self, save: Save, connection: Any) -> list[Any]:
+        values = {"pk": save.pk, "version": save.version, "owner": save.owner, **save.columns}
+        return filled(self.parameters, values, connection)

@@ -1,0 +1,121 @@
+"""What a token sets in its row, and the conditions its lease puts: the columns, whoever writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Case, F, Model, Q, Value, When
+
+from oauth_connect import crypto
+from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.clock import DatabaseMilliseconds
+
+COLUMNS = (
+    "sealed_token",
+    "version",
+    "status",
+    "client_id",
+    "redirect_uri",
+    "scopes",
+    "expires_at",
+    "refresh_at",
+    "refresh_token_expires_at",
+    "last_refreshed_at",
+    "last_error",
+    "failures",
+    "lease_owner",
+    "lease_until",
+    "in_doubt",
+)
+HEALTHY = {"status": ACTIVE, "last_error": "", "failures": 0, "in_doubt": False}
+TOKEN_COLUMNS = (
+    "sealed_token",
+    "scopes",
+    "expires_at",
+    "refresh_at",
+    "refresh_token_expires_at",
+    "last_refreshed_at",
+    "updated_at",
+)
+UNLEASED = {"lease_owner": ""}
+
+
+def binding(row: Any) -> crypto.Binding:
+    """What a row's sealed token belongs to: model, column, primary key, provider."""
+    return (row._meta.label_lower, "sealed_token", str(row.pk), row.provider)
+
+
+def seal_token(row: Any, token: Token) -> str:
+    return crypto.seal(token.to_dict(), binding(row))
+
+
+def open_token(row: Any, sealed: str) -> Token:
+    """Raises KeyUnavailable."""
+    return Token.from_dict(crypto.unseal(sealed, binding(row)))
+
+
+def token_columns(row: Any, token: Token, refresh_at: datetime | None) -> dict[str, Any]:
+    """Return the columns that a new token sets, whoever writes them."""
+    now = datetime.now(UTC)
+    return {
+        "sealed_token": type(row)._meta.get_field("sealed_token").to_python(seal_token(row, token)),
+        "scopes": list(token.scopes),
+        "expires_at": token.expires_at,
+        "refresh_at": refresh_at,
+        "refresh_token_expires_at": token.refresh_token_expires_at,
+        "last_refreshed_at": now,
+        "updated_at": now,
+        **HEALTHY,
+    }
+
+
+def saved_columns(columns: Mapping[str, Any], owner: Any) -> dict[str, Any]:
+    """Return what a save sets: the token's columns, the next version, and the owner's own lease free.
+
+    Only that one: another leader may be at it by now, and the doubt that came with its claim stays, unless
+    it was refused and has marked the row.
+    """
+    mine = Q(lease_owner=owner)
+    certain = mine | Q(status=REAUTHORIZATION_REQUIRED)
+    return {
+        # Before status and lease_owner: MariaDB assigns from left to right.
+        "in_doubt": Case(When(certain, then=Value(False)), default=F("in_doubt")),
+        **{name: value for name, value in columns.items() if name != "in_doubt"},
+        "lease_owner": Case(When(mine, then=Value("")), default=F("lease_owner")),
+        "version": F("version") + 1,
+    }
+
+
+def free_lease() -> Q:
+    """Hold where a lease may be claimed: nobody's, or run out by the database's clock."""
+    return Q(lease_owner="") | Q(lease_until__lte=DatabaseMilliseconds())
+
+
+def lease_columns(owner: str, seconds: float) -> dict[str, Any]:
+    """Return what a claim sets. Over an unfinished lease the token may have been spent."""
+    return {
+        # Before lease_owner: MariaDB assigns from left to right.
+        "in_doubt": Case(When(~Q(lease_owner=""), then=Value(True)), default=F("in_doubt")),
+        "lease_until": DatabaseMilliseconds() + int(seconds * 1000),
+        "lease_owner": owner,
+    }
+
+
+def leased() -> Case:
+    return Case(
+        When(~Q(lease_owner="") & Q(lease_until__gt=DatabaseMilliseconds()), then=Value(True)),
+        default=Value(False),
+    )
+
+
+def usable(model: type[Model]) -> Any:
+    """Judge in the same statement whether the user, where there is one, is active."""
+    try:
+        model._meta.get_field("user").related_model._meta.get_field("is_active")  # type: ignore[union-attr]
+    except FieldDoesNotExist:
+        return Value(True)
+    return Case(When(user__is_active=False, then=Value(False)), default=Value(True))

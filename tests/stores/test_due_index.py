@@ -1,0 +1,75 @@
+"""What is due is found by the index, however little or much is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection as database
+
+from oauth_connect.flows.due import Due
+from oauth_connect.models import Connection
+from oauth_connect.models.fields import Sealed
+from oauth_connect.stores.batch import claim_due
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROWS = 10_000
+SEALED = Sealed("0" * 800)  # never opened here
+QUESTION = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mysql": "EXPLAIN "}
+
+
+@pytest.fixture
+def stored() -> None:
+    """One falls due every minute, the first of a thousand already."""
+    first = datetime.now(UTC) - timedelta(minutes=ROWS // 1000)
+    Connection.objects.bulk_create(
+        [
+            Connection(
+                owner=f"user:{number}",
+                provider="acme",
+                identity=f"{number:064}",
+                sealed_token=SEALED,
+                # In no order, as they are in life.
+                refresh_at=first + timedelta(minutes=number * 7919 % ROWS),
+            )
+            for number in range(ROWS)
+        ],
+        batch_size=500,
+    )
+    table = "TABLE " if database.vendor == "mysql" else ""
+    with database.cursor() as cursor:
+        cursor.execute(f"ANALYZE {table}{Connection._meta.db_table}")
+
+
+@pytest.mark.parametrize(("within", "due"), [(0, 0.001), (0.299 * ROWS, 0.3)], ids=["few due", "many due"])
+@pytest.mark.usefixtures("stored")
+def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
+    rows = Due(["acme"], timedelta(minutes=within)).of("acme")
+    assert rows.count() == pytest.approx(due * ROWS, abs=10)
+    sql, parameters = what_a_claim_selects(rows)
+    assert "oauth_connect_due" in " ".join(indexes_used(sql, parameters))
+
+
+def what_a_claim_selects(rows: Any) -> tuple[str, Any]:
+    seen: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with database.execute_wrapper(note):
+        claim_due(rows, 500, seconds=60, again=datetime.now(UTC))
+    return next(statement for statement in seen if statement[0].startswith("SELECT"))
+
+
+def indexes_used(sql: str, parameters: Any) -> Iterator[str]:
+    """Yield what the database says of the indexes it uses for a statement."""
+    with database.cursor() as cursor:
+        cursor.execute(QUESTION[database.vendor] + sql, parameters)
+        names = [column[0] for column in cursor.description]
+        for line in cursor.fetchall():
+            # MariaDB also lists the indexes that it might use.
+            yield str(line[names.index("key")] if "key" in names else line[-1])
