@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from django.db.models import QuerySet
 
 from oauth_connect import signals
 from oauth_connect.conf import conf
+from oauth_connect.engine.client_credentials import Asked, ClientCredentials
 from oauth_connect.engine.refresh import Need, Refresh
 from oauth_connect.engine.store import ACTIVE, Event
 from oauth_connect.errors import (
@@ -19,9 +21,11 @@ from oauth_connect.errors import (
     ProviderMisconfigured,
     ReauthorizationRequired,
 )
-from oauth_connect.models import ending, provider_state
-from oauth_connect.protocol import messages
+from oauth_connect.models import ending, history, machine, provider_state
+from oauth_connect.models.offloading import away
+from oauth_connect.protocol import answers
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
@@ -36,20 +40,30 @@ TOO_YOUNG = timedelta(minutes=1)
 class ConnectionSource:
     """The TokenSource of a connection's session."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, provider: Provider | None = None) -> None:
         self.connection = connection
-        self.provider = usable_provider(connection)
+        self.provider = provider or usable_provider(connection)
 
     def current(self) -> Token:
         return fresh(self.connection, conf.refresh_leeway)
 
+    async def acurrent(self) -> Token:
+        return await afresh(self.connection, conf.refresh_leeway)
+
+    async def arenewed(self, rejected: Token) -> Token | None:
+        what = ("renewed", rejected.access_token)
+        return await away(self.connection, what, lambda twin: ConnectionSource(twin).renewed(rejected))
+
     def renewed(self, rejected: Token) -> Token | None:
         """After a 401: what somebody else saved meanwhile, else one refresh through the lease.
 
-        A token younger than a minute is not refreshed: the API refuses it for another reason.
+        A token younger than a minute is not refreshed: the API refuses it for another reason. One from
+        the future was obtained by a machine with another clock: its age and its expiry say nothing.
         """
         store = row_store(self.connection)
         row = store.read()
+        if self.connection.is_machine and (row is None or row.token is None):
+            return obtain(self.connection, Need(conf.refresh_leeway))
         if row is None or row.token is None:
             raise self.connection.reauthorization_required("disconnected")
         if row.status != ACTIVE:
@@ -57,26 +71,52 @@ class ConnectionSource:
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
             return row.token
-        if not row.token.renewable or datetime.now(UTC) - rejected.obtained_at < TOO_YOUNG:
+        age = datetime.now(UTC) - rejected.obtained_at
+        if not row.token.renewable or timedelta(0) <= age < TOO_YOUNG:
             return None
         return obtain(self.connection, Need(conf.refresh_leeway, newer_than=row.version), store)
 
 
 def fresh(connection: Connection, leeway: timedelta) -> Token:
     """Return a token that outlives the leeway. Costs no query while the instance's own does."""
+    return at_hand(connection, leeway) or obtain(connection, Need(leeway))
+
+
+async def afresh(connection: Connection, leeway: timedelta) -> Token:
+    """``fresh`` for async code. Costs no thread either while the instance's own token does."""
+    loaded = {"sealed_token", "status"} <= connection.__dict__.keys()
+    if loaded and (token := at_hand(connection, leeway)):
+        return token
+    return await away(connection, ("fresh", leeway), lambda twin: fresh(twin, leeway))
+
+
+def at_hand(connection: Connection, leeway: timedelta) -> Token | None:
+    """Return the instance's own token where it has one that outlives the leeway."""
+    if connection.is_machine and not connection.sealed_token:
+        return None  # nobody has asked for one yet
     token = connection.token
-    need = Need(leeway)
-    if connection.status == ACTIVE:
-        enough = leeway if token.renewable else timedelta(0)
-        if token.valid_for(enough, datetime.now(UTC)):
-            return token
-    return obtain(connection, need)
+    enough = leeway if token.renewable else timedelta(0)
+    usable = connection.status == ACTIVE and token.valid_for(enough, datetime.now(UTC))
+    return token if usable else None
+
+
+async def asource(connection: Connection) -> ConnectionSource:
+    """Return the source of a connection; what PROVIDER_LOADER does, it does in a thread."""
+    if not conf.loads_providers:
+        return ConnectionSource(connection)
+    return ConnectionSource(connection, await away(connection, "provider", usable_provider))
 
 
 def replaced(connection: Connection) -> Token:
     """Refresh now: a back-off does not hold it up, and a valid token is no reason to wait."""
     need = Need(conf.refresh_leeway, newer_than=connection.version, insist=True)
     return obtain(connection, need)
+
+
+async def areplaced(connection: Connection) -> Token:
+    """``replaced`` for async code."""
+    version = connection.__dict__.get("version")
+    return await away(connection, ("replaced", version), replaced)
 
 
 def obtain(connection: Connection, need: Need, store: RowStore | None = None) -> Token:
@@ -92,11 +132,20 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
         raise
     try:
         with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
-            Refresh(store, server, need, leeway=conf.refresh_leeway).obtain(held)
+            _protocol(connection, store, server, need).obtain(held)
         follow_instance(connection)
     except ReauthorizationRequired as error:
+        if connection.is_machine and machine.put_back(connection):
+            return obtain(connection, need)
         raise connection.reauthorization_required(error.reason, str(error)) from None
     return connection.token
+
+
+def _protocol(connection: Connection, store: RowStore, server: AuthorizationServer, need: Need) -> Refresh:
+    if not connection.is_machine:
+        return Refresh(store, server, need, leeway=conf.refresh_leeway)
+    asked = Asked(tuple(connection.requested_scopes), connection.resource, connection.audience)
+    return ClientCredentials(store, server, need, leeway=conf.refresh_leeway, asked=asked)
 
 
 def serving_provider(connection: Connection) -> Provider:
@@ -112,7 +161,7 @@ def follow_instance(connection: Connection) -> None:
     provider = conf.declared_provider(connection.provider, connection.owner)
     said = {}
     for name, variable in provider.asked_of("token_response").items():
-        given = messages.pick(connection.token.extra, [variable.field or name])
+        given = answers.pick(connection.token.extra, [variable.field or name])
         try:
             said[name] = provider.value_of(name, given)
         except InvalidProvider as error:
@@ -141,23 +190,32 @@ def usable_provider(connection: Connection) -> Provider:
     return provider
 
 
-def row_store(connection: Connection) -> RowStore:
-    return RowStore(
-        connection,
-        tell=lambda event: tell(connection, event),
-        bury=lambda token: ending.bury(connection, token),
-    )
+def row_store(connection: Connection, listener: Callable[[Event], None] | None = None) -> RowStore:
+    """Return the store of a connection; what happens is written into the history, then told."""
+
+    def heard(event: Event) -> None:
+        if listener is not None:
+            listener(event)
+        history.write(history.of_refresh(connection, event), store)
+        tell(connection, event)
+
+    store = RowStore(connection, tell=heard, bury=lambda token: ending.bury(connection, token))
+    return store
 
 
 def tell(connection: Connection, event: Event) -> None:
-    """Log what happened, alarm where the settings are at fault, and send the signal."""
+    """Log what happened, alarm where the settings are at fault, and send the signal.
+
+    The history is another matter: whoever has many events writes ``history.of_refresh`` of all at once.
+    """
     level = logging.INFO if event.action == "refreshed" else logging.WARNING
     details = {
         "action": event.action,
         "provider": connection.provider,
         "connection": str(connection.pk),
+        "code": shown(event.code) if event.code else "",
     }
-    logger.log(level, "%s %s %s", event.action, connection.provider, event.code, extra=details)
+    logger.log(level, "%s %s %s", event.action, connection.provider, details["code"], extra=details)
     if event.alarm:
         change = provider_state.end_alarm if event.action == "refreshed" else provider_state.begin_alarm
         change(connection, event.code)

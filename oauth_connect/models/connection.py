@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import models
 from django.urls import NoReverseMatch, reverse
@@ -17,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.conf import conf
 from oauth_connect.engine import store
+from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models import access, ending
 from oauth_connect.models.fields import Sealed, SealedField
@@ -24,7 +24,7 @@ from oauth_connect.models.querysets import PROTOCOL_COLUMNS, ConnectionQuerySet
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import ApiSession
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.row import open_token
+from oauth_connect.stores.columns import open_token
 
 RECONNECT_SOON = timedelta(days=30)
 
@@ -35,7 +35,7 @@ class Connection(models.Model):
     class Grant(models.TextChoices):
         AUTHORIZATION_CODE = "authorization_code", _("authorization code")
         DEVICE_CODE = "device_code", _("device code")
-        CLIENT_CREDENTIALS = "client_credentials", _("client credentials")
+        CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, _("client credentials")
 
     class Status(models.TextChoices):
         ACTIVE = store.ACTIVE, _("active")
@@ -69,6 +69,7 @@ class Connection(models.Model):
     account_id = models.CharField(_("account id"), max_length=255, blank=True)
     account_label = models.CharField(_("account"), max_length=255, blank=True)
     scopes = models.JSONField(_("granted scopes"), default=list, blank=True)
+    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True)
     client_id = models.CharField(_("client id"), max_length=500, blank=True)
     redirect_uri = models.TextField(_("redirect URI"), blank=True)
     resource = models.TextField(_("resource"), blank=True)
@@ -157,9 +158,12 @@ class Connection(models.Model):
         """Refresh now, or take over what somebody else refreshed meanwhile."""
         access.replaced(self)
 
-    def disconnect(self) -> None:
-        """Stop local use at once, then revoke at the provider; what it does not take is kept and retried."""
-        ending.disconnect(self)
+    def disconnect(self, *, actor: Any = None, by_staff: bool = False) -> None:
+        """Stop local use at once, then revoke at the provider; what it does not take is kept and retried.
+
+        ``actor``: the user who asks for it, for the history; ``by_staff``: not as its owner.
+        """
+        ending.disconnect(self, actor=actor, by_staff=by_staff)
 
     def has_scopes(self, *scopes: str) -> bool:
         """Tell whether all of these scopes were granted."""
@@ -167,17 +171,22 @@ class Connection(models.Model):
 
     async def aaccess_token(self, min_ttl: float = 60) -> str:
         """``access_token`` for async code; never blocks the event loop."""
-        return await sync_to_async(self.access_token)(min_ttl)
+        return (await access.afresh(self, timedelta(seconds=min_ttl))).access_token
 
     async def arefresh(self) -> None:
         """``refresh`` for async code; never blocks the event loop."""
-        await sync_to_async(self.refresh)()
+        await access.areplaced(self)
 
     @property
     def reconnects_soon(self) -> bool:
         """Whether its absolute end is near: then no refresh helps, only its owner does."""
         end = self.reconnect_before
         return self.status == self.Status.ACTIVE and end is not None and end - timezone.now() < RECONNECT_SOON
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether this is the client's own token (RFC 6749 section 4.4), with no user behind it."""
+        return self.grant == self.Grant.CLIENT_CREDENTIALS
 
     # --- where it belongs -----------------------------------------------------------------------
 

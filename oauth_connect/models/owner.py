@@ -10,6 +10,8 @@ from django.http import HttpRequest
 
 from oauth_connect.conf import conf
 
+MACHINE = "machine:"  # begins the owner's key of machine tokens, and no other
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -45,5 +47,7 @@ def owner_of(request: HttpRequest) -> Owner:
         known = conf.owner(request)
         if not isinstance(known, Owner):
             raise TypeError('OAUTH_CONNECT["OWNER"] must return an oauth_connect.models.Owner.')
+        if known.key.startswith(MACHINE):
+            raise ValueError(f'OAUTH_CONNECT["OWNER"]: keys that begin with "{MACHINE}" are the site\'s own.')
         request._oauth_connect_owner = known  # type: ignore[attr-defined]  # asked once a request
     return known

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 from django.db import models
@@ -11,7 +13,18 @@ from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.models.fields import Sealed, SealedField
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.row import open_token, seal_token
+from oauth_connect.stores.columns import open_token, seal_token
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOf:
+    """What a token that is to be revoked belongs to. ``account_id`` is None where it is not known."""
+
+    provider: str
+    client_id: str
+    owner: str
+    account_id: str | None
+    variables: Mapping[str, Any]
 
 
 class PendingRevocation(models.Model):
@@ -19,6 +32,8 @@ class PendingRevocation(models.Model):
     connection_id = models.UUIDField(_("connection"), db_index=True)
     owner = models.CharField(_("owner"), max_length=255)
     provider = models.CharField(_("provider"), max_length=100)
+    # Null: not known. Then any connection of the owner's might live on the same grant.
+    account_id = models.CharField(_("account id"), max_length=255, null=True, blank=True)  # noqa: DJ001
     client_id = models.CharField(_("client id"), max_length=500, blank=True)
     variables = models.JSONField(_("variables"), default=dict, blank=True)
     sealed_token: models.Field[Sealed, Sealed] = SealedField(_("token"))
@@ -40,8 +55,18 @@ class PendingRevocation(models.Model):
             connection_id=connection.pk,
             owner=connection.owner,
             provider=connection.provider,
+            account_id=connection.account_id,
             client_id=connection.client_id,
             variables=connection.variables,
+        )
+
+    def what(self) -> TokenOf:
+        return TokenOf(
+            provider=self.provider,
+            client_id=self.client_id,
+            owner=self.owner,
+            account_id=self.account_id,
+            variables=self.variables,
         )
 
     def seal(self, token: Token) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
+from oauth_connect import crypto
+from oauth_connect.engine.refresh import pause
+from oauth_connect.protocol.codes import shown
+from oauth_connect.protocol.provider import Provider
+
 if TYPE_CHECKING:
     from oauth_connect.models.connection import Connection
 
 logger = logging.getLogger("oauth_connect")
+FIRST_BACK_OFF = 4  # as after so many failures of one connection: about half a minute
 
 
 class ProviderState(models.Model):
@@ -44,12 +50,9 @@ def begin_alarm(connection: Connection, code: str) -> None:
     except IntegrityError:
         first = bool(rows.filter(provider=connection.provider, alarm="").update(**began))
     if first:
-        logger.error(
-            "%s refuses this site's client: %s",
-            connection.provider,
-            code,
-            extra={"action": "provider_misconfigured", "provider": connection.provider},
-        )
+        told = shown(code)
+        details = {"action": "provider_misconfigured", "provider": connection.provider, "code": told}
+        logger.error("%s refuses this site's client: %s", connection.provider, told, extra=details)
 
 
 def end_alarm(connection: Connection, code: str) -> None:
@@ -57,3 +60,47 @@ def end_alarm(connection: Connection, code: str) -> None:
     alias = router.db_for_write(ProviderState, instance=connection)
     rows = ProviderState.objects.using(alias).filter(provider=connection.provider)
     rows.update(alarm=code, alarm_since=None)
+
+
+def back_off(alias: str, provider: Provider, asked: float | None) -> datetime:
+    """Have all machines leave a provider alone in bulk: longer each time, or as long as it asked (seconds).
+
+    Not when its settings change meanwhile: then it is worth a try at once.
+    """
+    rows = ProviderState.objects.using(alias)
+    state, _ = rows.get_or_create(provider=provider.slug)
+    failures = state.failures + 1
+    until = datetime.now(UTC) + timedelta(seconds=pause(FIRST_BACK_OFF + failures, asked))
+    changes = {"failures": failures, "blocked_until": until, "fingerprint": _fingerprint(provider)}
+    rows.filter(pk=state.pk).update(**changes, updated_at=datetime.now(UTC))
+    details = {"action": "provider_back_off", "provider": provider.slug}
+    logger.warning("%s is left alone until %s", provider.slug, until.isoformat("T", "seconds"), extra=details)
+    return until
+
+
+def recovered(alias: str, slug: str) -> None:
+    """The provider has answered again: the next back-off begins small."""
+    rows = ProviderState.objects.using(alias).filter(provider=slug)
+    rows.update(failures=0, blocked_until=None, updated_at=datetime.now(UTC))
+
+
+def ill_lately(alias: str) -> set[str]:
+    """Return the providers of which no success has been seen since their last back-off."""
+    rows = ProviderState.objects.using(alias)
+    return set(rows.filter(failures__gt=0).values_list("provider", flat=True))
+
+
+def is_ill(alias: str, provider: Provider) -> bool:
+    """Tell whether a provider is to be left alone in bulk, unless its settings have changed since."""
+    state = ProviderState.objects.using(alias).filter(provider=provider.slug).first()
+    if state is None or state.blocked_until is None or state.blocked_until <= datetime.now(UTC):
+        return False
+    return state.fingerprint == _fingerprint(provider)
+
+
+def _fingerprint(provider: Provider) -> str:
+    """Return what changes with the client or its endpoints; keyed, so that it tells nothing of the secret."""
+    # A secret that a hook makes is another one each time.
+    secret = "" if provider.hooks.client_secret else provider.secret()
+    parts = [provider.client_id, secret, provider.issuer, provider.token_endpoint]
+    return crypto.fingerprint([*parts, provider.client_authentication, provider.refresh.endpoint])

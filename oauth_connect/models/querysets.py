@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import IntegrityError, models, router, transaction
 
 from oauth_connect.conf import conf
+from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import KeyUnavailable
+from oauth_connect.models import history
 from oauth_connect.models.owner import Owner
-from oauth_connect.protocol import messages
+from oauth_connect.protocol import answers
 from oauth_connect.protocol.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.row import COLUMNS, UNLEASED, open_token, token_columns
+from oauth_connect.stores.columns import COLUMNS, UNLEASED, open_token, token_columns
 
 if TYPE_CHECKING:
     from oauth_connect.models.connection import Connection
@@ -32,6 +34,14 @@ PROTOCOL_COLUMNS = frozenset(COLUMNS)
 
 class ProtocolColumnsError(TypeError):
     """Columns of the refresh protocol cannot be changed like this; see the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """``scopes_before``: those of the row that was written over; None where there was none."""
+
+    connection: Connection
+    scopes_before: Collection[str] | None = None
 
 
 def refuse_protocol_columns(names: Iterable[str], how: str) -> None:
@@ -56,8 +66,12 @@ class ConnectionQuerySet(models.QuerySet[M]):
         return self.filter(owner=Owner.of(owner).key)
 
     def due(self, within: timedelta = timedelta(0)) -> ConnectionQuerySet[M]:
-        """Return the connections whose token should be refreshed now, or within the given time."""
-        return self.filter(status=ACTIVE, refresh_at__lte=datetime.now(UTC) + within)
+        """Return the connections whose token should be refreshed now, or within the given time.
+
+        Machine tokens never are: who needs one asks for it.
+        """
+        due = self.filter(status=ACTIVE, refresh_at__lte=datetime.now(UTC) + within)
+        return due.exclude(grant=CLIENT_CREDENTIALS)
 
     def update(self, **kwargs: Any) -> int:
         refuse_protocol_columns(kwargs, "update()")
@@ -111,9 +125,12 @@ class ConnectionQuerySet(models.QuerySet[M]):
         if account_label:
             facts["account_label"] = account_label[:255]
         key = {"owner": whose.key, "provider": provider, "account_id": account_id}
-        people = {"user": whose.user, "connected_by": connected_by or whose.user}
+        actor = connected_by or whose.user
+        people = {"user": whose.user, "connected_by": actor}
         new = {**key, **people, **facts, "identity": identity_of(*key.values())}
-        return self._renewed(new["identity"], token, facts) or self._inserted(new, token, facts)
+        stored = self._renewed(new["identity"], token, facts) or self._inserted(new, token, facts)
+        history.write(history.of_connecting(stored.connection, stored.scopes_before, actor))
+        return stored.connection
 
     store.alters_data = True  # type: ignore[attr-defined]
 
@@ -121,7 +138,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
         queryset: Any = self
         return str(queryset._db or router.db_for_write(self.model, **queryset._hints))
 
-    def _renewed(self, identity: str, token: Token, facts: Mapping[str, Any]) -> Connection | None:
+    def _renewed(self, identity: str, token: Token, facts: Mapping[str, Any]) -> _Stored | None:
         """Write over the row by its key alone: whoever holds its lease refreshes what is now the past.
 
         With the row's own refresh token it is not the past: then the version must still be the one read,
@@ -138,12 +155,16 @@ class ConnectionQuerySet(models.QuerySet[M]):
             row = rows.filter(pk=connection.pk)
             if whole is token:
                 row.update(**changes, **UNLEASED)
-            elif not row.filter(version=connection.version).update(**changes):
-                continue
-            return row.first()
+            else:
+                # Whether the refresh token that stays has been spent is as open as it was.
+                del changes["in_doubt"]
+                if not row.filter(version=connection.version).update(**changes):
+                    continue
+            renewed = row.first()
+            return renewed and _Stored(renewed, connection.scopes)
         return None
 
-    def _inserted(self, values: Mapping[str, Any], token: Token, facts: Mapping[str, Any]) -> Connection:
+    def _inserted(self, values: Mapping[str, Any], token: Token, facts: Mapping[str, Any]) -> _Stored:
         connection: Any = self.model(**values)
         columns = token_columns(connection, token, refresh_time(token, conf.refresh_leeway))
         for name, value in columns.items():
@@ -158,13 +179,13 @@ class ConnectionQuerySet(models.QuerySet[M]):
             if renewed is None:
                 raise
             return renewed
-        return cast("Connection", connection)
+        return _Stored(connection)
 
 
 def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at: datetime) -> Token:
     if isinstance(response, Token):
         return response
-    return messages.read_token(provider, response, obtained_at=obtained_at, requested_scopes=provider.scopes)
+    return answers.read_token(provider, response, obtained_at=obtained_at, requested_scopes=provider.scopes)
 
 
 def _with_what_is_left_out(connection: Any, token: Token, client_id: str) -> Token:

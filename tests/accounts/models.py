@@ -8,3 +8,13 @@ from django.db import models
 
 class User(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+
+
+class Note(models.Model):
+    """What a site keeps beside a connection."""
+
+    connection = models.OneToOneField("oauth_connect.Connection", on_delete=models.CASCADE, related_name="+")
+    text = models.TextField()
+
+    def __str__(self) -> str:
+        return self.text
