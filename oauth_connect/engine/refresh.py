@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from oauth_connect.engine.store import (
+    ACTIVE,
     REAUTHORIZATION_REQUIRED,
     REVOKED,
     Event,
@@ -29,7 +30,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.protocol import messages
+from oauth_connect.protocol import answers
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -37,6 +38,7 @@ from oauth_connect.protocol.token import Token
 MARGIN = 5.0
 LONGEST_PAUSE = 900.0
 MISCONFIGURED_PAUSE = 60.0
+LONGEST_RESERVE = timedelta(days=3)  # before an unused refresh token ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,30 @@ class Need:
         return self.newer_than is None and row.token is not None and not row.token.is_expired(now)
 
 
+def lease_seconds(timeout: float) -> float:
+    """How long a lease is: it outlives an exchange that begins ten seconds late."""
+    return timeout + MARGIN + 10.0
+
+
 def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
-    """When the token should be refreshed: expiry less the leeway, less some jitter. None: never."""
-    if token.expires_at is None or not token.renewable:
+    """When the token should be refreshed: expiry less the leeway, less some jitter. None: never.
+
+    Earlier where the refresh token itself would end before, unused. A client's own token is asked for by
+    whoever needs one: nothing ends where nobody does.
+    """
+    if not token.renewable or token.reissuable:
         return None
-    before = token.leeway(leeway)
-    return token.expires_at - before - before * random.uniform(0, 0.1)  # noqa: S311
+    moments = []
+    if token.expires_at is not None:
+        moments.append(_before(token.expires_at, token.leeway(leeway)))
+    if token.refresh_token and token.refresh_token_expires_at is not None:
+        unused = token.refresh_token_expires_at - token.obtained_at
+        moments.append(_before(token.refresh_token_expires_at, min(unused / 10, LONGEST_RESERVE)))
+    return min(moments, default=None)
+
+
+def _before(end: datetime, reserve: timedelta) -> datetime:
+    return end - reserve - reserve * random.uniform(0, 0.1)  # noqa: S311
 
 
 def pause(failures: int, asked: float | None) -> float:
@@ -82,7 +102,7 @@ def pause(failures: int, asked: float | None) -> float:
 def error_of(row: Row, provider: Provider, now: datetime) -> CallError:
     """Return the error the last refresh met, for who waited for it or comes within its back-off."""
     wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
-    return messages.error_for(provider, row.last_error or "unavailable", retry_after=wait)
+    return answers.error_for(provider, row.last_error or "unavailable", retry_after=wait)
 
 
 class Refresh:
@@ -106,7 +126,7 @@ class Refresh:
         self.leeway = leeway
         self.now = now
         self.patience = server.timeout + MARGIN
-        self.lease = server.timeout + MARGIN + 10.0
+        self.lease = lease_seconds(server.timeout)
         self.events: list[Event] = []
 
     def obtain(self, held: Row | None = None) -> Row:
@@ -117,18 +137,58 @@ class Refresh:
         """
         turn = turns.of(self.store.key)
         before: Glance | None = None
-        if not turn.acquire(blocking=False):
+        came = time.monotonic()
+        if not turn.lock.acquire(blocking=False):
             if held is not None and self.need.tolerates(held, self.now()):
                 return held
             before = self.store.glance()
-            if not (self.need.patient and turn.acquire(timeout=self.patience)):
+            if not (self.need.patient and turn.lock.acquire(timeout=self.patience)):
                 raise self._still_busy()
         try:
-            return self._obtain(before)
+            found = turn.found_since(came)
+            if found is None or not self.need.met_by(found, self.now()):
+                found = self._obtain(before)
+                turn.leave(found)
+                return found
         finally:
-            turn.release()
-            for event in self.events:
-                self.store.announce(event)
+            turn.lock.release()
+            self._announce()
+        return self._adopted(found)
+
+    # --- among many, under a lease that has been claimed already -----------------------------------
+
+    def ask(self, row: Row, owner: str, claimed_at: float) -> Token | None:
+        """Spend the refresh token of a row that was read after its claim for ``owner``.
+
+        Return the new token: ``save`` must follow, or a save elsewhere and ``saved``. None: all is written.
+        ``claimed_at`` is the monotonic clock's time before the claim. Raises as ``obtain``.
+        """
+        try:
+            answer = self._ask(row, owner, claimed_at)
+            if answer is None:
+                raise self._still_busy()
+        finally:
+            self._announce()
+        return answer if isinstance(answer, Token) else None
+
+    def save(self, row: Row, owner: str, fresh: Token) -> Row:
+        """Save what ``ask`` returned. Raises ReauthorizationRequired where the row is gone."""
+        try:
+            return self._save(row, owner, fresh)
+        finally:
+            self._announce()
+
+    def saved(self, row: Row, present: Row) -> Row:
+        """Tell of what ``ask`` returned and somebody else has saved, under the same condition."""
+        try:
+            return self._saved(row, present)
+        finally:
+            self._announce()
+
+    def _announce(self) -> None:
+        events, self.events = self.events, []
+        for event in events:
+            self.store.announce(event)
 
     def _obtain(self, before: Glance | None) -> Row:
         give_up = time.monotonic() + self.patience
@@ -138,10 +198,10 @@ class Refresh:
             if self.need.met_by(row, now):
                 return self._adopted(row)
             if before is not None and row.failures > before.failures:
-                return self._tolerated(row, error_of(row, self.server.provider, now))
+                return self._tolerated(row, self._error_of(row, now))
             if not row.leased:
                 if not self.need.insist and row.failures and row.refresh_at and row.refresh_at > now:
-                    return self._tolerated(row, error_of(row, self.server.provider, now))
+                    return self._tolerated(row, self._error_of(row, now))
                 if led := self._try_to_lead(row):
                     return led
             if self.need.tolerates(row, now):
@@ -159,10 +219,7 @@ class Refresh:
                 reason="disconnected",
             )
         if not row.usable:
-            raise ReauthorizationRequired(
-                "The user whom this connection belongs to has been deactivated; nothing was sent.",
-                reason="owner_inactive",
-            )
+            raise self._owner_inactive()
         if row.status == REAUTHORIZATION_REQUIRED:
             self.store.adopt(row)
             raise self._ended(row.last_error or "revoked")
@@ -211,29 +268,40 @@ class Refresh:
         claimed_at = time.monotonic()
         if not self.store.claim(row, owner, self.lease):
             return None
+        return self._lead(row, owner, claimed_at)
+
+    def _lead(self, row: Row, owner: str, claimed_at: float) -> Row | None:
+        """Refresh under the owner's lease. None: the lease is no longer ours, look again."""
+        answer = self._ask(row, owner, claimed_at)
+        return self._save(row, owner, answer) if isinstance(answer, Token) else answer
+
+    def _ask(self, row: Row, owner: str, claimed_at: float) -> Token | Row | None:
+        """Return a new token that is not saved yet, or what has become of the row."""
         try:
-            token = self._sendable(row, claimed_at)
+            self._sendable(row, claimed_at)
         except Exception:
             self.store.release(owner)
             raise
-        if not token.renewable:
-            return self._end(row, owner, "expired")
-        return self._lead(row, owner, token)
+        return self._renew(row, owner)
 
-    def _sendable(self, row: Row, claimed_at: float) -> Token:
-        """Return the token to spend, or raise while it is still certain that nothing was sent."""
+    def _sendable(self, row: Row, claimed_at: float) -> None:
+        """Raise what forbids a request, while it is still certain that nothing was sent."""
+        if not row.usable:
+            raise self._owner_inactive()
         if row.client_id != self.server.provider.client_id:
             raise self._ended("client_changed")
         self.store.prove()
         if time.monotonic() - claimed_at > self.lease - self.server.timeout - MARGIN:
             raise self._still_busy()
-        if row.token is None:
-            raise self._ended("expired")
-        return row.token
 
-    def _lead(self, row: Row, owner: str, token: Token) -> Row | None:
+    def _renew(self, row: Row, owner: str) -> Token | Row | None:
+        if row.token is None or not row.token.renewable:
+            return self._end(row, owner, "expired")
+        return self._spend(row, owner, row.token)
+
+    def _spend(self, row: Row, owner: str, token: Token) -> Token | Row | None:
         try:
-            fresh = self.server.refresh(token, redirect_uri=row.redirect_uri)
+            return self.server.refresh(token, redirect_uri=row.redirect_uri)
         except ProviderUnavailable as error:
             seconds = self._probe_pause(row, error)
             return self._failed(row, owner, error, error.code, seconds, in_doubt=error.answer_lost)
@@ -243,7 +311,6 @@ class Refresh:
             if error.error in self.server.provider.refresh.ended_errors:
                 return self._refused(row, owner)
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
-        return self._save(row, owner, fresh)
 
     def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
         """Seconds until the next try: while a spent token may still work, soon enough to find out."""
@@ -256,13 +323,17 @@ class Refresh:
     def _save(self, row: Row, owner: str, fresh: Token) -> Row:
         saved = self.store.save(row, owner, fresh, refresh_time(fresh, self.leeway))
         if saved is not None:
-            # An alarm about the settings ends with the first success of who had met it.
-            self.events.append(Event("refreshed", alarm=row.last_error in messages.MISCONFIGURED))
-            return self._adopted(saved)
+            return self._saved(row, saved)
         present = self.store.read()
         if present is None or present.status == REVOKED:
             self.store.orphaned(fresh)
-            return self._read()
+        return self._adopted(self._read())  # raises for a row that is gone, or marked by now
+
+    def _saved(self, row: Row, present: Row) -> Row:
+        # An alarm about the settings ends with the first success of who had met it.
+        alarm = row.last_error in answers.MISCONFIGURED
+        before = row.token.scopes if row.token else None
+        self.events.append(Event("refreshed", alarm=alarm, scopes_before=before))
         return self._adopted(present)
 
     def _failed(
@@ -283,20 +354,30 @@ class Refresh:
 
     def _refused(self, row: Row, owner: str) -> Row | None:
         """``invalid_grant``: somebody may have spent the token before us, and saved the next one."""
-        present = self._read()
-        if present.version != row.version:
+        present = self.store.read()
+        if present is None or present.status != ACTIVE or present.version != row.version:
             self.store.release(owner)
-            return self._adopted(present)
+            return self._adopted(self._read())
         return self._end(row, owner, "rotation_lost" if present.in_doubt else "revoked")
 
     def _end(self, row: Row, owner: str, reason: str) -> Row | None:
         """Mark that the user is needed. None: the lease is no longer ours, look again."""
         if not self.store.mark(row, owner, reason):
+            self.store.release(owner)
             return None
         self.events.append(Event("reauthorization_required", reason))
         return self._read()
 
-    def _ended(self, reason: str) -> ReauthorizationRequired:
+    def _error_of(self, row: Row, now: datetime) -> CallError:
+        return error_of(row, self.server.provider, now)
+
+    def _owner_inactive(self) -> ReauthorizationRequired:
+        return ReauthorizationRequired(
+            "The user whom this connection belongs to has been deactivated; nothing was sent.",
+            reason="owner_inactive",
+        )
+
+    def _ended(self, reason: str) -> CallError:
         why = {
             "rotation_lost": "the answer to a refresh may have been lost",
             "expired": "the token has run out and there is no refresh token",

@@ -48,11 +48,13 @@ class Event:
     """Something to tell after the fact.
 
     ``alarm``: it concerns the provider's settings, not this token: they are wrong, or right again.
+    ``scopes_before``: what was granted before a refresh; None where nothing was refreshed.
     """
 
     action: Action
     code: str = ""
     alarm: bool = False
+    scopes_before: tuple[str, ...] | None = None
 
 
 class TokenStore(Protocol):

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Hashable
+from typing import Any
 from weakref import WeakValueDictionary
 
 
+class Turn:
+    """A lock, and what the one who held it last has found out, for those who have waited meanwhile."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._found: tuple[float, Any] | None = None
+
+    def leave(self, found: Any) -> None:
+        """Note what was found; only while the lock is held."""
+        self._found = (time.monotonic(), found)
+
+    def found_since(self, moment: float) -> Any:
+        """Return what was found after a moment of the monotonic clock; None: nothing."""
+        return self._found[1] if self._found is not None and self._found[0] > moment else None
+
+
 class Turns:
-    """A lock for each key, kept only while somebody uses it, and renewed in a forked child."""
+    """A turn for each key, kept only while somebody uses it, and renewed in a forked child."""
 
     def __init__(self) -> None:
         self._renew()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
 
-    def of(self, key: Hashable) -> threading.Lock:
+    def of(self, key: Hashable) -> Turn:
         with self._guard:
-            lock = self._locks.get(key)
-            if lock is None:
-                lock = self._locks[key] = threading.Lock()
-            return lock
+            turn = self._turns.get(key)
+            if turn is None:
+                turn = self._turns[key] = Turn()
+            return turn
 
     def _renew(self) -> None:
         self._guard = threading.Lock()
-        self._locks: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[Hashable, Turn] = WeakValueDictionary()
 
 
 turns = Turns()

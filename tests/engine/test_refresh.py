@@ -102,6 +102,32 @@ def test_the_scope_stays_what_was_granted(scripted, make_connection):
     assert not stored(connection).has_scopes("write")
 
 
+@pytest.mark.parametrize(
+    ("lives", "unused", "at"),
+    [
+        (3600, 30 * 86400, 3540),  # the access token ends first, long before
+        (30 * 86400, 86400, 77760),  # the refresh token does: a tenth of its time before
+        (None, 90 * 86400, 87 * 86400),  # three days at most
+        (None, None, None),
+    ],
+)
+def test_a_token_is_due_before_its_refresh_token_dies_unused(lives, unused, at):
+    now = datetime.now(UTC)
+    token = Token(
+        access_token="a",
+        refresh_token="r",
+        obtained_at=now,
+        expires_at=now + timedelta(seconds=lives) if lives else None,
+        refresh_token_expires_at=now + timedelta(seconds=unused) if unused else None,
+    )
+    due = refresh_time(token, timedelta(seconds=60))
+    if at is None:
+        assert due is None
+    else:
+        early = min(60 if lives == 3600 else unused / 10, 3 * 86400) / 10
+        assert now + timedelta(seconds=at - early) <= due <= now + timedelta(seconds=at)
+
+
 # --- transient ------------------------------------------------------------------------------------
 
 TRANSIENT = {

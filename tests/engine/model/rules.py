@@ -1,0 +1,434 @@
+"""The rules of the protocol, each as the line that keeps it and what stands there without it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
+
+from oauth_connect.engine import refresh
+from oauth_connect.protocol import token
+from tests.engine.model import memory
+from tests.engine.model.machine import Trouble
+from tests.engine.model.provider import Kind
+from tests.engine.model.worker import Wish
+from tests.engine.model.world import Parts
+
+Place = Literal["engine", "store", "token"]
+PLACES: dict[Place, ModuleType] = {"engine": refresh, "store": memory, "token": token}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """``line`` stands once in the function ``within``, of a module of that ``place``; ``instead`` without it.
+
+    ``without``: what is lost then, as docs/refresh-protocol.md says it. The rest: where the search
+    looks for it, ``needs`` being what must go wrong.
+    """
+
+    name: str
+    without: str
+    place: Place
+    within: str
+    line: str
+    instead: str
+    kind: Kind = "strict"
+    needs: tuple[Trouble, ...] = ()
+    wishes: tuple[Wish, ...] = ("newer", "forced")
+    passing: tuple[float, ...] = (16.0, 31.0)
+
+    def taken_out(self) -> Parts:
+        """Return the parts with this rule alone missing. AssertionError: the source has changed."""
+        module = PLACES[self.place]
+        source = inspect.getsource(module)
+        function = self._function(module)
+        assert source.count(function) == 1, f"{self.within} stands there twice"
+        assert function.count(self.line) == 1, f"{self.name}: {self.line!r} is not in {self.within}"
+        copy = ModuleType(module.__name__)
+        vars(copy).update(vars(module))
+        code = source.replace(function, function.replace(self.line, self.instead))
+        exec(compile(code, f"<without: {self.name}>", "exec"), vars(copy))  # noqa: S102
+        match self.place:
+            case "engine":
+                return Parts(engine=copy)
+            case "store":
+                return Parts(store=copy.MemoryStore, row=copy.MemoryRow)
+            case "token":
+                return Parts(after=copy.Token.after)
+
+    def _function(self, module: ModuleType) -> str:
+        found: object = module
+        for name in self.within.split("."):
+            found = getattr(found, name)
+        return inspect.getsource(found)  # type: ignore[arg-type]
+
+
+RULES = (
+    Rule(
+        name="a claim needs the version that was read",
+        without="a worker that read before the last save spends the same refresh token again",
+        place="store",
+        within="MemoryStore.claim",
+        line="if row.version != seen.version:",
+        instead="if False:",
+    ),
+    Rule(
+        name="a claim needs a connection that is still active",
+        without="a worker that read before the mark asks once more for a connection that has ended",
+        place="store",
+        within="MemoryStore.claim",
+        line="if row.status != seen.status:",
+        instead="if False:",
+        needs=("revoked there",),
+    ),
+    Rule(
+        name="a claim needs that nobody has failed since the row was read",
+        without="a sick provider is asked by everybody who had read the row before",
+        place="store",
+        within="MemoryStore.claim",
+        line="if row.failures != seen.failures:",
+        instead="if False:",
+        needs=("provider ill",),
+    ),
+    Rule(
+        name="a living lease is left alone",
+        without="two workers spend one refresh token",
+        place="store",
+        within="MemoryStore.claim",
+        line="if row.is_leased():",
+        instead="if False:",
+    ),
+    Rule(
+        name="a lease runs out",
+        without="after one crash nobody refreshes any more",
+        place="store",
+        within="MemoryStore.claim",
+        line="if row.is_leased():",
+        instead="if row.lease_owner:",
+        needs=("crash",),
+    ),
+    Rule(
+        name="the database's clock alone judges a lease",
+        without="a machine ten minutes fast takes leases that live, and spends their refresh token again",
+        place="store",
+        within="MemoryRow.is_leased",
+        line="self.lease_until > self.clock.seconds",
+        instead="self.lease_until > self.clock.seconds + self.clock.skew",
+        needs=("wrong clock",),
+    ),
+    Rule(
+        name="nobody refreshes without the lease, however long the wait",
+        without="who has waited long enough spends the leader's refresh token, or never stops waiting",
+        place="engine",
+        within="Refresh._wait",
+        line="raise self._still_busy()",
+        instead="return",
+    ),
+    Rule(
+        name="no request begins when the lease is nearly over",
+        without="a worker that was held up sends what its successor has spent",
+        place="engine",
+        within="Refresh._sendable",
+        line="if time.monotonic() - claimed_at > self.lease - self.server.timeout - MARGIN:",
+        instead="if False:",
+    ),
+    Rule(
+        name="only one's own lease is released",
+        without="a worker that was held up frees its successor's lease; a third spends the same token",
+        place="store",
+        within="MemoryStore.release",
+        line="if self.row.lease_owner == owner:",
+        instead="if True:",
+        passing=(31.0,),
+    ),
+    Rule(
+        name="a failure frees only one's own lease",
+        without="a late failure frees the successor's lease; a third spends the same token",
+        place="store",
+        within="MemoryStore.postpone",
+        line="if row.lease_owner != owner:",
+        instead="if False:",
+        needs=("provider ill",),
+        wishes=("forced",),
+        passing=(31.0,),
+    ),
+    Rule(
+        name="who sent nothing frees the lease",
+        without="nobody refreshes until the lease has run out, and the next claim is in doubt",
+        place="engine",
+        within="Refresh._ask",
+        line="self.store.release(owner)",
+        instead="pass",
+        needs=("other client", "no key"),
+    ),
+    Rule(
+        name="that a token can be sealed is proved before one is spent",
+        without="the new token cannot be saved: lost",
+        place="engine",
+        within="Refresh._sendable",
+        line="self.store.prove()",
+        instead="pass",
+        needs=("no key",),
+    ),
+    Rule(
+        name="a token is sent for the client that got it alone",
+        without="the provider refuses it, and a living connection is marked",
+        place="engine",
+        within="Refresh._sendable",
+        line="if row.client_id != self.server.provider.client_id:",
+        instead="if False:",
+        needs=("other client",),
+    ),
+    Rule(
+        name="a late answer is saved while the version is the one read",
+        without="the answer of a leader slower than its lease is dropped: lost",
+        place="store",
+        within="MemoryStore.save",
+        line="if not (same or mine):",
+        instead="if not mine:",
+    ),
+    Rule(
+        name="an answer is saved while the lease is one's own",
+        without="after a consent that left the refresh token out, the answer on its way is dropped: lost",
+        place="store",
+        within="MemoryStore.save",
+        line="if not (same or mine):",
+        instead="if not same:",
+        needs=("consent again",),
+    ),
+    Rule(
+        name="an answer is not saved when neither holds",
+        without="an older refresh writes over the token of a reconnect, or brings a disconnected row back",
+        place="store",
+        within="MemoryStore.save",
+        line="if not (same or mine):",
+        instead="if False:",
+        needs=("reconnect",),
+    ),
+    Rule(
+        name="a save frees only one's own lease",
+        without="a late save frees the successor's lease, and the successor's newer answer is dropped: lost",
+        place="store",
+        within="MemoryStore.save",
+        line="if mine:",
+        instead="if True:",
+        kind="grace",
+        wishes=("forced",),
+        passing=(31.0,),
+    ),
+    Rule(
+        name="a save moves the version",
+        without="who has read the row before spends its refresh token again",
+        place="store",
+        within="MemoryRow.put",
+        line="self.version += 1",
+        instead="pass",
+    ),
+    Rule(
+        name="a save heals a mark",
+        without="the row holds a living token, and the user is asked to reconnect",
+        place="store",
+        within="MemoryRow.put",
+        line="self.status = ACTIVE",
+        instead="pass",
+    ),
+    Rule(
+        name="a refresh token that the answer leaves out is the old one",
+        without="the refresh token is gone",
+        place="token",
+        within="Token.after",
+        line="refresh_token=self.refresh_token or previous.refresh_token",
+        instead="refresh_token=self.refresh_token",
+        kind="lasting",
+    ),
+    Rule(
+        name="a token that was minted for a disconnected row is revoked",
+        without="it goes on living at the provider, and nobody knows it",
+        place="engine",
+        within="Refresh._save",
+        line="self.store.orphaned(fresh)",
+        instead="pass",
+        needs=("disconnect",),
+    ),
+    Rule(
+        name="marking needs the lease",
+        without="a late refusal marks a connection whose next token is on its way",
+        place="store",
+        within="MemoryStore.mark",
+        line="if row.lease_owner != owner:",
+        instead="if False:",
+        wishes=("forced",),
+        passing=(31.0,),
+    ),
+    Rule(
+        name="marking needs the version that was read",
+        without="a connection is marked whose new token has just been saved",
+        place="store",
+        within="MemoryStore.mark",
+        line="if row.version != seen.version:",
+        instead="if False:",
+        wishes=("forced",),
+        passing=(31.0,),
+    ),
+    Rule(
+        name="the row is read again before it is marked",
+        without="a lost rotation is told as a revocation",
+        place="engine",
+        within="Refresh._refused",
+        line="present = self.store.read()",
+        instead="present = row",
+        needs=("crash",),
+    ),
+    Rule(
+        name="only a refusal that ends the grant marks",
+        without="wrong settings mark every user",
+        place="engine",
+        within="Refresh._spend",
+        line=(
+            "except ProviderMisconfigured as error:\n"
+            "            return self._failed(row, owner, error, error.code, MISCONFIGURED_PAUSE, alarm=True)"
+        ),
+        instead="except ProviderMisconfigured:\n            return self._refused(row, owner)",
+        needs=("wrong settings",),
+    ),
+    Rule(
+        name="who may not mark frees the lease",
+        without="nobody refreshes until the lease has run out, and the next claim is in doubt",
+        place="engine",
+        within="Refresh._end",
+        line="self.store.release(owner)",
+        instead="pass",
+    ),
+    Rule(
+        name="a marked connection is not asked for",
+        without="a provider is asked for ever for what has ended",
+        place="engine",
+        within="Refresh._read",
+        line="if row.status == REAUTHORIZATION_REQUIRED:",
+        instead="if False:",
+        needs=("revoked there",),
+    ),
+    Rule(
+        name="a claim over an unfinished lease is in doubt",
+        without="after a crash, a lost rotation is told as a revocation",
+        place="store",
+        within="MemoryStore.claim",
+        line="row.in_doubt = True",
+        instead="pass",
+        needs=("crash",),
+    ),
+    Rule(
+        name="a lost answer is in doubt",
+        without="a lost rotation is told as a revocation",
+        place="engine",
+        within="Refresh._spend",
+        line="in_doubt=error.answer_lost",
+        instead="in_doubt=False",
+        needs=("answer lost",),
+    ),
+    Rule(
+        name="a save ends the doubt",
+        without="a revocation is told as a lost rotation",
+        place="store",
+        within="MemoryRow.put",
+        line="self.in_doubt = False",
+        instead="pass",
+        needs=("answer lost", "revoked there"),
+    ),
+    Rule(
+        name="a save ends no doubt that came with a later claim",
+        without="a lost rotation is told as a revocation",
+        place="store",
+        within="MemoryStore.save",
+        line="row.in_doubt = doubt",
+        instead="pass",
+        kind="grace",
+        needs=("answer lost",),
+        wishes=("valid", "forced"),
+        passing=(31.0,),
+    ),
+    Rule(
+        name="who waited for a leader that failed fails as well",
+        without="a sick provider is asked by each that waited, one after the other",
+        place="engine",
+        within="Refresh._obtain",
+        line="if before is not None and row.failures > before.failures:",
+        instead="if False:",
+        needs=("provider ill",),
+    ),
+    Rule(
+        name="nobody asks within the back-off",
+        without="a sick provider is asked by every caller",
+        place="engine",
+        within="Refresh._obtain",
+        line="if not self.need.insist and row.failures and row.refresh_at and row.refresh_at > now:",
+        instead="if False:",
+        needs=("provider ill",),
+    ),
+    Rule(
+        name="a token that still works is served",
+        without="a failed refresh fails calls that needed none",
+        place="engine",
+        within="Need.tolerates",
+        line="return self.newer_than is None and",
+        instead="return False and",
+        needs=("provider ill",),
+        wishes=("valid",),
+        passing=(80.0,),
+    ),
+    Rule(
+        name="a reconnect moves the version",
+        without="a refresh of the old grant writes over the new one",
+        place="store",
+        within="MemoryStore.reconnect",
+        line="self.row.put(token, refresh_at)",
+        instead="self.row.put(token, refresh_at)\n        self.row.version -= 1",
+        needs=("reconnect",),
+    ),
+    Rule(
+        name="a reconnect clears the lease",
+        without="a refresh of the old grant writes over the new one",
+        place="store",
+        within="MemoryStore.reconnect",
+        line="self.row.unlease()",
+        instead="pass",
+        needs=("reconnect",),
+    ),
+    Rule(
+        name="a consent that leaves the refresh token out needs the version that was read",
+        without="it writes a spent refresh token over the living one: lost",
+        place="store",
+        within="MemoryStore.consent_again",
+        line="if row.version != seen.version:",
+        instead="if False:",
+        needs=("consent again",),
+    ),
+    Rule(
+        name="a consent that leaves the refresh token out ends no doubt",
+        without="a lost rotation is told as a revocation",
+        place="store",
+        within="MemoryStore.consent_again",
+        line="row.in_doubt = doubt",
+        instead="pass",
+        needs=("answer lost", "consent again"),
+    ),
+    Rule(
+        name="a disconnect moves the version",
+        without="a refresh brings the disconnected row back",
+        place="store",
+        within="MemoryStore.disconnect",
+        line="row.version += 1",
+        instead="pass",
+        needs=("disconnect",),
+    ),
+    Rule(
+        name="a disconnect clears the lease",
+        without="a refresh brings the disconnected row back",
+        place="store",
+        within="MemoryStore.disconnect",
+        line="row.unlease()",
+        instead="pass",
+        needs=("disconnect",),
+    ),
+)

@@ -1,0 +1,148 @@
+"""The model's row does what the real statements do, whatever the order in which they come."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F, QuerySet
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oauth_connect.engine.store import ACTIVE, Glance, Row
+from oauth_connect.models import Connection
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.row import RowStore
+from tests.engine.model.memory import Clock, MemoryRow, MemoryStore
+from tests.protocol.providers import ACME
+
+LATER = datetime(2036, 1, 1, tzinfo=UTC)
+OWNERS = st.sampled_from(["a", "b"])
+SEEN = st.integers(0, 3)
+OPERATIONS = st.one_of(
+    st.tuples(st.just("read")),
+    st.tuples(st.just("glance")),
+    st.tuples(st.just("claim"), SEEN, OWNERS),
+    st.tuples(st.just("save"), SEEN, OWNERS),
+    st.tuples(st.just("postpone"), SEEN, OWNERS, st.booleans()),
+    st.tuples(st.just("mark"), SEEN, OWNERS),
+    st.tuples(st.just("release"), OWNERS),
+    st.tuples(st.just("reconnect")),
+    st.tuples(st.just("consent_again")),
+    st.tuples(st.just("disconnect")),
+    # No sum of these comes near the lease's 30 seconds.
+    st.tuples(st.just("pass_time"), st.sampled_from([11, 31])),
+)
+accounts = itertools.count(1)
+
+
+def shown(result: Any) -> Any:
+    """What the engine can tell of a result."""
+    if isinstance(result, Row):
+        token = None if result.token is None else result.token.refresh_token
+        told = (result.status, token, result.in_doubt, result.last_error, result.refresh_at is None)
+        return (*shown(Glance(result.version, result.lease_owner, result.failures, result.leased)), *told)
+    if isinstance(result, Glance):
+        return (result.version, result.lease_owner, result.failures, result.leased)
+    return result
+
+
+@dataclass
+class Pair:
+    """The same connection twice: in the database, and in memory."""
+
+    owner: Any
+    account: str = field(default_factory=lambda: f"conformance-{next(accounts)}")
+    names: Any = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        token = self.token()
+        self.connection = self.store(token)
+        self.real = RowStore(self.connection, tell=lambda event: None, bury=lambda token: None)
+        self.row = MemoryRow(Clock(), token, refresh_at=LATER)
+        self.memory = MemoryStore(self.row)
+        self.seen = [self.both("read")]
+
+    def store(self, token: Token) -> Connection:
+        return Connection.objects.store(
+            owner=self.owner, provider="acme", account_id=self.account, token_response=token
+        )
+
+    def token(self, *, refresh_token: str | None = None) -> Token:
+        number = next(self.names)
+        kept = f"refresh-{number}" if refresh_token is None else refresh_token
+        now = datetime.now(UTC)
+        return Token(f"access-{number}", now, refresh_token=kept, expires_at=now + timedelta(hours=1))
+
+    def both(self, name: str, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        """Do it on both; rows seen are given as their pair."""
+        sides = []
+        for side, store in enumerate((self.real, self.memory)):
+            own = [a[side] if isinstance(a, tuple) else a for a in arguments]
+            sides.append(getattr(store, name)(*own, **options))
+        assert shown(sides[0]) == shown(sides[1]), name
+        return sides[0], sides[1]
+
+    def do(self, name: str, *arguments: Any) -> None:
+        getattr(self, f"_{name}", self.both)(*([] if hasattr(self, f"_{name}") else [name]), *arguments)
+        self.seen = [*self.seen, self.both("read")][-4:]
+
+    def _at(self, index: int) -> tuple[Any, Any]:
+        return self.seen[index % len(self.seen)]
+
+    def _read(self) -> None:
+        pass
+
+    def _claim(self, index: int, owner: str) -> None:
+        self.both("claim", self._at(index), owner, 30)
+
+    def _save(self, index: int, owner: str) -> None:
+        self.both("save", self._at(index), owner, self.token(), LATER)
+
+    def _postpone(self, index: int, owner: str, doubt: bool) -> None:
+        self.both("postpone", self._at(index), owner, code="http_503", until=LATER, in_doubt=doubt)
+
+    def _mark(self, index: int, owner: str) -> None:
+        self.both("mark", self._at(index), owner, "revoked")
+
+    def _reconnect(self) -> None:
+        token = self.token()
+        self.store(token)
+        self.memory.reconnect(token, LATER)
+
+    def _consent_again(self) -> None:
+        token, seen = self.token(refresh_token=""), self.row.seen()
+        self.store(token)
+        if seen.status == ACTIVE and seen.token is not None:
+            self.memory.consent_again(seen, token.after(seen.token), LATER if seen.token.renewable else None)
+        else:
+            self.memory.reconnect(token, None)
+
+    def _disconnect(self) -> None:
+        Connection.objects.get(pk=self.connection.pk).disconnect()
+        self.memory.disconnect()
+
+    def _pass_time(self, seconds: int) -> None:
+        """The database's clock stands still, so the lease goes back in time."""
+        rows: QuerySet[Any] = QuerySet(Connection).filter(pk=self.connection.pk)
+        rows.update(lease_until=F("lease_until") - seconds * 1000)
+        self.row.clock.seconds += seconds
+
+
+@settings(
+    max_examples=120,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(operations=st.lists(OPERATIONS, min_size=5, max_size=25))
+@pytest.mark.django_db
+def test_the_row_in_memory_does_what_the_statements_do(operations, configure, user):
+    configure(PROVIDERS={"acme": ACME})
+    pair = Pair(user)
+    for operation in operations:
+        pair.do(*operation)
