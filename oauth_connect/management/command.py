@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import queue
 import signal
 import threading
-from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError
+
+from oauth_connect.management.progress import progress
 
 SOME_FAILED = 1
 USAGE = 2
@@ -23,7 +27,7 @@ class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
     """Django's, with the lines of the examples left as they are."""
 
 
-class Command(BaseCommand):
+class Command(ABC, BaseCommand):
     """Base of this package's commands; ``work`` does it.
 
     System checks are not asked first: what is wrong with one provider must not stop the others.
@@ -55,8 +59,8 @@ class Command(BaseCommand):
         except DatabaseError as error:
             self.refuse(database_problem(error))
 
-    def work(self, **options: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def work(self, **options: Any) -> None: ...
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -65,10 +69,14 @@ class Command(BaseCommand):
         if not self.as_json and self.verbosity >= verbosity:
             self.stdout.write(text)
 
-    def document(self, content: dict[str, Any]) -> None:
-        """Write the one document for machines."""
+    def document(self, content: dict[str, Any], *, on_one_line: bool = False) -> None:
+        """Write the document for machines; on one line where more may come."""
         if self.as_json:
-            self.stdout.write(json.dumps(content, indent=2))
+            self.stdout.write(json.dumps(content, indent=None if on_one_line else 2))
+
+    def progress(self, unit: str, total: Callable[[], int]) -> AbstractContextManager[Callable[..., object]]:
+        """Show how far it is, on a terminal, unless lines or a document are wanted."""
+        return progress(unit, total, quiet=self.as_json or self.verbosity != 1)
 
     # --- how it ends ----------------------------------------------------------------------------
 
@@ -90,6 +98,17 @@ def database_problem(error: DatabaseError) -> str:
     )
 
 
+def whole(text: str, least: int, most: int | None) -> int:
+    """Read the whole number of an option."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < least or (most is not None and number > most):
+        raise ArgumentTypeError(f"{number} is out of range")
+    return number
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
     """Lay out lines in columns, numbers to the right."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
@@ -103,26 +122,46 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str
         yield "  ".join(padded).rstrip()
 
 
+class StopRequest:
+    """Whether SIGINT or SIGTERM has asked for an end. ``then`` is called when it does."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.then: Callable[[], None] = lambda: None
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def ask(self) -> None:
+        """Safe in a signal handler, whatever the interrupted thread holds."""
+        self.asked = True
+        self._wake.put(None)
+        self.then()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until it is asked."""
+        with suppress(queue.Empty):
+            self._wake.get(timeout=seconds)
+
+
 @contextmanager
-def stop_request() -> Iterator[threading.Event]:
-    """Give an event that SIGINT or SIGTERM sets, so that what is in flight can be finished.
+def stop_request() -> Iterator[StopRequest]:
+    """Have SIGINT and SIGTERM ask for an end, so that what is in flight can be finished.
 
     A token whose answer is under way would be lost otherwise. The second signal does what it always did.
     """
-    asked = threading.Event()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield request
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: object) -> None:
-        asked.set()
+        request.ask()
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, ask)
     try:
-        yield asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

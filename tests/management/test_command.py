@@ -12,11 +12,12 @@ from oauth_connect.management.command import stop_request, table
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
+ASKING = {"oauth_import", "oauth_login", "oauth_logout"}  # they want to be told of what
 DOCUMENTED = (ROOT / "docs" / "commands.md").read_text("utf-8")
 
 
 def test_there_are_commands() -> None:
-    assert {"oauth_doctor", "oauth_providers", "oauth_refresh"} <= set(NAMES)
+    assert {"oauth_doctor", "oauth_providers", "oauth_prune", "oauth_refresh"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,10 +37,17 @@ def test_every_command_has_a_section_with_examples(name) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("name", ["oauth_doctor", "oauth_providers", "oauth_refresh"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ASKING])
 def test_a_process_that_has_nothing_to_tell_ends_with_0(process, name) -> None:
     run = process(name)
     assert (run.status, run.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(ASKING))
+def test_a_process_that_is_not_told_of_what_ends_with_2(process, name) -> None:
+    run = process(name)
+    assert (run.status, run.out) == (2, "")
+    assert "required" in run.err
 
 
 @pytest.mark.parametrize("arguments", ["--limit 0", "--limit x", "--within -1", "--within 1e9", "--nonsense"])
@@ -64,7 +72,7 @@ def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(request) 
     before = signal.getsignal(signal.SIGINT)
     with stop_request() as asked:
         signal.raise_signal(signal.SIGINT)
-        assert asked.is_set()
+        assert asked.asked
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
@@ -73,6 +81,6 @@ def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(request) 
 def test_a_thread_cannot_hear_signals_and_works_all_the_same(calls_at_once) -> None:
     def use() -> bool:
         with stop_request() as asked:
-            return asked.is_set()
+            return asked.asked
 
     assert calls_at_once(2, use) == [False, False]

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db import OperationalError
 from django.db import connection as database
 
-from oauth_connect.flows import refresh_due
+from oauth_connect.flows import due as due_module
+from oauth_connect.flows import outcomes, refresh_due
+from oauth_connect.management import progress
+from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
 from tests.management.conftest import finished, stored
 from tests.servers.scripted import Answer
+
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 DUE = 7200
-NONE = dict.fromkeys(refresh_due.OUTCOMES, 0)
+NONE = dict.fromkeys(outcomes.OUTCOMES, 0)
 
 
 def rows() -> Any:
@@ -88,20 +103,21 @@ def test_limit_takes_the_providers_in_turn_and_the_longest_due_first(
     assert [stored(one).version for one in (late, later, other)] == [0, 1, 1]
 
 
-def test_chunk_after_chunk(command, monkeypatch, make_connection):
+@pytest.mark.parametrize("workers", [1, 3, 64])
+def test_claim_after_claim(command, make_connection, workers):
     """Several of the very same refresh_at too."""
-    monkeypatch.setattr(refresh_due, "CHUNK", 2)
     for _ in range(7):
         make_connection(age=DUE)
     rows().update(refresh_at=datetime.now(UTC) - timedelta(hours=1))
-    assert command("oauth_refresh", json=True).document["providers"]["scripted"]["refreshed"] == 7
+    run = command("oauth_refresh", workers=workers, json=True)
+    assert run.document["providers"]["scripted"] == {**NONE, "refreshed": 7}
 
 
 def test_a_chunk_at_a_time_is_read(monkeypatch, make_connection, django_assert_num_queries):
-    monkeypatch.setattr(refresh_due, "CHUNK", 2)
+    monkeypatch.setattr(due_module, "CHUNK", 2)
     for _ in range(5):
         make_connection(age=DUE)
-    due = refresh_due.Due()
+    due = due_module.Due()
     with django_assert_num_queries(1):
         walk = due.connections("scripted")
         next(walk)
@@ -110,12 +126,12 @@ def test_a_chunk_at_a_time_is_read(monkeypatch, make_connection, django_assert_n
 
 def test_the_index_is_used(make_connection):
     make_connection(age=DUE)
-    due = refresh_due.Due()
+    due = due_module.Due()
     with database.cursor() as cursor:
         if database.vendor == "postgresql":
             cursor.execute("SET enable_seqscan = off")  # with a handful of rows it would read them all
         try:
-            plan = due.of("scripted").order_by("refresh_at", "pk")[: refresh_due.CHUNK].explain()
+            plan = due.of("scripted").order_by("refresh_at", "pk")[: due_module.CHUNK].explain()
         finally:
             if database.vendor == "postgresql":
                 cursor.execute("RESET enable_seqscan")
@@ -162,7 +178,7 @@ def test_one_bad_row_stops_nothing_and_is_told_for_what_it_is(
 ):
     scripted.on("/token", answer, Answer(body=FRESH))
     bad, good = make_connection(age=DUE * 2), make_connection(age=DUE)
-    run = command("oauth_refresh", json=True)
+    run = command("oauth_refresh", workers=1, json=True)
     assert run.status == 1
     assert run.document["failed"] == 1
     assert run.document["providers"]["scripted"] == {**NONE, "refreshed": 1, outcome: 1}
@@ -210,18 +226,36 @@ def test_a_row_with_which_nothing_can_begin_is_put_off_and_not_touched_otherwise
 
 
 def test_what_nobody_foresaw_stops_nothing(command, configure, scripted_entry, make_connection, caplog):
-    def vault() -> str:
+    def registry(*_: object) -> None:
         raise RuntimeError("the vault is shut")
 
     make_connection(age=DUE)
-    configure(PROVIDERS={"scripted": scripted_entry, "b": {**scripted_entry, "client_secret": vault}})
+    configure(PROVIDERS={"scripted": scripted_entry, "b": scripted_entry})
     make_connection("b", age=DUE)
+    broken = {**scripted_entry, "hooks": {"register_client": registry}}
+    configure(PROVIDERS={"scripted": scripted_entry, "b": broken})
     run = command("oauth_refresh", json=True)
     assert run.status == 1
     assert run.document["providers"]["b"] == {**NONE, "failed": 1}
     assert run.document["providers"]["scripted"] == {**NONE, "refreshed": 1}
     assert "vault" not in run.out + run.err
     assert "refresh_crashed" in {getattr(record, "action", "") for record in caplog.records}
+
+
+def test_a_secret_that_cannot_be_had_now_is_a_provider_that_cannot_be_asked(
+    command, configure, scripted, scripted_entry, make_connection
+):
+    def vault() -> str:
+        raise RuntimeError("the vault is shut")
+
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_secret": vault}})
+    connection = make_connection(age=DUE)
+    run = command("oauth_refresh", json=True)
+    assert run.document["providers"]["scripted"] == {**NONE, "unavailable": 1}
+    assert "vault" not in run.out + run.err
+    assert scripted.requests == []
+    after = stored(connection)
+    assert (after.lease_owner, after.in_doubt, after.failures) == ("", False, 1)
 
 
 def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, make_connection):
@@ -231,13 +265,13 @@ def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, mak
     started = time.monotonic()
     run = command("oauth_refresh", json=True)
     assert time.monotonic() - started < 5
-    assert run.document["providers"]["scripted"] == {**NONE, "not_needed": 1}
+    assert run.document["total"] == 0
     assert run.status == 0
 
 
 def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, make_connection):
     connection = make_connection(age=DUE)
-    (read,) = refresh_due.Due().connections("scripted")
+    (read,) = due_module.Due().connections("scripted")
     connection.refresh()
     assert refresh_due.refresh_one(read).outcome == "not_needed"
     assert len(scripted.asked("/token")) == 1
@@ -245,7 +279,7 @@ def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, m
 
 def test_nothing_is_asked_of_a_connection_that_was_disconnected_meanwhile(scripted, make_connection):
     connection = make_connection(age=DUE)
-    (read,) = refresh_due.Due().connections("scripted")
+    (read,) = due_module.Due().connections("scripted")
     rows().filter(pk=connection.pk).delete()
     assert refresh_due.refresh_one(read).outcome == "not_needed"
     assert scripted.requests == []
@@ -378,9 +412,8 @@ def test_two_at_once_refresh_each_connection_once(codeyard, make_connection, sta
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, start, number):
     scripted.on("/token", Answer(body=FRESH, delay=1.0))
-    for _ in range(3):
-        make_connection(age=DUE)
-    running = start("oauth_refresh", "--json")
+    due = [make_connection(age=DUE) for _ in range(3)]
+    running = start("oauth_refresh", "--json", "--workers", "1")
     give_up = time.monotonic() + 20
     while not scripted.asked("/token") and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -392,3 +425,126 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     assert run.document["total"] == 1
     assert sorted(row.version for row in Connection.objects.all()) == [0, 0, 1]
     assert not Connection.objects.exclude(lease_owner="").exists()
+    before = {row.pk: row.refresh_at for row in due}
+    assert all(row.refresh_at == before[row.pk] for row in Connection.objects.filter(version=0))
+
+
+# --- a long-lived worker --------------------------------------------------------------------------
+
+
+def wait_until(fulfilled: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not fulfilled():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connection, start):
+    first = make_connection(age=DUE)
+    running = start("oauth_refresh", "--loop", "1", "--json")
+    wait_until(lambda: stored(first).version == 1)
+    second = make_connection(age=DUE)
+    wait_until(lambda: stored(second).version == 1)
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=30)
+
+    assert running.returncode == 0, err
+    passes = [json.loads(line) for line in out.splitlines()]
+    assert [one["total"] for one in passes] == [1, 1]
+
+
+def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connection, monkeypatch):
+    connection = make_connection(age=DUE)
+    work, passes = oauth_refresh.refresh_due, []
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        passes.append(1)
+        if len(passes) == 1:
+            raise OperationalError("the database was restarted; secret words")
+        if len(passes) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return work(*arguments, **options)
+
+    monkeypatch.setattr(oauth_refresh, "refresh_due", fail_once)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        run = command("oauth_refresh", "--loop", "1")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert run.status == 0
+    assert "does not answer as it should (OperationalError)" in run.err
+    assert "secret" not in run.err
+    assert stored(connection).version == 1
+
+
+def test_a_worker_killed_in_the_middle_loses_nothing_it_had_not_sent(
+    rotating, many, start, command, make_connection
+):
+    due = many(12)
+    rotating.hang("row3-0", "row7-0")
+    running = start("oauth_refresh", "--workers", "3")
+    wait_until(lambda: len(rotating.hanging) == 2 and len(rotating.spent) == 10)
+    wait_until(lambda: Connection.objects.filter(version=1).count() == 10)
+    running.kill()
+    running.communicate(timeout=30)
+
+    assert Connection.objects.exclude(lease_owner="").count() == 2
+    assert command("oauth_refresh", json=True).document["total"] == 0, "their leases have not run out"
+    rotating.hang()
+    rows().exclude(lease_owner="").update(lease_until=1, refresh_at=datetime.now(UTC) - timedelta(minutes=1))
+    assert command("oauth_refresh", json=True).document["providers"]["rotating"]["refreshed"] == 2
+    assert rotating.spent == {f"row{number}-0": 1 for number in range(12)}
+    assert all(not stored(row).in_doubt and stored(row).version == 1 for row in due)
+
+
+def test_only_a_users_own(command, make_connection, user, other_user):
+    hers, others = make_connection(age=DUE), make_connection(age=DUE, owner=other_user)
+    assert command("oauth_refresh", "--user", user.username, json=True).document["total"] == 1
+    assert (stored(hers).version, stored(others).version) == (1, 0)
+    run = command("oauth_refresh", "--user", "nobody")
+    assert run.status == 2
+    assert "There is no user 'nobody'" in run.err
+
+
+@pytest.mark.parametrize("wrong", [("--workers", "0"), ("--workers", "1000"), ("--loop", "0")])
+def test_numbers_out_of_range_are_wrong_options(command, wrong):
+    assert "out of range" in command("oauth_refresh", *wrong).err
+
+
+def test_a_dry_run_in_a_loop_makes_no_sense(command):
+    assert command("oauth_refresh", "--dry-run", "--loop", "5").status == 2
+
+
+def on_a_terminal(start: Any, *arguments: str) -> str:
+    """Run a command whose standard error is a terminal; return what that shows."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = start(*arguments, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux says so when the last writer has gone
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    process.communicate(timeout=30)
+    return shown.decode()
+
+
+@pytest.mark.skipif(termios is None, reason="no terminals here")
+def test_a_terminal_shows_a_bar_and_nothing_else_does(make_connection, start, process):
+    make_connection(age=DUE)
+    assert "0/1 [" in on_a_terminal(start, "oauth_refresh")
+    make_connection(age=DUE)
+    assert on_a_terminal(start, "oauth_refresh", "--json") == ""
+    make_connection(age=DUE)
+    assert process("oauth_refresh").err == ""
+
+
+def test_without_tqdm_there_are_lines(make_connection, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    make_connection(age=DUE)
+    call_command("oauth_refresh")
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert "refreshed            1" in shown.out

@@ -1,45 +1,45 @@
 from __future__ import annotations
 
-import argparse
 import itertools
-import time
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandParser
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections
 
 from oauth_connect.conf import conf
-from oauth_connect.flows.refresh_due import FAILED, OUTCOMES, Due, Result, in_turn, refresh_due, unusable
+from oauth_connect.flows.due import Due
+from oauth_connect.flows.fleet import ProcessLost, can_fork
+from oauth_connect.flows.outcomes import Result
+from oauth_connect.flows.refresh_due import WORKERS, in_turn, refresh_due
 from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import database_problem, stop_request, table
+from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole
+from oauth_connect.management.report import Report, idle, idle_lines, skipped, words
 
 LONGEST_WITHIN = 366 * 24 * 3600
-REASONS = {
-    "provider_missing": 'not in OAUTH_CONNECT["PROVIDERS"]',
-    "provider_disabled": "turned off in the settings",
-    "invalid_settings": "its entry in the settings is wrong, see oauth_doctor",
-}
+MOST_WORKERS = 512
 
 
 def seconds(text: str) -> timedelta:
     return timedelta(seconds=whole(text, 0, LONGEST_WITHIN))
 
 
+def pause(text: str) -> int:
+    return whole(text, 1, LONGEST_WITHIN)
+
+
+def workers(text: str) -> int:
+    return whole(text, 1, MOST_WORKERS)
+
+
 def positive(text: str) -> int:
     return whole(text, 1, None)
-
-
-def whole(text: str, least: int, most: int | None) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if number < least or (most is not None and number > most):
-        raise argparse.ArgumentTypeError(f"{number} is out of range")
-    return number
 
 
 class Command(Base):
@@ -48,13 +48,17 @@ class Command(Base):
   manage.py oauth_refresh                        from cron, every few minutes
   manage.py oauth_refresh --dry-run              what would be refreshed
   manage.py oauth_refresh --provider NAME --provider OTHER --limit 500
-  manage.py oauth_refresh --within 3600 --json   what runs out within the hour"""
+  manage.py oauth_refresh --within 3600 --json   what runs out within the hour
+  manage.py oauth_refresh --user grace           what is due of one user's
+  manage.py oauth_refresh --processes 4          much is due, and there are cores to spare
+  manage.py oauth_refresh --loop 60              a worker that looks again a minute after each pass"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
             "--provider", action="append", default=[], metavar="SLUG", help="only this one (repeatable)"
         )
+        parser.add_argument("--user", metavar="USERNAME", help="only this user's connections")
         parser.add_argument(
             "--within",
             type=seconds,
@@ -62,18 +66,42 @@ class Command(Base):
             metavar="SECONDS",
             help="also what falls due within so many seconds",
         )
-        parser.add_argument("--limit", type=positive, metavar="N", help="stop after N connections")
+        parser.add_argument("--limit", type=positive, metavar="N", help="at most N connections (a pass)")
+        parser.add_argument(
+            "--workers",
+            type=workers,
+            default=WORKERS,
+            metavar="N",
+            help=f"so many token requests at once (default {WORKERS}); they share two database connections",
+        )
+        parser.add_argument(
+            "--processes",
+            type=workers,
+            default=1,
+            metavar="N",
+            help="share the workers among so many processes, as one keeps one core busy (default 1)",
+        )
+        parser.add_argument(
+            "--loop", type=pause, metavar="SECONDS", help="go on until SIGTERM, with so long a pause"
+        )
         parser.add_argument("--dry-run", action="store_true", help="say what is due and send nothing")
 
     def work(self, **options: Any) -> None:
+        self.options = options
+        if options["dry_run"] and options["loop"]:
+            self.refuse("--dry-run and --loop make no sense together.")
+        if options["processes"] > 1 and not can_fork():
+            self.refuse("--processes needs fork, which this system lacks: start the command several times.")
         self._check(options["provider"])
-        due = Due(options["provider"], options["within"])
-        counts = due.counts() if options["dry_run"] else {}
-        idle = self._idle(due)
+        owner = self._owner(options["user"])
         if options["dry_run"]:
-            self._foretell(counts, idle, options["limit"])
+            self._foretell(self._due(owner))
+        elif options["loop"]:
+            self._loop(owner)
         else:
-            self._refresh(due, idle, options["limit"])
+            with stop_request() as request:
+                report = self._pass(self._due(owner), request)
+            self._conclude(report)
 
     def _check(self, slugs: Iterable[str]) -> None:
         _ = (
@@ -82,117 +110,96 @@ class Command(Base):
             conf.refresh_leeway,
             conf.http_timeout,
         )  # nothing could be refreshed without
-        for slug in slugs:
-            verdict = unusable(slug)
-            if verdict is not None and verdict.code == "provider_missing":
+        if conf.mapping.get("PROVIDER_LOADER") is None:
+            for slug in set(slugs).difference(conf.provider_slugs):
                 conf.declared_provider(slug)  # says which there are
 
-    def _idle(self, due: Due) -> dict[str, tuple[str, str, int]]:
-        """Return outcome, reason and number for each provider of which nothing can be refreshed."""
-        found = {}
-        for slug in due.providers():
-            verdict = unusable(slug)
-            count = due.of(slug).count() if verdict is not None else 0
-            if verdict is not None and (count or due.named):
-                found[slug] = (str(verdict.outcome), verdict.code, count)
-        return found
+    def _owner(self, username: str | None) -> AbstractBaseUser | None:
+        if username is None:
+            return None
+        users = get_user_model()._default_manager
+        try:
+            return users.get_by_natural_key(username)
+        except ObjectDoesNotExist:
+            self.refuse(f"There is no user {username!r}.")
+
+    def _due(self, owner: AbstractBaseUser | None) -> Due:
+        return Due(self.options["provider"], self.options["within"], owner=owner)
+
+    # --- the work -------------------------------------------------------------------------------
+
+    def _loop(self, owner: AbstractBaseUser | None) -> None:
+        """Pass after pass, until asked to stop; a database that is away for a while does not end it."""
+        with stop_request() as request:
+            while not request.asked:
+                try:
+                    report = self._pass(self._due(owner), request)
+                    if report.problem:
+                        self.stderr.write(report.problem)
+                except DatabaseError as error:
+                    self.stderr.write(database_problem(error))
+                close_old_connections()
+                request.wait(self.options["loop"])
+
+    def _pass(self, due: Due, request: StopRequest) -> Report:
+        report = Report(idle(due))
+        run = refresh_due(
+            due,
+            workers=self.options["workers"],
+            processes=self.options["processes"],
+            at_most=self.options["limit"],
+        )
+        request.then = run.stop
+        try:
+            with self.progress("connections", lambda: self._expected(due)) as advance:
+                for result in run:
+                    report.count(result)
+                    self._tell(result)
+                    advance()
+        except DatabaseError as error:
+            report.problem = database_problem(error)
+        except ProcessLost as error:
+            report.problem = str(error)
+        report.end(stopped=request.asked)
+        if self.options["loop"] is None or report.tally:
+            self._show(report)
+        return report
+
+    def _expected(self, due: Due) -> int:
+        return min(sum(due.counts().values()), self.options["limit"] or sys.maxsize)
+
+    def _tell(self, result: Result) -> None:
+        code = f" ({result.code})" if result.code else ""
+        self.line(f"{result.provider} {result.connection}: {words(result.outcome)}{code}", verbosity=2)
+
+    def _show(self, report: Report) -> None:
+        for text in report.lines():
+            self.line(text)
+        self.document(report.document(), on_one_line=self.options["loop"] is not None)
+        self.stdout.flush()
+
+    def _conclude(self, report: Report) -> None:
+        if report.problem:
+            self.fail(report.problem)
+        if report.failed:
+            self.fail(f"{report.failed} of {report.total} connections could not be refreshed.")
 
     # --- --dry-run ------------------------------------------------------------------------------
 
-    def _foretell(
-        self, counts: Mapping[str, int], idle: Mapping[str, tuple[str, str, int]], limit: int | None
-    ) -> None:
-        queues = [itertools.repeat(slug, count) for slug, count in counts.items() if slug not in idle]
-        would = Counter(itertools.islice(in_turn(queues), limit))
+    def _foretell(self, due: Due) -> None:
+        counts, left_alone = due.counts(), idle(due)
+        queues = [itertools.repeat(slug, count) for slug, count in counts.items() if slug not in left_alone]
+        would = Counter(itertools.islice(in_turn(queues), self.options["limit"]))
         for text in table(("provider", "would be refreshed"), sorted(would.items())) if would else ():
             self.line(text)
-        self._tell_idle(idle)
+        for text in idle_lines(left_alone):
+            self.line(text)
         self.line(f"{would.total()} connections would be refreshed; nothing was sent.")
         self.document(
             {
                 "dry_run": True,
                 "total": would.total(),
                 "due": dict(sorted(would.items())),
-                "skipped": self._skipped(idle),
+                "skipped": skipped(left_alone),
             }
         )
-
-    # --- the work -------------------------------------------------------------------------------
-
-    def _refresh(self, due: Due, idle: Mapping[str, tuple[str, str, int]], limit: int | None) -> None:
-        started = time.monotonic()
-        tally: Counter[tuple[str, str]] = Counter()
-        tally.update({(slug, outcome): count for slug, (outcome, _, count) in idle.items() if count})
-        problem = ""
-        with stop_request() as asked:
-            try:
-                for result in itertools.islice(refresh_due(due), limit):
-                    tally[result.provider, result.outcome] += 1
-                    self._tell(result)
-                    if asked.is_set():
-                        break
-            except DatabaseError as error:
-                problem = database_problem(error)
-            stopped = asked.is_set()
-        self._report(tally, idle, stopped, time.monotonic() - started, problem)
-
-    def _tell(self, result: Result) -> None:
-        code = f" ({result.code})" if result.code else ""
-        self.line(f"{result.provider} {result.connection}: {words(result.outcome)}{code}", verbosity=2)
-
-    def _report(
-        self,
-        tally: Counter[tuple[str, str]],
-        idle: Mapping[str, tuple[str, str, int]],
-        stopped: bool,
-        took: float,
-        problem: str,
-    ) -> None:
-        failed = sum(count for (_, outcome), count in tally.items() if outcome in FAILED)
-        total = tally.total()
-        for text in table(("provider", "outcome", "connections"), list(lines(tally))) if total else ():
-            self.line(text)
-        self._tell_idle(idle)
-        if stopped:
-            self.line("Stopped as asked; the rest stays due.")
-        self.line(f"{total} connections in {took:.1f} s, {failed} failed.")
-        self.document(
-            {
-                "dry_run": False,
-                "total": total,
-                "failed": failed,
-                "stopped": stopped,
-                "seconds": round(took, 3),
-                "providers": by_provider(tally),
-                "skipped": self._skipped(idle),
-                "error": problem,
-            }
-        )
-        if problem:
-            self.fail(problem)
-        if failed:
-            self.fail(f"{failed} of {total} connections could not be refreshed.")
-
-    def _tell_idle(self, idle: Mapping[str, tuple[str, str, int]]) -> None:
-        for slug, (_, reason, count) in idle.items():
-            self.line(f"{slug}: {REASONS[reason]}; {count} due, left alone.")
-
-    def _skipped(self, idle: Mapping[str, tuple[str, str, int]]) -> dict[str, dict[str, object]]:
-        return {slug: {"reason": reason, "due": count} for slug, (_, reason, count) in idle.items()}
-
-
-def words(outcome: str) -> str:
-    return outcome.replace("_", " ")
-
-
-def lines(tally: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, str, int]]:
-    for slug, outcomes in by_provider(tally).items():
-        for outcome, count in outcomes.items():
-            if count:
-                yield slug, words(outcome), count
-
-
-def by_provider(tally: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    """Return the number of each outcome, the zeros too, for each provider."""
-    slugs = sorted({slug for slug, _ in tally})
-    return {slug: {outcome: tally.get((slug, outcome), 0) for outcome in OUTCOMES} for slug in slugs}

@@ -1,0 +1,36 @@
+"""How a provider stands before a run: whether its connections can be refreshed, and how many at once."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+
+from oauth_connect.conf import conf
+from oauth_connect.flows.outcomes import Verdict, judged
+from oauth_connect.models import provider_state
+
+
+def unusable(slug: str, alias: str) -> Verdict | None:
+    """Say why no connection of a provider should be tried now; None where nothing is known."""
+    if _is_loaded():
+        return None  # it may differ by owner
+    try:
+        provider = conf.declared_provider(slug)
+    except ImproperlyConfigured as error:
+        return judged(error)
+    if not provider.enabled:
+        return Verdict("skipped", "provider_disabled")
+    return Verdict("skipped", "back_off") if provider_state.is_ill(alias, provider) else None
+
+
+def is_alike(slug: str) -> bool:
+    """Tell whether all connections of a provider use one client at one server."""
+    return not _is_loaded() and not conf.declared_provider(slug).variables
+
+
+def at_once(slug: str, otherwise: int) -> int:
+    """How many requests a provider gets at once, where its entry says."""
+    return otherwise if _is_loaded() else conf.declared_provider(slug).refresh.at_once or otherwise
+
+
+def _is_loaded() -> bool:
+    return conf.mapping.get("PROVIDER_LOADER") is not None
