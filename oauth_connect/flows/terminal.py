@@ -1,0 +1,273 @@
+"""Logging in at a terminal: by the device flow (RFC 8628), or a browser on this machine (RFC 8252)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+
+from oauth_connect import signals
+from oauth_connect.conf import conf
+from oauth_connect.engine.revoke import revoke
+from oauth_connect.errors import CallbackRefused
+from oauth_connect.flows.account import Account
+from oauth_connect.flows.authorize import asked_scopes
+from oauth_connect.flows.instance import (
+    Landing,
+    begun_values,
+    lasting,
+    tell_of_missing_refresh_token,
+)
+from oauth_connect.models import Connection, Owner, revoking
+from oauth_connect.models.pending_revocation import TokenOf
+from oauth_connect.protocol import messages
+from oauth_connect.protocol.browsing import browsable
+from oauth_connect.protocol.callback import check_issuer, read_callback
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.device import DeviceAuthorization, await_token
+from oauth_connect.protocol.loopback import LoopbackRedirect, Pairs
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores import keyring
+
+BROWSER_PATIENCE = 600.0  # seconds for which an answer from the browser is waited for
+
+
+class Place(Protocol):
+    """Where the token of a login is kept."""
+
+    @property
+    def owner(self) -> str:
+        """Whose the provider's settings are asked for; "" for nobody's."""
+
+    def store(self, login: Login, token: Token, account: Account) -> None: ...
+
+    def is_shared(self, login: Login, account: Account | None) -> bool:
+        """Tell whether revoking a token that is not kept could end what something else lives on."""
+
+
+class UsersConnection:
+    """The user's connection in the database; ``connection`` once it is stored."""
+
+    def __init__(self, user: Any) -> None:
+        self._whose = Owner.of(user)
+        self.connection: Connection | None = None
+
+    @property
+    def owner(self) -> str:
+        return self._whose.key
+
+    def store(self, login: Login, token: Token, account: Account) -> None:
+        stored = Connection.objects.store(
+            owner=self._whose,
+            provider=login.known.slug,
+            token_response=token,
+            account_id=account.id,
+            account_label=account.label,
+            grant=login.grant,
+            redirect_uri=login.redirect_uri,
+            variables=dict(login.landing.values),
+        )
+        self.connection = stored
+        transaction.on_commit(
+            lambda: signals.connected.send_robust(sender=Connection, connection=stored),
+            using=stored._state.db,
+        )
+        tell_of_missing_refresh_token(stored, login.provider, token)
+
+    def is_shared(self, login: Login, account: Account | None) -> bool:
+        token_of = TokenOf(
+            provider=login.known.slug,
+            client_id=login.provider.client_id,
+            owner=self.owner,
+            account_id=account.id if account else None,
+            variables=login.landing.values,
+        )
+        return revoking.siblings(Connection.objects.all(), token_of, login.provider).exists()
+
+
+class MachinesKeyring:
+    """The keyring of this machine, for its user's command-line tools. Raises KeyringUnavailable at once."""
+
+    owner = ""
+
+    def __init__(self) -> None:
+        keyring.usable_backend()
+
+    def store(self, login: Login, token: Token, account: Account) -> None:
+        keyring.keep(
+            login.known,
+            token,
+            account=account.label,
+            variables=login.landing.values,
+            redirect_uri=login.redirect_uri,
+            serving=login.discovered,
+            leeway=conf.refresh_leeway,
+        )
+
+    def is_shared(self, login: Login, account: Account | None) -> bool:
+        return keyring.KeyringStore(login.known).glance() is not None
+
+
+class Login:
+    """One login at a provider. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
+
+    ``scopes`` are asked for beyond the provider's own; ``variables``: the tenant, shop or instance.
+    """
+
+    grant = ""
+    redirect_uri = ""
+    nonce = ""
+
+    def __init__(
+        self,
+        slug: str,
+        place: Place,
+        *,
+        scopes: Iterable[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.place = place
+        self.known = conf.declared_provider(slug, place.owner)
+        if not self.known.enabled:
+            raise ImproperlyConfigured(f"{slug}.enabled: the provider is turned off in the settings.")
+        self.discovered = conf.provider(slug, place.owner)
+        self.landing = Landing(self.discovered, begun_values(self.known, variables or {}, None), [])
+        self.provider = self.discovered.at_instance(self.landing.values)
+        self.scopes = asked_scopes(self.provider, scopes, None)
+
+    def _land(self, server: AuthorizationServer, token: Token) -> Account:
+        """Find out whose token it is and keep it; revoke it where that cannot be."""
+        account = None
+        try:
+            self.landing.read_token(server, token)
+            token = lasting(server, token)
+            account = self.landing.find_account(server, token, nonce=self.nonce)
+            self.provider = server.provider
+            self.place.store(self, token, account)
+        except BaseException:  # also Ctrl-C: a token that nobody keeps is not left alive
+            if not self.place.is_shared(self, account):
+                revoke(server, token)
+            raise
+        return account
+
+
+class DeviceLogin(Login):
+    """By a code that the user enters on any device."""
+
+    grant = Connection.Grant.DEVICE_CODE.value
+
+    def run(
+        self, show: Callable[[DeviceAuthorization], None], tick: Callable[[float], None] = lambda left: None
+    ) -> Account:
+        """Have ``show`` tell the user what to do, wait for it, and keep the token.
+
+        ``tick`` is called with the seconds left. Raises ProviderRejected (``access_denied``,
+        ``expired_token``), the other errors of AuthorizationServer, and CallbackRefused where the account
+        is unknown.
+        """
+        endpoint = self.provider.device_authorization_endpoint
+        if not endpoint:
+            raise ImproperlyConfigured(without_device_flow(self.known.slug))
+        with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
+            begun = server.authorize_device(self.scopes)
+            show(begun)
+            token = await_token(server, begun, scopes=self.scopes, tick=tick)
+            return self._land(server, token)
+
+
+class BrowserLogin(Login):
+    """By a browser on this machine, which the provider sends back to a port of 127.0.0.1."""
+
+    grant = Connection.Grant.AUTHORIZATION_CODE.value
+
+    def run(
+        self,
+        show: Callable[[str], None],
+        tick: Callable[[float], None] = lambda left: None,
+        *,
+        patience: float = BROWSER_PATIENCE,
+    ) -> Account:
+        """Have ``show`` send the user's browser to an address, wait for the answer, and keep the token.
+
+        Raises CallbackRefused, and the errors of AuthorizationServer.
+        """
+        self._check()
+        state = secrets.token_urlsafe(32)
+        verifier = messages.new_code_verifier()
+        self.nonce = secrets.token_urlsafe(16) if "openid" in self.scopes else ""
+        with LoopbackRedirect(state) as redirect:
+            self.redirect_uri = redirect.redirect_uri
+            show(browsable(self._address(state, verifier)))
+            pairs = _answer(redirect, patience, tick)
+        self.landing.pairs = list(pairs)
+        code = self._code()
+        with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
+            token = server.exchange_code(
+                code=code, redirect_uri=self.redirect_uri, code_verifier=verifier, scopes=self.scopes
+            )
+            return self._land(server, token)
+
+    def _check(self) -> None:
+        slug, rules = self.known.slug, self.provider.authorize
+        if not self.provider.authorization_endpoint:
+            raise ImproperlyConfigured(
+                f"{slug}.authorization_endpoint: missing; a login in the browser needs it."
+            )
+        if rules.response_mode == "form_post":
+            raise ImproperlyConfigured(
+                f"{slug}.authorize.response_mode: form_post cannot answer to a terminal."
+            )
+        if rules.code_challenge_method != "S256":
+            raise ImproperlyConfigured(
+                f"{slug}.authorize.code_challenge_method: a login at a terminal needs PKCE with S256 "
+                "(RFC 8252 section 8.1)."
+            )
+
+    def _address(self, state: str, verifier: str) -> str:
+        return messages.authorization_url(
+            self.provider,
+            redirect_uri=self.redirect_uri,
+            state=state,
+            scopes=self.scopes,
+            code_verifier=verifier,
+            nonce=self.nonce,
+        )
+
+    def _code(self) -> str:
+        """Read the answer and return its code; its state is right, or it would not have come here."""
+        callback = read_callback(self.landing.pairs)
+        self.landing.read_callback()
+        self.provider = self.discovered.at_instance(self.landing.values)
+        check_issuer(self.provider, callback.iss)
+        if callback.error == "access_denied":
+            raise CallbackRefused(f"You did not give access to {self.provider.label}.", code="access_denied")
+        if callback.error or not callback.code:
+            raise CallbackRefused(
+                f"{self.provider.label} could not give access.", code="authorization_failed"
+            )
+        return callback.code
+
+
+def has_device_flow(slug: str, owner: str = "") -> bool:
+    """Tell whether a provider offers the device flow. Raises as ``conf.provider``."""
+    return bool(conf.provider(slug, owner).device_authorization_endpoint)
+
+
+def without_device_flow(slug: str) -> str:
+    return (
+        f"{slug}.device_authorization_endpoint: missing; the device flow needs it. Set it, or log in with "
+        "--browser."
+    )
+
+
+def _answer(redirect: LoopbackRedirect, patience: float, tick: Callable[[float], None]) -> Pairs:
+    left = patience
+    while left > 0:
+        tick(left)
+        if (pairs := redirect.wait(min(left, 1.0))) is not None:
+            return pairs
+        left -= 1.0
+    raise CallbackRefused("No answer came from the browser. Begin again.", code="state_expired")

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import contextlib
+import math
+import webbrowser
+from argparse import ArgumentTypeError
+from typing import Any, NoReturn
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.management.base import CommandError, CommandParser
+
+from oauth_connect.errors import (
+    CallbackRefused,
+    CallError,
+    InvalidProvider,
+    KeyringUnavailable,
+    ProviderRejected,
+)
+from oauth_connect.flows.account import Account
+from oauth_connect.flows.terminal import (
+    BrowserLogin,
+    DeviceLogin,
+    MachinesKeyring,
+    Place,
+    UsersConnection,
+    has_device_flow,
+    without_device_flow,
+)
+from oauth_connect.management.command import Command as Base
+from oauth_connect.management.terminal import Screen
+from oauth_connect.protocol.device import DeviceAuthorization
+
+INTERRUPTED = 130
+WHERE = (
+    "Say where to keep it: --user USERNAME makes it that user's connection, --store keyring keeps it on this "
+    "machine for command-line tools."
+)
+ENDED = {
+    "access_denied": "Access was not given; nothing is kept.",
+    "expired_token": "The code has run out before it was used; run the command again for a new one.",
+}
+
+
+def assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+class Command(Base):
+    help = (
+        "Logs in at a provider from a terminal: by the device flow where the provider has it, else by a "
+        "browser on this machine."
+    )
+    examples = """\
+  manage.py oauth_login github --user grace       becomes a connection of the user grace
+  manage.py oauth_login github --store keyring    for command-line tools on this machine
+  manage.py oauth_login acme --store keyring --browser
+  manage.py oauth_login gitlab --user grace --scope api --variable host=git.acme.example
+  manage.py oauth_login github --user grace --dry-run"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("provider", metavar="PROVIDER", help="its name in the settings")
+        place = parser.add_mutually_exclusive_group()
+        place.add_argument("--user", metavar="USERNAME", help="keep it as this user's connection")
+        place.add_argument("--store", choices=["keyring"], help="keep it in the keyring of this machine")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument(
+            "--device", action="store_true", help="a code, entered on any device (default where there is one)"
+        )
+        how.add_argument(
+            "--browser", action="store_true", help="a browser on this machine, sent back to 127.0.0.1"
+        )
+        parser.add_argument(
+            "--no-open", action="store_true", help="with a browser: print the address, open nothing"
+        )
+        parser.add_argument(
+            "--scope", action="append", default=[], metavar="SCOPE", help="beyond the provider's (repeatable)"
+        )
+        parser.add_argument(
+            "--variable",
+            action="append",
+            default=[],
+            type=assignment,
+            metavar="NAME=VALUE",
+            help="the tenant, shop or instance, where the provider asks for one (repeatable)",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done and send nothing")
+
+    def work(self, **options: Any) -> None:
+        self.options = options
+        # With --json, standard output is the document's.
+        self.screen = Screen(self.stderr if self.as_json else self.stdout)
+        try:
+            place = self._place(options["user"], options["store"])
+            login = self._login(options["provider"], place)
+        except (KeyringUnavailable, InvalidProvider) as error:
+            self.refuse(str(error))
+        except CallError as error:  # its endpoints cannot be discovered now
+            self._end(str(error))
+        if options["dry_run"]:
+            self._foretell(login)
+            return
+        self._report(login, place, self._run(login))
+
+    def _place(self, username: str | None, store: str | None) -> Place:
+        if store:
+            return MachinesKeyring()
+        if not username:
+            self.refuse(WHERE)
+        try:
+            user = get_user_model()._default_manager.get_by_natural_key(username)
+        except ObjectDoesNotExist:
+            self.refuse(f"There is no user {username!r}.")
+        if not user.is_active:
+            self.refuse(f"The user {username!r} has been deactivated.")
+        return UsersConnection(user)
+
+    def _login(self, slug: str, place: Place) -> DeviceLogin | BrowserLogin:
+        by_device = not self.options["browser"] and has_device_flow(slug, place.owner)
+        if self.options["device"] and not by_device:
+            self.refuse(without_device_flow(slug))
+        kind = DeviceLogin if by_device else BrowserLogin
+        variables = dict(self.options["variable"])
+        return kind(slug, place, scopes=self.options["scope"], variables=variables)
+
+    def _foretell(self, login: DeviceLogin | BrowserLogin) -> None:
+        by = "device flow" if isinstance(login, DeviceLogin) else "browser"
+        kept = self.options["user"] or "the keyring of this machine"
+        scopes = " ".join(login.scopes) or "none"
+        self.line(f"Would log in at {login.provider.label} ({by}, scopes: {scopes}) for {kept}.")
+        self.line("Nothing was sent.")
+        self.document(
+            {"dry_run": True, "provider": login.known.slug, "grant": login.grant, "scopes": login.scopes}
+        )
+
+    def _run(self, login: DeviceLogin | BrowserLogin) -> Account:
+        try:
+            if isinstance(login, DeviceLogin):
+                return login.run(self._show_code, self.screen.countdown)
+            return login.run(self._show_address, self.screen.countdown)
+        except KeyboardInterrupt:
+            self.screen.end_countdown()
+            self.document({"error": "interrupted"})
+            raise CommandError("Stopped; nothing is kept.", returncode=INTERRUPTED) from None
+        except ProviderRejected as error:
+            self._end(ENDED.get(error.error, str(error)))
+        except (CallError, CallbackRefused) as error:
+            self._end(str(error))
+        finally:
+            self.screen.end_countdown()
+
+    def _end(self, message: str) -> NoReturn:
+        self.document({"error": message})
+        self.fail(message)
+
+    def _show_code(self, begun: DeviceAuthorization) -> None:
+        self.screen.line(f"Open  {begun.verification_uri}")
+        self.screen.line(f"and enter the code  {begun.user_code}")
+        if begun.verification_uri_complete:
+            self.screen.qr_code(begun.verification_uri_complete)
+        minutes = math.ceil(begun.expires_in / 60)
+        self.screen.line(
+            "Go on only where that page shows this code, and only if you began this yourself. It is good "
+            f"for {minutes} minute{'' if minutes == 1 else 's'}."
+        )
+
+    def _show_address(self, address: str) -> None:
+        self.screen.line("Log in with the browser of this machine:")
+        self.screen.line(f"  {address}")
+        if not self.options["no_open"]:
+            with contextlib.suppress(webbrowser.Error):
+                webbrowser.open(address)
+
+    def _report(self, login: DeviceLogin | BrowserLogin, place: Place, account: Account) -> None:
+        connection = place.connection if isinstance(place, UsersConnection) else None
+        kept = (
+            f"as a connection of {self.options['user']}" if connection else "in the keyring of this machine"
+        )
+        name = f" as {account.label}" if account.label else ""
+        self.line(f"Logged in at {login.provider.label}{name}; kept {kept}.")
+        self.document(
+            {
+                "provider": login.known.slug,
+                "account": account.label,
+                "account_id": account.id,
+                "grant": login.grant,
+                "kept": "connection" if connection else "keyring",
+                "connection": str(connection.pk) if connection else None,
+            }
+        )

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.management.base import CommandParser
+
+from oauth_connect.conf import conf
+from oauth_connect.errors import CallError, InvalidProvider
+from oauth_connect.flows.keyring import forget_in_keyring
+from oauth_connect.management.command import Command as Base
+from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.stores import keyring
+
+WHERE = (
+    "Say what to log out: --user USERNAME disconnects that user's account, --store keyring forgets the token "
+    "on this machine."
+)
+TOLD = {
+    "revoked": "Logged out of {label}; the token is revoked and forgotten.",
+    "unsupported": "Logged out of {label}; the token is forgotten. The provider has no way to revoke it.",
+    "refused": "Logged out of {label}; the token is forgotten. The provider would not revoke it.",
+    "absent": "Nobody is logged in at {label} on this machine.",
+}
+PENDING = "{label} cannot be asked to revoke the token now. It is used no more; run the command again."
+
+
+class Command(Base):
+    help = "Logs out at a provider: revokes the token there and forgets it here."
+    examples = """\
+  manage.py oauth_logout github --user grace      the user's connection
+  manage.py oauth_logout github --user grace --account 583231
+  manage.py oauth_logout github --store keyring   the token in this machine's keyring"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("provider", metavar="PROVIDER", help="its name in the settings")
+        place = parser.add_mutually_exclusive_group()
+        place.add_argument("--user", metavar="USERNAME", help="disconnect this user's account")
+        place.add_argument("--store", choices=["keyring"], help="forget what this machine's keyring has")
+        parser.add_argument("--account", metavar="ID", help="the account's id, where the user has several")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what would be done and change nothing"
+        )
+
+    def work(self, **options: Any) -> None:
+        if not (options["store"] or options["user"]):
+            self.refuse(WHERE)
+        try:
+            if options["store"]:
+                self._forget(options["provider"], dry_run=options["dry_run"])
+            else:
+                self._disconnect(options)
+        except (CallError, InvalidProvider) as error:
+            self.document({"error": str(error)})
+            self.fail(str(error))
+
+    # --- the keyring ------------------------------------------------------------------------------
+
+    def _forget(self, slug: str, *, dry_run: bool) -> None:
+        provider = conf.declared_provider(slug)
+        if dry_run:
+            found = keyring.KeyringStore(provider).facts()
+            self.line(
+                f"Would log out of {provider.label}: {'nobody' if found is None else 'one token'} here."
+            )
+            self.document({"dry_run": True, "provider": slug, "found": found is not None})
+            return
+        outcome = forget_in_keyring(slug)
+        self.document({"provider": slug, "outcome": outcome})
+        if outcome == "pending":
+            self.fail(PENDING.format(label=provider.label))
+        self.line(TOLD[outcome].format(label=provider.label))
+
+    # --- the database -----------------------------------------------------------------------------
+
+    def _disconnect(self, options: dict[str, Any]) -> None:
+        slug, username = options["provider"], options["user"]
+        try:
+            user = get_user_model()._default_manager.get_by_natural_key(username)
+        except ObjectDoesNotExist:
+            self.refuse(f"There is no user {username!r}.")
+        connection = self._connection(user, slug, options["account"])
+        if options["dry_run"]:
+            found = str(connection) if connection else "nothing"
+            self.line(f"Would disconnect {found} of {username}.")
+            self.document({"dry_run": True, "provider": slug, "found": connection is not None})
+        elif connection is None:
+            self.line(f"{username} has no connection to {slug}.")
+            self.document({"provider": slug, "outcome": "absent"})
+        else:
+            self._end(connection, user)
+
+    def _connection(self, user: Any, slug: str, account: str | None) -> Connection | None:
+        rows = Connection.objects.for_owner(user).filter(provider=slug)
+        living = list(rows.exclude(status=Connection.Status.REVOKED))
+        # Compared here: some databases take "abc" for "ABC".
+        found = [row for row in living if account is None or row.account_id == account]
+        if len(found) > 1:
+            ids = ", ".join(f"{row.account_id} ({row.account_label})" for row in found)
+            self.refuse(f"Several accounts are connected; name one by --account: {ids}.")
+        if not living:
+            conf.declared_provider(slug, f"user:{user.pk}")  # says which there are
+        return found[0] if found else None
+
+    def _end(self, connection: Connection, user: Any) -> None:
+        told = str(connection)
+        connection.disconnect(actor=user)
+        pending = PendingRevocation.objects.filter(connection_id=connection.pk).exists()
+        outcome = "pending" if pending else "disconnected"
+        self.document({"provider": connection.provider, "outcome": outcome, "connection": str(connection.pk)})
+        if pending:
+            self.fail(
+                f"Disconnected {told}. The provider could not be asked to revoke; it is kept and tried again."
+            )
+        self.line(f"Disconnected {told}; the token is revoked where the provider can, and forgotten.")

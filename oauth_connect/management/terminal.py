@@ -1,0 +1,63 @@
+"""What somebody at a terminal is shown while they log in: address, code, QR code and a countdown."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import shutil
+from typing import Any
+
+from django.core.management.base import OutputWrapper
+
+# The extra "keyring"; the address in words does as well.
+segno: Any = importlib.import_module("segno") if importlib.util.find_spec("segno") else None
+
+
+class Screen:
+    """Lines on any output; on a terminal also a line that counts down, and a QR code."""
+
+    def __init__(self, out: OutputWrapper) -> None:
+        self._out = out
+        self._is_terminal = bool(out.isatty())
+        self._counting = False
+
+    def line(self, text: str = "") -> None:
+        self.end_countdown()
+        self._out.write(text, _plain)
+
+    def countdown(self, left: float) -> None:
+        """Show the seconds left, over what was shown before."""
+        if self._is_terminal:
+            minutes, seconds = divmod(int(left), 60)
+            self._out.write(f"\rWaiting for you: {minutes}:{seconds:02} left \b", _plain, ending="")
+            self._out.flush()
+            self._counting = True
+
+    def end_countdown(self) -> None:
+        if self._counting:
+            self._counting = False
+            self._out.write("", _plain)
+
+    def qr_code(self, url: str) -> None:
+        """Draw an address for a telephone's camera, where there is room for it and it can be printed."""
+        if segno is None or not self._is_terminal:
+            return
+        picture = io.StringIO()
+        segno.make(url, error="l", micro=False).terminal(picture, compact=True, border=2)
+        drawn = picture.getvalue()
+        width = max(map(len, drawn.splitlines()))
+        if width < shutil.get_terminal_size().columns and self._prints(drawn):
+            self.line(drawn.rstrip("\n"))
+
+    def _prints(self, text: str) -> bool:
+        try:
+            text.encode(getattr(self._out, "encoding", None) or "ascii")
+        except (UnicodeError, LookupError):
+            return False
+        return True
+
+
+def _plain(text: str) -> str:
+    """The style of standard error is that of faults, and this is none."""
+    return text

@@ -1,0 +1,11 @@
+"""Tokens in the keyring of the machine, for command-line tools. Needs the extra ``keyring``, and no Django.
+
+The one store that needs no database and no settings: whatever has a ``Provider`` can use it.
+"""
+
+from oauth_connect.stores.keyring.account import Forgotten, forget, keep
+from oauth_connect.stores.keyring.backend import usable_backend
+from oauth_connect.stores.keyring.session import session_for
+from oauth_connect.stores.keyring.store import KeyringStore
+
+__all__ = ["Forgotten", "KeyringStore", "forget", "keep", "session_for", "usable_backend"]

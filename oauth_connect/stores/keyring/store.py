@@ -1,0 +1,242 @@
+"""The TokenStore over an entry in the keyring: the same protocol as over a row, by compare and swap.
+
+The file lock is held only while the entry is read and written, never while HTTP runs; who refreshes is
+decided by the lease, as it is in a row. Only processes of one machine share a keyring, so its own clock
+sets and judges leases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Hashable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from oauth_connect.engine.store import (
+    ACTIVE,
+    REAUTHORIZATION_REQUIRED,
+    REVOKED,
+    Event,
+    Glance,
+    Row,
+)
+from oauth_connect.errors import KeyringUnavailable
+from oauth_connect.protocol.codes import shown
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.keyring.backend import Keyring
+from oauth_connect.stores.keyring.entry import Entry, Head
+from oauth_connect.stores.keyring.lock import exclusively
+
+logger = logging.getLogger("oauth_connect.stores")
+
+SAVE_PAUSES = (0.2, 1.0, 3.0)  # seconds between tries of a write that must not be lost
+NEW = {
+    "version": 0,
+    "status": ACTIVE,
+    "failures": 0,
+    "last_error": "",
+    "refresh_at": None,
+    "in_doubt": False,
+    "lease_owner": "",
+    "lease_until": 0.0,
+}
+HEALTHY = {"status": ACTIVE, "failures": 0, "last_error": ""}
+
+
+def entry_name(provider: Provider) -> str:
+    """What a provider's token is kept under: a token of another client is another entry."""
+    client = hashlib.sha256(provider.client_id.encode()).hexdigest()[:16]
+    return f"oauth_connect:{provider.slug}:{client}"
+
+
+class KeyringStore:
+    """One provider's token in the keyring. Every method may raise KeyringUnavailable.
+
+    ``bury`` gets a token that was minted when its entry had gone: it must be revoked.
+    """
+
+    def __init__(self, provider: Provider, *, bury: Callable[[Token], None] = lambda token: None) -> None:
+        self.provider = provider
+        self.name = entry_name(provider)
+        self._bury = bury
+        self._entry = Entry(Keyring(), self.name)
+
+    @property
+    def key(self) -> Hashable:
+        return self.name
+
+    # --- what the engine asks -------------------------------------------------------------------
+
+    def read(self) -> Row | None:
+        with exclusively(self.name):
+            head = self._entry.head()
+            return None if head is None else self._row(head, self._entry.payload(head))
+
+    def glance(self) -> Glance | None:
+        head = self._entry.head()
+        if head is None:
+            return None
+        state = head.state
+        return Glance(state["version"], state["lease_owner"], state["failures"], _is_leased(state))
+
+    def claim(self, seen: Row, owner: str, seconds: float) -> bool:
+        with exclusively(self.name):
+            head = self._entry.head()
+            if head is None or not _is_as_seen(head.state, seen) or _is_leased(head.state):
+                return False
+            doubt = head.state["in_doubt"] or head.state["lease_owner"] != ""
+            lease = {"lease_owner": owner, "lease_until": time.time() + seconds, "in_doubt": doubt}
+            self._entry.change(head, {**head.state, **lease})
+            return True
+
+    def prove(self) -> None:
+        with exclusively(self.name):
+            self._entry.prove()
+
+    def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+        for pause in SAVE_PAUSES:
+            try:
+                return self._save(seen, owner, token, refresh_at)
+            except KeyringUnavailable:
+                details = {"action": "keyring_save_retried", "provider": self.provider.slug}
+                logger.warning("keyring failed while saving; trying again", extra=details)
+                time.sleep(pause)
+        return self._save(seen, owner, token, refresh_at)
+
+    def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
+        def changed(state: Mapping[str, Any]) -> dict[str, Any] | None:
+            if state["lease_owner"] != owner:
+                return None
+            freed = {**state, "lease_owner": "", "in_doubt": state["in_doubt"] or in_doubt}
+            if state["version"] == seen.version:
+                failed = {"failures": state["failures"] + 1, "last_error": code[:64]}
+                freed |= {**failed, "refresh_at": until.timestamp()}
+            return freed
+
+        self._change(changed)
+
+    def mark(self, seen: Row, owner: str, reason: str) -> bool:
+        def changed(state: Mapping[str, Any]) -> dict[str, Any] | None:
+            if state["version"] != seen.version or state["lease_owner"] != owner:
+                return None
+            marked = {"status": REAUTHORIZATION_REQUIRED, "last_error": reason, "refresh_at": None}
+            return {**state, **marked, "lease_owner": ""}
+
+        return self._change(changed)
+
+    def release(self, owner: str) -> None:
+        self._change(lambda state: {**state, "lease_owner": ""} if state["lease_owner"] == owner else None)
+
+    def adopt(self, row: Row) -> None:
+        """Nothing: whoever asked the engine gets the row itself."""
+
+    def orphaned(self, token: Token) -> None:
+        self._bury(token)
+
+    def announce(self, event: Event) -> None:
+        slug = self.provider.slug
+        if event.action == "refreshed":
+            logger.info("refreshed %s", slug, extra={"action": "keyring_refreshed", "provider": slug})
+            return
+        code = shown(event.code)
+        details = {"action": "keyring_refresh_failed", "provider": slug, "code": code}
+        logger.warning("%s %s %s", event.action, slug, code, extra=details)
+
+    # --- what a person asks ---------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return what was noted at the login (see ``keep``); None where nothing is kept."""
+        with exclusively(self.name):
+            head = self._entry.head()
+            return None if head is None else dict(self._entry.payload(head)["facts"])
+
+    def put(self, token: Token, facts: Mapping[str, Any], refresh_at: datetime | None) -> None:
+        """Keep the token of a login, over whatever is there; a refresh under way saves no longer."""
+        with exclusively(self.name):
+            head = self._entry.head()
+            version = head.state["version"] + 1 if head else 0
+            state = {**NEW, "version": version, "refresh_at": _timestamp(refresh_at)}
+            self._entry.replace(head, state, {"token": token.to_dict(), "facts": dict(facts)})
+
+    def end(self) -> tuple[Token, dict[str, Any]] | None:
+        """Stop local use and return the token, which is to be revoked, with its facts; None: there is none.
+
+        It stays in the entry until ``remove``, so that a revocation that fails can be repeated.
+        """
+        with exclusively(self.name):
+            head = self._entry.head()
+            if head is None:
+                return None
+            ended = {**NEW, "version": head.state["version"] + 1, "status": REVOKED}
+            payload = self._entry.payload(self._entry.change(head, ended))
+            return Token.from_dict(payload["token"]), payload["facts"]
+
+    def remove(self) -> None:
+        with exclusively(self.name):
+            self._entry.remove()
+
+    # --- statements -----------------------------------------------------------------------------
+
+    def _change(self, changed: Callable[[Mapping[str, Any]], dict[str, Any] | None]) -> bool:
+        with exclusively(self.name):
+            head = self._entry.head()
+            state = changed(head.state) if head else None
+            if head is None or state is None:
+                return False
+            self._entry.change(head, state)
+            return True
+
+    def _save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+        with exclusively(self.name):
+            head = self._entry.head()
+            if head is None:
+                return None
+            state = head.state
+            same, mine = state["version"] == seen.version, state["lease_owner"] == owner
+            if not (same or mine):
+                return None
+            certain = mine or state["status"] == REAUTHORIZATION_REQUIRED
+            saved = {
+                **state,
+                **HEALTHY,
+                "version": state["version"] + 1,
+                "refresh_at": _timestamp(refresh_at),
+                "in_doubt": state["in_doubt"] and not certain,
+                "lease_owner": "" if mine else state["lease_owner"],
+            }
+            payload = {**self._entry.payload(head), "token": token.to_dict()}
+            return self._row(self._entry.replace(head, saved, payload), payload)
+
+    def _row(self, head: Head, payload: Mapping[str, Any]) -> Row:
+        state = head.state
+        refresh_at = state["refresh_at"]
+        return Row(
+            version=state["version"],
+            lease_owner=state["lease_owner"],
+            failures=state["failures"],
+            leased=_is_leased(state),
+            status=state["status"],
+            token=Token.from_dict(payload["token"]),
+            client_id=payload["facts"]["client_id"],
+            redirect_uri=payload["facts"]["redirect_uri"],
+            in_doubt=state["in_doubt"],
+            last_error=state["last_error"],
+            refresh_at=None if refresh_at is None else datetime.fromtimestamp(refresh_at, UTC),
+            usable=True,
+        )
+
+
+def _is_leased(state: Mapping[str, Any]) -> bool:
+    return bool(state["lease_owner"]) and bool(state["lease_until"] > time.time())
+
+
+def _is_as_seen(state: Mapping[str, Any], seen: Row) -> bool:
+    found = (state["version"], state["status"], state["failures"])
+    return found == (seen.version, seen.status, seen.failures)
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

@@ -1,0 +1,546 @@
+"""``oauth_login`` and ``oauth_logout``: people at a terminal, at a real server, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import keyring as library
+import pytest
+from keyring.backends import null
+
+from oauth_connect import signals
+from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.flows import session_for_keyring
+from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.stores import keyring
+from tests import keyrings
+from tests.management.conftest import finished
+from tests.person import Person
+from tests.servers.scripted import Answer
+from tests.visitor import query_of
+
+if os.name == "posix":
+    import pty
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BEGUN = {
+    "device_code": "device-1",
+    "user_code": "WDJB-MJHT",
+    "verification_uri": "https://example.com/device",
+    "expires_in": 1800,
+    "interval": 1,
+}
+NO_IDENTITY = {"identity": {"source": "none"}}
+
+
+@pytest.fixture
+def terminal(codeyard, configure):
+    """Codeyard, with the client of command-line tools in the settings beside the site's."""
+    configure(PROVIDERS={"codeyard": codeyard.device_entry(), "site": codeyard.entry()})
+    return codeyard
+
+
+@pytest.fixture
+def device(scripted, scripted_entry, configure):
+    """A scripted server that has the device flow."""
+    entry = {**scripted_entry, "device_authorization_endpoint": f"{scripted.url}/device", **NO_IDENTITY}
+    configure(PROVIDERS={"scripted": entry})
+    scripted.on("/device", Answer(body=BEGUN))
+    return scripted
+
+
+@pytest.fixture
+def browser(monkeypatch):
+    """A browser of this machine that signs in at Codeyard and allows."""
+    monkeypatch.setenv("BROWSER", f"{sys.executable} -m tests.person %s")
+
+
+def shown(process):
+    """Return address and code, once they have been printed."""
+    opened = process.stdout.readline().split()
+    code = process.stdout.readline().split()
+    assert (opened[0], code[:4]) == ("Open", ["and", "enter", "the", "code"])
+    return opened[1], code[4]
+
+
+# --- the device flow ------------------------------------------------------------------------------
+
+
+@pytest.mark.compliance("A37")
+def test_a_device_login_becomes_the_users_connection_and_serves_calls(terminal, user, start):
+    process = start("oauth_login", "codeyard", "--user", "grace")
+    address, code = shown(process)
+    assert address == f"{terminal.url}/o/device/"
+    page = Person().answer_device(address, code)
+    assert "authorized" in page.text
+    run = finished(process)
+    assert (run.status, run.err) == (0, "")
+    assert run.lines[-1] == "Logged in at Codeyard as ada; kept as a connection of grace."
+    connection = Connection.objects.get()
+    assert connection.user == connection.connected_by == user
+    assert (connection.grant, connection.account_label) == ("device_code", "ada")
+    assert connection.scopes == ["profile", "repositories", "activity"]
+    assert connection.session().get("repositories").status_code == 200
+    terminal.expire()
+    connection.refresh()
+    assert connection.session().get("user").json()["login"] == "ada"
+
+
+def test_a_refused_device_keeps_nothing(terminal, user, start):
+    process = start("oauth_login", "codeyard", "--user", "grace", "--json")
+    process_error = iter(process.stderr.readline, "")
+    address = next(process_error).split()[1]
+    code = next(process_error).split()[-1]
+    Person().answer_device(address, code, allow=False)
+    run = finished(process)
+    assert run.status == 1
+    assert run.document == {"error": "Access was not given; nothing is kept."}
+    assert not Connection.objects.exists()
+
+
+def test_nobody_else_can_answer_for_who_entered_the_code(terminal, user, start):
+    process = start("oauth_login", "codeyard", "--user", "grace")
+    address, code = shown(process)
+    consent = Person("ada").enter_code(address, code)
+    assert Person("linus").open(consent.url).status == 404
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.compliance("D53")
+def test_waiting_goes_on_through_pending_slow_down_and_a_lost_network(device, issues, user, process):
+    issued = device.script["/token"][0]
+    device.on(
+        "/token",
+        Answer(400, body={"error": "authorization_pending"}),
+        Answer(cut=-1),
+        Answer(503),
+        issued,
+    )
+    run = process("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 0, run.err
+    assert len(device.asked("/token")) == 4
+    assert Connection.objects.get().grant == "device_code"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"error": "expired_token"}, "The code has run out before it was used"),
+        ({"error": "access_denied"}, "Access was not given"),
+        ({"error": "invalid_client"}, "does not accept this site's client"),
+        ({"access_token": "access", "token_type": "mac"}, "unknown token_type"),
+    ],
+)
+def test_what_ends_it_is_told_and_nothing_is_kept(device, user, command, answer, told):
+    device.on("/token", Answer(400 if "error" in answer else 200, body=answer))
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 1
+    assert told in run.err
+    assert len(device.asked("/token")) == 1
+    assert not Connection.objects.exists()
+
+
+def test_ctrl_c_ends_it_with_130_and_no_traceback(device, user, start):
+    device.on("/token", Answer(400, body={"error": "authorization_pending"}))
+    process = start("oauth_login", "scripted", "--user", "grace")
+    shown(process)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    run = finished(process)
+    assert run.status == 130
+    assert "nothing is kept" in run.err
+    assert "Traceback" not in run.err
+
+
+@pytest.mark.compliance("A37")
+def test_escapes_of_a_server_do_not_reach_the_terminal(device, issues, user, command):
+    device.on("/device", Answer(body={**BEGUN, "user_code": "AB\x1b[31mCD\x07\u202e"}))
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 0
+    assert not set(run.out) & {"\x1b", "\x07", "\u202e"}
+    assert "AB[31mCD" in run.out
+
+
+def test_no_token_and_no_code_of_the_server_is_ever_printed(device, issues, canary, user, process):
+    run = process("oauth_login", "scripted", "--user", "grace", "--verbosity", "3", "--json")
+    assert run.status == 0, run.err
+    assert canary not in run.out + run.err
+    assert "device-1" not in run.out + run.err
+
+
+def test_what_is_beyond_the_providers_scopes_is_asked_for(device, issues, user, command):
+    command("oauth_login", "scripted", "--user", "grace", "--scope", "repo", "--scope", "gist")
+    assert device.asked("/device")[0].form["scope"] == "repo gist"
+
+
+def test_a_token_of_an_unknown_account_is_revoked_and_not_kept(device, issues, user, command, configure):
+    entry = {
+        "client_id": "client",
+        "token_endpoint": f"{device.url}/token",
+        "device_authorization_endpoint": f"{device.url}/device",
+        "revocation_endpoint": f"{device.url}/revoke",
+        "userinfo_endpoint": f"{device.url}/user",
+    }
+    configure(PROVIDERS={"scripted": entry})
+    device.on("/user", Answer(body={"name": "nobody"}))
+    device.on("/revoke", Answer())
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 1
+    assert "did not say which account" in run.err
+    assert device.asked("/revoke")
+    assert not Connection.objects.exists()
+
+
+def test_who_connects_at_a_terminal_is_told_to_the_site(device, issues, user, command):
+    heard = []
+
+    def receive(connection, **kwargs):
+        heard.append(connection.provider)
+
+    signals.connected.connect(receive)
+    command("oauth_login", "scripted", "--user", "grace")
+    signals.connected.disconnect(receive)
+    assert heard == ["scripted"]
+
+
+# --- the browser ----------------------------------------------------------------------------------
+
+
+@pytest.mark.compliance("A38")
+def test_a_login_in_this_machines_browser(terminal, user, browser, process):
+    run = process("oauth_login", "site", "--user", "grace")
+    assert run.status == 0, run.err
+    assert run.lines[-1] == "Logged in at Codeyard as ada; kept as a connection of grace."
+    connection = Connection.objects.get()
+    assert connection.grant == "authorization_code"
+    assert connection.redirect_uri.startswith("http://127.0.0.1:")
+    assert "code_challenge_method=S256" in run.out
+    connection.refresh()
+
+
+def test_the_address_can_be_opened_by_hand(terminal, user, start):
+    process = start("oauth_login", "site", "--user", "grace", "--no-open")
+    process.stdout.readline()
+    address = process.stdout.readline().strip()
+    person = Person()
+    page = person.press(person.open(address), "Allow")
+    assert "Back to the terminal" in page.text
+    assert finished(process).status == 0
+
+
+@pytest.mark.compliance("A8")
+def test_an_answer_of_another_issuer_is_refused_and_no_code_is_sent(terminal, user, start):
+    process = start("oauth_login", "site", "--user", "grace", "--no-open")
+    process.stdout.readline()
+    state, redirect_uri = state_and_redirect(process.stdout.readline().strip())
+    Person().browser.get(f"{redirect_uri}?code=stolen&state={state}&iss=https://evil.test")
+    run = finished(process)
+    assert run.status == 1
+    assert "another server" in run.err
+    assert not terminal.stats["token_requests"]
+
+
+@pytest.mark.compliance("A1")
+def test_an_answer_with_another_state_is_none(terminal, user, start):
+    process = start("oauth_login", "site", "--user", "grace", "--no-open")
+    process.stdout.readline()
+    address = process.stdout.readline().strip()
+    _, redirect_uri = state_and_redirect(address)
+    assert Person().browser.get(f"{redirect_uri}?code=stolen&state=guessed").status == 400
+    person = Person()
+    person.press(person.open(address), "Allow")
+    assert finished(process).status == 0
+
+
+@pytest.mark.compliance("A4")
+def test_a_refusal_in_the_browser_is_told(terminal, user, start):
+    process = start("oauth_login", "site", "--user", "grace", "--no-open")
+    process.stdout.readline()
+    person = Person()
+    person.press(person.open(process.stdout.readline().strip()), "Cancel")
+    run = finished(process)
+    assert run.status == 1
+    assert "You did not give access" in run.err
+
+
+@pytest.mark.compliance("mcp-remote")
+@pytest.mark.parametrize("path", ["/$(touch owned)", "/`id`", "/a'b"])
+def test_an_address_that_a_shell_could_read_is_not_opened(
+    scripted_entry, scripted, configure, user, browser, command, path
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "authorization_endpoint": f"{scripted.url}{path}"}})
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 1
+    assert "not opened" in run.err
+    assert not scripted.requests
+
+
+def state_and_redirect(address):
+    query = query_of(address)
+    return query["state"], query["redirect_uri"]
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scripted"], "--user USERNAME makes it that user's connection, --store keyring"),
+        (["scripted", "--user", "nobody"], "There is no user 'nobody'"),
+        (["unknown", "--user", "grace"], "No provider 'unknown'"),
+        (["scripted", "--user", "grace", "--device"], "scripted.device_authorization_endpoint: missing"),
+        (["scripted", "--user", "grace", "--variable", "shop=x"], "scripted.variables.shop"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_setting(
+    scripted_provider, scripted, user, command, arguments, told
+):
+    run = command("oauth_login", *arguments)
+    assert run.status == 2
+    assert told in run.err
+    assert not scripted.requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"authorization_endpoint": ""}, "scripted.authorization_endpoint: missing"),
+        ({"authorize": {"response_mode": "form_post"}}, "scripted.authorize.response_mode"),
+        (
+            {"authorize": {"code_challenge_method": "none", "without_pkce_because": "old"}},
+            "scripted.authorize.code_challenge_method",
+        ),
+        ({"enabled": False}, "scripted.enabled"),
+    ],
+)
+def test_a_provider_that_cannot_answer_to_a_terminal(scripted_entry, configure, user, command, changes, told):
+    configure(PROVIDERS={"scripted": {**scripted_entry, **changes}})
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 2
+    assert told in run.err
+
+
+def test_a_deactivated_user_gets_no_connection(scripted_provider, user, command):
+    type(user).objects.update(is_active=False)
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert (run.status, "deactivated" in run.err) == (2, True)
+
+
+def test_a_dry_run_sends_nothing(device, user, command):
+    run = command("oauth_login", "scripted", "--user", "grace", "--dry-run")
+    assert run.status == 0
+    assert run.lines == [
+        "Would log in at scripted (device flow, scopes: none) for grace.",
+        "Nothing was sent.",
+    ]
+    assert not device.requests
+
+
+# --- logging out ----------------------------------------------------------------------------------
+
+
+def test_logging_out_revokes_and_forgets(terminal, user, command):
+    granted = Connection.objects.store(
+        owner=user, provider="site", token_response=terminal.grant(), account_id="7"
+    )
+    run = command("oauth_logout", "site", "--user", "grace")
+    assert (run.status, run.err) == (0, "")
+    assert terminal.stats["revocations"] == 1
+    granted.refresh_from_db()
+    assert (granted.status, granted.sealed_token) == ("revoked", None)
+    again = command("oauth_logout", "site", "--user", "grace")
+    assert (again.status, again.out) == (0, "grace has no connection to site.\n")
+
+
+def test_a_revocation_that_could_not_be_sent_is_kept_and_told(
+    scripted_provider, scripted, make_connection, command
+):
+    scripted.on("/revoke", Answer(503))
+    make_connection()
+    run = command("oauth_logout", "scripted", "--user", "grace", "--json")
+    assert run.status == 1
+    assert run.document["outcome"] == "pending"
+    assert PendingRevocation.objects.count() == 1
+
+
+def test_of_several_accounts_one_is_named(scripted_provider, scripted, make_connection, command):
+    scripted.on("/revoke", Answer())
+    make_connection()
+    make_connection()
+    run = command("oauth_logout", "scripted", "--user", "grace")
+    assert (run.status, "--account" in run.err) == (2, True)
+    assert command("oauth_logout", "scripted", "--user", "grace", "--account", "2").status == 0
+    assert Connection.objects.get(status="active").account_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scripted"], "--user USERNAME disconnects"),
+        (["scripted", "--user", "nobody"], "There is no user 'nobody'"),
+        (["unknown", "--user", "grace"], "No provider 'unknown'"),
+    ],
+)
+def test_logging_out_of_what_is_not_there_is_refused(scripted_provider, user, command, arguments, told):
+    run = command("oauth_logout", *arguments)
+    assert (run.status, told in run.err) == (2, True)
+
+
+def test_a_dry_run_disconnects_nothing(scripted_provider, scripted, make_connection, command):
+    make_connection()
+    assert command("oauth_logout", "scripted", "--user", "grace", "--dry-run").status == 0
+    assert Connection.objects.filter(status="active").count() == 1
+    assert not scripted.requests
+
+
+# --- on a terminal --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
+def test_on_a_terminal_there_is_a_qr_code_and_a_live_countdown(device, user, start_on_terminal):
+    complete = "https://example.com/device?user_code=WDJB-MJHT"
+    device.on("/device", Answer(body={**BEGUN, "verification_uri_complete": complete}))
+    device.on("/token", Answer(400, body={"error": "authorization_pending"}))
+    seen = start_on_terminal("oauth_login", "scripted", "--user", "grace").until("29:57 left")
+    assert "▄" in seen
+    assert "Waiting for you: 30:00 left" in seen.replace("29:59", "30:00")
+    assert "\r" in seen
+
+
+@pytest.fixture
+def start_on_terminal(start, monkeypatch):
+    """Start a command whose standard output is a pseudo-terminal of 100 columns."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    leader, follower = pty.openpty()
+    original = subprocess.Popen
+    begun = []
+
+    class OnTerminal:
+        def __init__(self, process):
+            self.process = process
+
+        def until(self, text):
+            seen, give_up = "", time.monotonic() + 30
+            while text not in seen:
+                assert time.monotonic() < give_up, seen
+                seen += os.read(leader, 4096).decode("utf-8", "replace")
+            return seen
+
+    def run(*arguments):
+        def popen(command, **options):
+            return original(command, **{**options, "stdout": follower})
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        process = start(*arguments)
+        begun.append(process)
+        return OnTerminal(process)
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
+    os.close(leader)
+    os.close(follower)
+
+
+# --- the keyring ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A keyring for the processes of a test, and for the test itself."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv(keyrings.FILE, str(tmp_path / "keyring.json"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.keyrings.SmallKeyring")
+    before = library.get_keyring()
+    library.set_keyring(keyrings.SmallKeyring())
+    yield library.get_keyring()
+    library.set_keyring(before)
+
+
+def log_in(start, *options):
+    process = start("oauth_login", "codeyard", "--store", "keyring", *options)
+    Person().answer_device(*shown(process))
+    return finished(process)
+
+
+def test_a_login_into_the_keyring_serves_this_machines_tools_until_the_logout(
+    terminal, small, start, process
+):
+    run = log_in(start)
+    assert (run.status, run.err) == (0, "")
+    assert run.lines[-1] == "Logged in at Codeyard as ada; kept in the keyring of this machine."
+    assert not Connection.objects.exists()
+    http = session_for_keyring("codeyard")
+    assert http.get("user").json()["login"] == "ada"
+    terminal.expire()
+    keep_aged(http)
+    assert session_for_keyring("codeyard").get("repositories").status_code == 200
+    assert terminal.refreshes == 1
+    out = process("oauth_logout", "codeyard", "--store", "keyring")
+    assert (out.status, out.lines) == (0, ["Logged out of Codeyard; the token is revoked and forgotten."])
+    assert terminal.stats["revocations"] == 1
+    assert small.entries == {}
+    with pytest.raises(ReauthorizationRequired, match="oauth_login codeyard --store keyring"):
+        session_for_keyring("codeyard")
+
+
+def keep_aged(http):
+    """Let the token in the keyring look as if it had been got an hour ago."""
+    provider = http.token_auth.source.provider
+    store = keyring.KeyringStore(provider)
+    token, facts = store.read().token, store.facts()
+    aged = replace(token, obtained_at=token.obtained_at - timedelta(hours=1), expires_at=token.obtained_at)
+    store.put(aged, facts, None)
+
+
+def test_no_database_is_needed_for_the_keyring(device, issues, small, command, django_db_blocker):
+    with django_db_blocker.block():
+        assert command("oauth_login", "scripted", "--store", "keyring").status == 0
+        device.on("/revoke", Answer())
+        assert command("oauth_logout", "scripted", "--store", "keyring").status == 0
+        again = command("oauth_logout", "scripted", "--store", "keyring", "--json")
+    assert (again.status, again.document["outcome"]) == (0, "absent")
+
+
+def test_a_keyring_that_must_not_hold_a_token_is_refused_before_anybody_logs_in(device, monkeypatch, command):
+    before = library.get_keyring()
+    library.set_keyring(null.Keyring())
+    try:
+        run = command("oauth_login", "scripted", "--store", "keyring")
+    finally:
+        library.set_keyring(before)
+    assert run.status == 2
+    assert "it keeps nothing" in run.err
+    assert not device.requests
+
+
+def test_a_logout_that_cannot_reach_the_provider_says_so_and_can_be_repeated(device, issues, small, command):
+    command("oauth_login", "scripted", "--store", "keyring")
+    device.on("/revoke", Answer(503), Answer())
+    run = command("oauth_logout", "scripted", "--store", "keyring")
+    assert (run.status, "used no more; run the command again" in run.err) == (1, True)
+    assert command("oauth_logout", "scripted", "--store", "keyring").status == 0
+
+
+def test_a_token_goes_into_one_place_only(scripted_provider, user, process):
+    run = process("oauth_login", "scripted", "--user", "grace", "--store", "keyring")
+    assert (run.status, "not allowed with" in run.err) == (2, True)
+
+
+def test_a_dry_run_forgets_nothing(device, issues, small, command):
+    command("oauth_login", "scripted", "--store", "keyring")
+    before = small.entries
+    run = command("oauth_logout", "scripted", "--store", "keyring", "--dry-run")
+    assert run.lines == ["Would log out of scripted: one token here."]
+    assert small.entries == before

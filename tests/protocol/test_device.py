@@ -1,0 +1,227 @@
+"""The device flow (RFC 8628): what is believed of its first answer, and how its end is waited for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.device import DeviceAuthorization, await_token
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from tests.servers.scripted import Answer
+
+BEGUN = {
+    "device_code": "device-1",
+    "user_code": "WDJB-MJHT",
+    "verification_uri": "https://example.com/device",
+    "expires_in": 1800,
+}
+ISSUED = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer"}
+
+
+@pytest.fixture
+def server(scripted, scripted_entry):
+    entry = {**scripted_entry, "device_authorization_endpoint": f"{scripted.url}/device"}
+    with AuthorizationServer(Provider.from_mapping("scripted", entry), timeout=2) as server:
+        yield server
+
+
+class Clock:
+    """Time that passes only while it is slept."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Script:
+    """Answers one after the other, and remembers when it was asked; the last one stays."""
+
+    def __init__(self, clock: Clock, *answers: object) -> None:
+        self.clock = clock
+        self.answers = list(answers)
+        self.asked: list[float] = []
+
+    def device_token(self, device_code, *, scopes=()):
+        self.asked.append(self.clock.now)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def pauses(self) -> list[float]:
+        return [later - earlier for earlier, later in zip([1000.0, *self.asked], self.asked, strict=False)]
+
+
+TOKEN = Token("access", datetime.now(UTC))
+PENDING = ProviderRejected("", error="authorization_pending")
+SLOW_DOWN = ProviderUnavailable("", code="slow_down")
+AWAY = ProviderUnavailable("", code="unreachable")
+
+
+def waited(*answers, interval=5.0, expires_in=1800.0, **options):
+    clock = Clock()
+    script = Script(clock, *answers)
+    begun = DeviceAuthorization(
+        "device", "USER", "https://example.com", interval=interval, expires_in=expires_in
+    )
+    try:
+        outcome = await_token(script, begun, clock=clock, sleep=clock.sleep, **options)
+    except ProviderRejected as error:
+        outcome = error.error
+    return script, outcome
+
+
+# --- the first answer -----------------------------------------------------------------------------
+
+
+def test_a_device_flow_begins_with_code_address_and_interval(scripted, server):
+    scripted.on(
+        "/device",
+        Answer(
+            body={
+                **BEGUN,
+                "interval": 7,
+                "verification_uri_complete": "https://example.com/device?user_code=WDJB-MJHT",
+            }
+        ),
+    )
+    begun = server.authorize_device(["repo", "user"])
+    (request,) = scripted.asked("/device")
+    assert request.form == {"client_id": "client", "scope": "repo user"}
+    assert request.headers["Authorization"].startswith("Basic ")
+    assert (begun.user_code, begun.verification_uri) == ("WDJB-MJHT", "https://example.com/device")
+    assert begun.verification_uri_complete.endswith("=WDJB-MJHT")
+    assert (begun.interval, begun.expires_in) == (7, 1800)
+    assert "device-1" not in repr(begun)
+
+
+@pytest.mark.compliance("A36")
+@pytest.mark.parametrize("interval", [None, 0, -3, "soon", True])
+def test_without_a_sensible_interval_it_is_five_seconds(scripted, server, interval):
+    scripted.on("/device", Answer(body={**BEGUN, "interval": interval}))
+    assert server.authorize_device().interval == 5
+
+
+def test_an_address_by_its_older_name_will_do(scripted, server):
+    body = {**BEGUN, "verification_url": BEGUN["verification_uri"]}
+    del body["verification_uri"]
+    scripted.on("/device", Answer(body=body))
+    assert server.authorize_device().verification_uri == "https://example.com/device"
+
+
+def test_escapes_are_stripped_from_the_code(scripted, server):
+    scripted.on("/device", Answer(body={**BEGUN, "user_code": "\x1b]0;owned\x07\x1b[2JAB\u202eCD\r\nEF"}))
+    assert server.authorize_device().user_code == "]0;owned[2JABCD EF"
+
+
+@pytest.mark.compliance("mcp-remote")
+@pytest.mark.parametrize("name", ["verification_uri", "verification_uri_complete"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.com/device",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "-x",
+        "https://example.com/$(touch owned)",
+        "https://example.com/`id`",
+        "https://example.com/;a b",
+        "https://user@example.com/",
+        "https://example.com\\@evil.test/",
+        "https://ex\u0430mple.com/",
+        "https://example.com/\x1b[2J",
+        7,
+    ],
+)
+def test_an_address_that_is_not_plain_https_is_not_shown(scripted, server, name, address):
+    scripted.on("/device", Answer(body={**BEGUN, name: address}))
+    with pytest.raises(ProviderMisconfigured, match="device_authorization_endpoint of 'scripted'") as refused:
+        server.authorize_device()
+    assert str(address) not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["device_code", "user_code", "verification_uri"])
+def test_an_answer_that_lacks_something_cannot_be_used(scripted, server, name):
+    scripted.on("/device", Answer(body={**BEGUN, name: ""}))
+    with pytest.raises(ProviderMisconfigured):
+        server.authorize_device()
+
+
+@pytest.mark.parametrize(("status", "body"), [(400, {"error": "invalid_scope"}), (403, {})])
+def test_a_refusal_is_told_as_one(scripted, server, status, body):
+    scripted.on("/device", Answer(status, body=body))
+    with pytest.raises(ProviderRejected) as refused:
+        server.authorize_device()
+    assert refused.value.error == (body.get("error") or "http_403")
+
+
+# --- the wait -------------------------------------------------------------------------------------
+
+
+@pytest.mark.compliance("A36")
+@pytest.mark.compliance("D53")
+def test_slow_down_adds_five_seconds_for_good():
+    script, outcome = waited(PENDING, SLOW_DOWN, PENDING, SLOW_DOWN, PENDING, TOKEN)
+    assert script.pauses == [5, 5, 10, 10, 15, 15]
+    assert outcome is TOKEN
+
+
+@pytest.mark.compliance("A36")
+def test_a_server_that_cannot_be_reached_is_asked_ever_more_rarely():
+    script, outcome = waited(AWAY, AWAY, AWAY, AWAY, AWAY, PENDING, TOKEN)
+    assert script.pauses == [5, 10, 20, 40, 60, 60, 5]
+    assert outcome is TOKEN
+
+
+def test_what_a_server_asks_for_is_waited():
+    busy = ProviderUnavailable("", code="http_429", retry_after=90)
+    assert waited(busy, TOKEN)[0].pauses == [5, 90]
+
+
+@pytest.mark.compliance("A36")
+@pytest.mark.compliance("D53")
+@pytest.mark.parametrize("error", ["access_denied", "expired_token", "invalid_grant", "something_else"])
+def test_any_other_refusal_ends_it(error):
+    script, outcome = waited(PENDING, ProviderRejected("", error=error))
+    assert (outcome, len(script.asked)) == (error, 2)
+
+
+@pytest.mark.parametrize("answer", [PENDING, AWAY, SLOW_DOWN])
+def test_when_the_code_has_run_out_nobody_is_asked_any_more(answer):
+    script, outcome = waited(answer, expires_in=30.0)
+    assert outcome == "expired_token"
+    assert script.asked[-1] < 1030
+
+
+def test_each_second_is_told_with_what_is_left():
+    told: list[float] = []
+    waited(PENDING, TOKEN, interval=2.0, expires_in=100.0, tick=told.append)
+    assert told == [100, 99, 98, 97]
+
+
+def test_the_real_server_words_are_understood(scripted, server):
+    scripted.on(
+        "/token",
+        Answer(400, body={"error": "authorization_pending"}),
+        Answer(400, body={"error": "slow_down"}),
+        Answer(200, body={"error": "authorization_pending"}),  # as GitHub answers
+        Answer(body=ISSUED),
+    )
+    clock = Clock()
+    begun = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
+    token = await_token(server, begun, scopes=["repo"], clock=clock, sleep=clock.sleep)
+    assert token.access_token == "access-1"
+    assert token.scopes == ("repo",)
+    assert clock.now == 1000 + 1 + 1 + 6 + 6
+    form = scripted.asked("/token")[0].form
+    assert form == {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "device-1"}

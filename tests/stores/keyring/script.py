@@ -1,0 +1,95 @@
+"""A command-line tool that knows no Django: ``python -m tests.stores.keyring.script``.
+
+Its orders are one line of JSON; it gets ready, says so, and begins when a second line comes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from oauth_connect.errors import KeyringUnavailable
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores import keyring
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Script:
+    """The process, as a test sees it."""
+
+    def __init__(self, entry: dict[str, Any], task: str = "get", *, threads: int = 1, **orders: Any) -> None:
+        environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.stores.keyring.script"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._tell(json.dumps({"entry": entry, "task": task, "threads": threads, **orders}))
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def go(self) -> Script:
+        self._tell("go")
+        return self
+
+    def results(self) -> list[Any]:
+        output, _ = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0
+        return [json.loads(line) for line in output.splitlines()]
+
+    def status(self) -> int:
+        self.process.communicate(timeout=120)
+        return self.process.returncode
+
+    def _tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+
+def main() -> None:
+    orders = json.loads(sys.stdin.readline())
+    provider = Provider.from_mapping("rotating", orders["entry"])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if orders["task"] == "keep":
+        keep(provider, orders["refresh_token"])
+        return
+    callers = [threading.Thread(target=call, args=(provider,)) for _ in range(orders["threads"])]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+
+
+def keep(provider: Provider, refresh_token: str) -> None:
+    obtained_at = datetime.now(UTC)
+    ends = obtained_at + timedelta(seconds=3600)
+    try:
+        keyring.keep(provider, Token("access", obtained_at, refresh_token, expires_at=ends))
+    except KeyringUnavailable as error:
+        print(json.dumps(str(error)), flush=True)
+
+
+def call(provider: Provider) -> None:
+    try:
+        http = keyring.session_for(provider, http_timeout=5)
+        said: Any = http.get("whatever").status_code
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+    print(json.dumps([said, "django" in sys.modules]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""A real keyring: gnome-keyring, on a D-Bus of the test's own, unlocked and locked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import secretstorage
+from keyring.backends import SecretService
+
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.stores import keyring
+from tests.services import SECRET_SERVICE
+from tests.stores.keyring.script import Script
+
+DUE = 7200
+LONG = "long" * 1500
+DEFAULT_COLLECTION = "/org/freedesktop/secrets/aliases/default"
+pytestmark = pytest.mark.skipif(bool(SECRET_SERVICE.absence), reason=SECRET_SERVICE.absence)
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture
+def desktop(
+    tmp_path_factory: pytest.TempPathFactory, use: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., None]]:
+    """Begin a desktop session: a bus, and its keyring, unlocked with a password or not."""
+    home = tmp_path_factory.mktemp("desktop")
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
+        folder = home / name
+        folder.mkdir(mode=0o700)
+        monkeypatch.setenv(name, str(folder))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with ExitStack() as stack:
+
+        def begin(*, unlocked: bool) -> None:
+            bus = subprocess.Popen(
+                ["dbus-daemon", "--session", "--nofork", "--print-address=1"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.enter_context(stopped(bus))
+            assert bus.stdout is not None
+            monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.stdout.readline().decode().strip())
+            start_keyring(stack, unlocked=unlocked)
+            use(SecretService.Keyring())
+
+        yield begin
+
+
+def start_keyring(stack: ExitStack, *, unlocked: bool) -> None:
+    daemon = subprocess.Popen(
+        [SECRET_SERVICE.url, "--foreground", "--components=secrets", *(["--unlock"] if unlocked else [])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    stack.enter_context(stopped(daemon))
+    assert daemon.stdin is not None
+    daemon.stdin.write(b"a password" if unlocked else b"")
+    daemon.stdin.close()
+    daemon.stdin = None
+    give_up = time.monotonic() + 30
+    while not (is_unlocked() if unlocked else answers()):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def answers() -> bool:
+    try:
+        return bool(SecretService.Keyring.priority)
+    except RuntimeError:
+        return False
+
+
+def is_unlocked() -> bool:
+    """Whether the daemon, which answers before that, has made its collection and opened it."""
+    if not answers():
+        return False
+    with closing(secretstorage.dbus_init()) as connection:
+        try:
+            # Asking for the default one would make it where it is missing, behind a prompt.
+            return not secretstorage.Collection(connection, DEFAULT_COLLECTION).is_locked()
+        except secretstorage.ItemNotFoundException:
+            return False
+
+
+def test_tokens_live_in_the_desktops_keyring_and_scripts_share_them(desktop, entry, rotating, token):
+    desktop(unlocked=True)
+    provider = Provider.from_mapping("rotating", entry)
+    keyring.keep(provider, token(f"{LONG}-0", age=DUE), account="ada")
+    scripts = [Script(entry, threads=2) for _ in range(3)]
+    for script in scripts:
+        script.go()
+    assert [result for script in scripts for result in script.results()] == [[200, False]] * 6
+    assert rotating.spent == {f"{LONG}-0": 1}
+    row = keyring.KeyringStore(provider).read()
+    assert row is not None
+    assert row.token is not None
+    assert row.token.refresh_token == f"{LONG}-1"
+    assert not files_with(LONG)
+
+
+def test_a_locked_keyring_is_refused_and_never_replaced_by_a_file(desktop, entry):
+    desktop(unlocked=False)
+    # In a process of its own: after a refusal the back end leaves its socket to the garbage collector.
+    (told,) = Script(entry, "keep", refresh_token=LONG).go().results()
+    assert told.startswith("The keyring is locked, or not set up yet. Unlock the keyring")
+    assert not files_with(LONG)
+
+
+def files_with(text: str) -> list[Path]:
+    """The files of the desktop's user in which these words can be read."""
+    folders = [Path(os.environ[name]) for name in os.environ if name.startswith("XDG_")]
+    found = [file for folder in [*folders, Path.home()] for file in folder.rglob("*") if file.is_file()]
+    return [file for file in found if text.encode() in file.read_bytes()]
+
+
+def test_the_programs_are_those_that_the_services_name():
+    assert shutil.which(SECRET_SERVICE.url)

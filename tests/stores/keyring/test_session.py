@@ -1,0 +1,299 @@
+"""Tools without Django share one token: one refresh, the rotated one written back before anybody uses it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from oauth_connect.errors import (
+    InvalidProvider,
+    KeyringUnavailable,
+    ProviderUnavailable,
+    ReauthorizationRequired,
+)
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.stores import keyring
+from oauth_connect.stores.keyring.session import TOO_YOUNG
+from tests.keyrings import SmallKeyring
+from tests.servers.scripted import Answer
+from tests.stores.keyring.script import Script
+
+DUE = 7200
+OLD = TOO_YOUNG.total_seconds() + 5
+FRESH = {"access_token": "access-1", "refresh_token": "row-1", "token_type": "Bearer", "expires_in": 3600}
+
+
+@pytest.fixture
+def kept(entry, token, keyring):
+    """A token that has run out, in the keyring."""
+    provider = Provider.from_mapping("rotating", entry)
+    store.keep(provider, token(age=DUE))
+    return provider
+
+
+store = keyring  # the fixture of this name is a back end
+
+
+@pytest.fixture
+def keep(small, provider, token):
+    def put(**options):
+        store.keep(provider, token(**options))
+        return provider
+
+    return put
+
+
+def row(provider):
+    return store.KeyringStore(provider).read()
+
+
+# --- between processes ------------------------------------------------------------------------------
+
+
+def test_a_script_without_django_refreshes_and_calls(kept, entry, rotating):
+    assert Script(entry).go().results() == [[200, False]]
+    assert rotating.spent == {"row-0": 1}
+    assert row(kept).token.refresh_token == "row-1"
+    assert Script(entry).go().results() == [[200, False]]
+    assert rotating.spent == {"row-0": 1}, "the token that was written back is used"
+
+
+@pytest.mark.compliance("D25")
+def test_many_processes_and_threads_spend_one_refresh_token_once(kept, entry, rotating):
+    scripts = [Script(entry, threads=4) for _ in range(4)]
+    for script in scripts:
+        script.go()
+    results = [result for script in scripts for result in script.results()]
+    assert results == [[200, False]] * 16
+    assert rotating.spent == {"row-0": 1}
+    assert row(kept).version == 1
+
+
+def test_who_is_killed_while_the_provider_thinks_leaves_a_token_that_others_can_use(kept, entry, rotating):
+    rotating.hang("row-0")
+    script = Script(entry).go()
+    give_up = time.monotonic() + 30
+    while not rotating.hanging:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    script.process.kill()
+    script.process.communicate()
+    rotating.hang()
+    assert row(kept).leased
+    store_of = store.KeyringStore(kept)
+    head = store_of._entry.head()
+    store_of._entry.change(head, {**head.state, "lease_until": time.time() - 1})
+    assert Script(entry).go().results() == [[200, False]]
+    assert rotating.spent == {"row-0": 1}
+
+
+# --- in one process ---------------------------------------------------------------------------------
+
+
+def test_a_valid_token_costs_one_look_at_the_keyring(keep, scripted, small):
+    http = store.session_for(keep())
+    scripted.on("/api/x", Answer())
+    for _ in range(3):
+        http.get("x")
+    reads = []
+    original = SmallKeyring.get_password
+    SmallKeyring.get_password = lambda *args: reads.append(args) or original(*args)
+    try:
+        http.get("x")
+    finally:
+        SmallKeyring.get_password = original
+    assert reads == []
+
+
+def test_nobody_has_logged_in(small, provider):
+    with pytest.raises(ReauthorizationRequired, match="oauth_login scripted --store keyring") as told:
+        store.session_for(provider)
+    assert told.value.reason == "not_connected"
+
+
+def test_another_client_has_another_entry(keep, scripted_entry):
+    keep()
+    other = Provider.from_mapping("scripted", {**scripted_entry, "client_id": "another"})
+    with pytest.raises(ReauthorizationRequired):
+        store.session_for(other)
+
+
+def test_another_server_of_the_same_name_never_sees_the_refresh_token(keep, scripted, scripted_entry):
+    keep(age=DUE)
+    moved = {**scripted_entry, "token_endpoint": "https://evil.test/token"}
+    http = store.session_for(Provider.from_mapping("scripted", moved))
+    with pytest.raises(ReauthorizationRequired, match="another server") as told:
+        http.get("x")
+    assert told.value.reason == "client_changed"
+    assert store.forget(Provider.from_mapping("scripted", moved)) == "refused"
+    assert not scripted.requests
+
+
+def test_a_401_brings_one_refresh_and_one_retry(keep, scripted):
+    provider = keep(age=OLD)
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/x", Answer(401), Answer(200))
+    assert store.session_for(provider).get("x").status_code == 200
+    assert len(scripted.asked("/token")) == 1
+    assert row(provider).token.access_token == "access-1"
+
+
+def test_after_a_401_what_another_process_has_saved_is_used(keep, token, provider, scripted):
+    http = store.session_for(keep(age=OLD))
+    scripted.on("/api/x", Answer(200), Answer(401), Answer(200))
+    http.get("x")
+    store.keep(provider, token("row-5", access_token="access-5"))
+    assert http.get("x").status_code == 200
+    assert scripted.asked("/api/x")[-1].headers["Authorization"] == "Bearer access-5"
+    assert not scripted.asked("/token")
+
+
+def test_a_token_younger_than_a_minute_is_not_refreshed_on_401(keep, scripted):
+    scripted.on("/api/x", Answer(401))
+    assert store.session_for(keep()).get("x").status_code == 401
+    assert not scripted.asked("/token")
+
+
+def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(keep, scripted):
+    provider = keep(age=DUE)
+    scripted.on("/token", Answer(400, body={"error": "invalid_grant"}))
+    http = store.session_for(provider)
+    for _ in range(2):
+        with pytest.raises(ReauthorizationRequired, match="oauth_login scripted") as told:
+            http.get("x")
+        assert told.value.reason == "revoked"
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted):
+    provider = keep(age=DUE)
+    scripted.on("/token", Answer(cut=-1))
+    http = store.session_for(provider)
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailable):
+            http.get("x")
+    assert len(scripted.asked("/token")) == 1
+    found = row(provider)
+    assert (found.in_doubt, found.failures, found.lease_owner) == (True, 1, "")
+
+
+def test_a_keyring_that_cannot_keep_the_new_token_is_found_out_before_the_old_one_is_spent(
+    keep, scripted, use
+):
+    provider = keep(age=DUE)
+
+    class Full(SmallKeyring):
+        def set_password(self, service, username, password):
+            if len(password) > 500:
+                raise OSError("full")
+            super().set_password(service, username, password)
+
+    use(Full())
+    with pytest.raises(KeyringUnavailable):
+        store.session_for(provider).get("x")
+    assert not scripted.asked("/token")
+    assert row(provider).lease_owner == ""
+
+
+def test_a_keyring_that_fails_for_a_moment_after_the_answer_gets_the_token_all_the_same(keep, scripted, use):
+    provider = keep(age=DUE)
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/x", Answer())
+
+    class Moody(SmallKeyring):
+        failed = False
+
+        def set_password(self, service, username, password):
+            if scripted.asked("/token") and not self.failed:
+                self.failed = True
+                raise OSError("not now")
+            super().set_password(service, username, password)
+
+    use(Moody())
+    assert store.session_for(provider).get("x").status_code == 200
+    assert row(provider).token.refresh_token == "row-1"
+
+
+def test_variables_of_the_login_are_those_of_every_session(small, scripted, scripted_entry, token):
+    entry = {
+        **scripted_entry,
+        "api_base_url": f"{scripted.url}/{{tenant}}/",
+        "variables": {"tenant": {"source": "user", "pattern": "[a-z]+"}},
+    }
+    provider = Provider.from_mapping("scripted", entry)
+    store.keep(provider, token(), variables={"tenant": "acme"})
+    scripted.on("/acme/x", Answer())
+    assert store.session_for(provider).get("x").status_code == 200
+
+
+def test_a_script_is_told_to_name_what_only_a_site_discovers(small):
+    provider = Provider.from_mapping("acme", {"client_id": "client", "issuer": "https://id.acme.example"})
+    with pytest.raises(InvalidProvider, match="token_endpoint"):
+        store.session_for(provider)
+
+
+# --- logging out ------------------------------------------------------------------------------------
+
+
+def test_logging_out_revokes_and_leaves_nothing(keep, scripted, small):
+    provider = keep()
+    scripted.on("/revoke", Answer())
+    assert store.forget(provider) == "revoked"
+    assert scripted.asked("/revoke")[0].form["token"] == "row-0"
+    assert small.entries == {}
+    assert store.forget(provider) == "absent"
+
+
+@pytest.mark.compliance("A34")
+def test_a_revocation_that_fails_stops_local_use_and_can_be_repeated(keep, scripted, small):
+    provider = keep()
+    http = store.session_for(provider)
+    scripted.on("/revoke", Answer(503), Answer())
+    assert store.forget(provider) == "pending"
+    with pytest.raises(ReauthorizationRequired):
+        store.session_for(provider).get("x")
+    assert not scripted.asked("/api/x")
+    assert store.forget(provider) == "revoked"
+    assert small.entries == {}
+    assert http is not None
+
+
+def test_a_token_minted_while_it_was_logged_out_is_revoked_too(keep, scripted):
+    provider = keep(age=DUE)
+    scripted.on("/revoke", Answer())
+    scripted.on("/token", Answer(body=FRESH))
+    http = store.session_for(provider)
+    store_of = store.KeyringStore(provider)
+    original = store.KeyringStore.prove
+
+    def log_out_meanwhile(self):
+        original(self)
+        store_of.end()
+
+    store.KeyringStore.prove = log_out_meanwhile
+    try:
+        with pytest.raises(ReauthorizationRequired):
+            http.get("x")
+    finally:
+        store.KeyringStore.prove = original
+    assert [request.form["token"] for request in scripted.asked("/revoke")] == ["row-1"]
+
+
+def test_a_login_heals_what_was_marked_or_logged_out(keep, scripted):
+    provider = keep(age=DUE)
+    scripted.on("/token", Answer(400, body={"error": "invalid_grant"}))
+    scripted.on("/api/x", Answer())
+    with pytest.raises(ReauthorizationRequired):
+        store.session_for(provider).get("x")
+    assert store.session_for(keep()).get("x").status_code == 200
+
+
+def test_no_token_is_logged_or_shown(keep, scripted, token, caplog, canary):
+    caplog.set_level("DEBUG")
+    provider = keep(refresh_token=f"{canary}-0", age=DUE)
+    scripted.on("/token", Answer(400, body={"error": "invalid_grant"}))
+    http = store.session_for(provider)
+    with pytest.raises(ReauthorizationRequired):
+        http.get("x")
+    assert canary not in caplog.text + repr(row(provider)) + repr(http)
