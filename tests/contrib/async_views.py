@@ -1,0 +1,49 @@
+"""The views of the site in ``asgi``: each calls an API as a site's own async code would."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import httpx2
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+
+from oauth_connect.contrib.httpx import ConnectionAuth, aclient_for
+from oauth_connect.models import Connection
+
+
+async def me(request: HttpRequest, provider: str, owner: str) -> JsonResponse:
+    """With a client that is made for the owner."""
+    async with await aclient_for(owner, provider) as http:
+        return answered(await http.get("user"))
+
+
+async def me_by_id(request: HttpRequest, pk: Any) -> JsonResponse:
+    """With a client of the site's own, of the other library."""
+    connection = await Connection.objects.aget(pk=pk)
+    base = connection.get_provider().api_base_url
+    async with httpx2.AsyncClient(auth=ConnectionAuth(connection), base_url=base, timeout=30) as http:
+        return answered(await http.get("user"))
+
+
+def answered(response: Any) -> JsonResponse:
+    return JsonResponse({"status": response.status_code, "body": response.json()})
+
+
+async def ping(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({})
+
+
+async def threads(request: HttpRequest) -> JsonResponse:
+    """The threads in which this process has refreshed: they stay, waiting for more."""
+    names = [thread.name for thread in threading.enumerate()]
+    return JsonResponse({"refreshing": sum(name.startswith("oauth_connect-async") for name in names)})
+
+
+urlpatterns = [
+    path("ping/", ping),
+    path("threads/", threads),
+    path("<uuid:pk>/", me_by_id),
+    path("<slug:provider>/<str:owner>/", me),
+]

@@ -1,0 +1,1 @@
+"""Codeyard as a provider of django-allauth."""

@@ -1,0 +1,134 @@
+"""Async views under a real ASGI server: many requests at one expiry, and a provider that takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from django.test import AsyncClient
+
+from oauth_connect.protocol.background import THREADS
+from tests.contrib.asgi import VIEWS, Site
+from tests.contrib.test_httpx import FRESH, run, wait_until
+from tests.faults.processes import stored
+from tests.servers.scripted import Answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EXPIRED = 7200
+# Django opens a database connection for each request under ASGI, and PostgreSQL has a hundred by default.
+REQUESTS = 40
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[[dict[str, Any]], Site]]:
+    started: list[Site] = []
+
+    def start(providers: dict[str, Any]) -> Site:
+        started.append(Site(providers))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+async def fetch(http: httpx.AsyncClient, path: str) -> Any:
+    response = await http.get(path)
+    response.raise_for_status()
+    return response.json()
+
+
+def client_at(site: Site) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=REQUESTS)
+    return httpx.AsyncClient(base_url=site.url, timeout=60, limits=limits, trust_env=False)
+
+
+@pytest.mark.compliance("D30")
+def test_many_requests_at_one_expiry_make_one_token_request_in_a_few_threads(
+    codeyard, make_connection, site
+) -> None:
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant())
+    paths = [f"/codeyard/{connection.owner}/", f"/{connection.pk}/"] * (REQUESTS // 2)
+    served = site({"codeyard": codeyard.entry()})
+
+    async def browse() -> tuple[list[Any], int]:
+        async with client_at(served) as http:
+            answers = await asyncio.gather(*[fetch(http, path) for path in paths])
+            return answers, (await fetch(http, "/threads/"))["refreshing"]
+
+    answers, refreshing = asyncio.run(browse())
+
+    assert [answer["status"] for answer in answers] == [200] * REQUESTS
+    assert {answer["body"]["login"] for answer in answers} == {"ada"}
+    assert codeyard.refreshes == 1
+    assert codeyard.stats["reuse_seen"] == 0
+    assert 1 <= refreshing <= THREADS
+    assert stored(connection).version == 1
+
+
+@pytest.mark.compliance("D62")
+def test_other_requests_are_answered_while_a_provider_takes_its_time(
+    scripted, scripted_entry, scripted_provider, make_connection, site
+) -> None:
+    scripted.on("/token", Answer(body=FRESH, delay=2))
+    scripted.on("/api/user", Answer(body={"login": "grace"}))
+    connection = make_connection(age=EXPIRED)
+    served = site({"scripted": scripted_entry})
+
+    async def browse() -> tuple[list[Any], list[float]]:
+        async with client_at(served) as http:
+            await fetch(http, "/ping/")
+            waiting = asyncio.gather(*[fetch(http, f"/{connection.pk}/") for _ in range(20)])
+            while not scripted.asked("/token"):
+                await asyncio.sleep(0.01)
+            took = []
+            while len(took) < 10:
+                before = time.monotonic()
+                await fetch(http, "/ping/")
+                took.append(time.monotonic() - before)
+            assert not waiting.done()
+            return await waiting, took
+
+    answers, took = asyncio.run(browse())
+    assert [answer["body"]["login"] for answer in answers] == ["grace"] * 20
+    assert max(took) < 1
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_visitor_who_leaves_during_a_refresh_takes_the_token_from_nobody(
+    scripted, scripted_entry, scripted_provider, make_connection, site
+) -> None:
+    scripted.on("/token", Answer(body=FRESH, delay=1))
+    connection = make_connection(age=EXPIRED)
+    served = site({"scripted": scripted_entry})
+
+    async def leave() -> None:
+        async with client_at(served) as http:
+            with pytest.raises(httpx.ReadTimeout):
+                await http.get(f"/{connection.pk}/", timeout=0.5)
+
+    asyncio.run(leave())
+    wait_until(lambda: stored(connection).version == 1)
+    assert stored(connection).token.refresh_token == "refresh-1"
+
+
+def test_a_view_of_a_site_is_tested_by_djangos_own_client(
+    scripted, scripted_provider, make_connection, settings
+) -> None:
+    settings.ROOT_URLCONF = VIEWS
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(body={"login": "grace"}))
+    connection = make_connection(age=EXPIRED)
+    browser = AsyncClient()
+
+    async def browse() -> list[Any]:
+        paths = [f"/{connection.pk}/", f"/scripted/{connection.owner}/"] * 5
+        return await asyncio.gather(*[browser.get(path) for path in paths])
+
+    assert {response.json()["body"]["login"] for response in run(browse())} == {"grace"}
+    assert len(scripted.asked("/token")) == 1
