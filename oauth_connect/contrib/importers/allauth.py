@@ -1,0 +1,83 @@
+"""The tokens of django-allauth: SocialToken, with its SocialAccount and SocialApp.
+
+Only there with ``SOCIALACCOUNT_STORE_TOKENS = True``. Granted scopes are not among what it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from oauth_connect.flows.take_over import Found
+
+BATCH = 200
+
+# Where it names accounts as our preset does. Slack's tokens and ids are of another kind there.
+NAMES = {"twitter_oauth2": "x"}
+
+
+class Tokens:
+    """A Source. Raises ImproperlyConfigured where the package is not in use."""
+
+    package = "allauth"
+    names = NAMES
+
+    def __init__(self) -> None:
+        if not apps.is_installed("allauth.socialaccount"):
+            raise ImproperlyConfigured(
+                "There are no tables of django-allauth here: install it, and put allauth.socialaccount "
+                "into INSTALLED_APPS for the time of the import."
+            )
+        self._model = apps.get_app_config("socialaccount").get_model("SocialToken")
+        self._adapter = import_string("allauth.socialaccount.adapter.get_adapter")()
+        self._registry = import_string("allauth.socialaccount.providers.registry")
+        self._oauth1 = import_string("allauth.socialaccount.providers.oauth.provider.OAuthProvider")
+        self._registry.load()
+        self._client_of = cache(self._only_client)
+
+    def count(self, providers: Collection[str] = ()) -> int:
+        return int(self._rows(providers).count())
+
+    def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[Found]]:
+        rows = self._rows(providers).select_related("app", "account__user").order_by("pk")
+        batch = list(rows[:BATCH])
+        while batch:
+            yield [self._found(row) for row in batch]
+            batch = list(rows.filter(pk__gt=batch[-1].pk)[:BATCH])
+
+    def _rows(self, providers: Collection[str]) -> Any:
+        rows = self._model._default_manager.all()
+        return rows.filter(account__provider__in=providers) if providers else rows
+
+    def _found(self, row: Any) -> Found:
+        account, app = row.account, row.app
+        profile = account.extra_data if isinstance(account.extra_data, dict) else {}
+        return Found(
+            pk=row.pk,
+            provider=account.provider,
+            user=account.user,
+            account_id=account.uid,
+            client_id=app.client_id if app else self._client_of(account.provider),
+            # A login with the account stores what it got.
+            obtained_at=account.last_login,
+            access_token=row.token,
+            refresh_token=row.token_secret,
+            expires_at=row.expires_at,
+            profile=profile,
+            is_oauth2=not self._is_oauth1(app.provider if app else account.provider),
+        )
+
+    def _only_client(self, provider: str) -> str:
+        """Return the client of tokens that name none, as with apps in SOCIALACCOUNT_PROVIDERS."""
+        listed = self._adapter.list_apps(None, provider=provider)
+        clients = {app.client_id for app in listed}
+        return str(clients.pop()) if len(clients) == 1 else ""
+
+    def _is_oauth1(self, provider: str) -> bool:
+        found = self._registry.get_class(provider)
+        return found is not None and issubclass(found, self._oauth1)

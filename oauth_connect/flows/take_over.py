@@ -1,0 +1,225 @@
+"""Tokens that another package stored become connections; what is connected already is left alone.
+
+The source of the tokens is handed in: this module knows none of those packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+
+from oauth_connect.conf import UnknownProvider, conf
+from oauth_connect.errors import CallbackRefused, InvalidProvider, clean
+from oauth_connect.models import Connection, Owner, insertion
+from oauth_connect.protocol import answers, callback, lifetimes
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+
+LONGEST = 255
+
+IMPORTED = "imported"
+ALREADY_HERE = "already_here"
+# Nothing can be done about these here, and mostly nothing needs to be.
+SKIPPED = ("unknown_provider", "not_oauth2", "no_user", "no_token", "expired")
+# These the settings can mend, or somebody has to look.
+FAILED = ("other_client", "unknown_client", "invalid_settings", "variable_missing", "unreadable")
+OUTCOMES = (IMPORTED, ALREADY_HERE, *SKIPPED, *FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One row of another package. ``provider`` is that package's name; times are aware.
+
+    ``client_id``: of the app that obtained the token; "" where nobody knows. ``scope``: as the token answer
+    gave it, None where it was not kept. ``profile``: what is kept of the provider's answers.
+    """
+
+    pk: object
+    provider: str
+    user: Any
+    account_id: str
+    client_id: str
+    obtained_at: datetime
+    access_token: object = field(repr=False)
+    refresh_token: object = field(default="", repr=False)
+    expires_at: datetime | None = None
+    scope: object = None
+    profile: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_oauth2: bool = True
+
+
+class Source(Protocol):
+    """Where another package's rows come from. ``names``: its names of providers, and ours for them."""
+
+    package: str
+    names: Mapping[str, str]
+
+    def count(self, providers: Collection[str] = ()) -> int:
+        """Return how many rows there are, of these providers (its names) or of all."""
+
+    def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[Found]]:
+        """Yield the rows in batches, always in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a row; ``slug`` is our name of its provider, "" where there is none."""
+
+    pk: str
+    provider: str
+    slug: str
+    outcome: str
+
+
+class Unfit(Exception):
+    """A row that cannot be taken over; its argument is the outcome."""
+
+
+class TakeOver:
+    """Takes batches of rows over. ``names`` maps a package's names of providers to slugs."""
+
+    def __init__(self, package: str, names: Mapping[str, str], *, dry_run: bool = False) -> None:
+        self.package = package
+        self.names = names
+        self.insert: Callable[[Sequence[Connection]], set[str]] = (
+            insertion.missing if dry_run else self._insert
+        )
+        self._seen: set[str] = set()
+
+    def batch(self, rows: Sequence[Found]) -> Iterator[Result]:
+        """Take rows over and tell of each, in their order."""
+        outcomes: list[tuple[Found, str, str | Connection]] = []
+        for row in rows:
+            slug = self.names.get(row.provider, row.provider)
+            try:
+                outcomes.append((row, slug, self._connection(row, slug)))
+            except Unfit as unfit:
+                outcomes.append((row, slug, str(unfit)))
+        fresh = [one for _, _, one in outcomes if isinstance(one, Connection) and self._is_first(one)]
+        inserted = self.insert(fresh)
+        for row, slug, made in outcomes:
+            yield _result(row, slug, made if isinstance(made, str) else _fate(made, inserted))
+
+    def _connection(self, row: Found, slug: str) -> Connection:
+        if not isinstance(row.user, get_user_model()):
+            raise Unfit("no_user")
+        owner = Owner.of(row.user)
+        entry = _entry(slug, owner)
+        if not row.is_oauth2:
+            raise Unfit("not_oauth2")
+        values = _variables(entry, row)
+        provider = _at_instance(entry, values)
+        _check_client(provider, row)
+        return insertion.unsaved(
+            _token(provider, row),
+            owner=owner,
+            provider=slug,
+            account_id=_account_id(provider, row),
+            account_label=clean(answers.pick(row.profile, provider.identity.label), LONGEST),
+            client_id=provider.client_id,
+            variables=values,
+            reconnect_before=lifetimes.reconnect_before(provider, row.obtained_at),
+        )
+
+    def _is_first(self, connection: Connection) -> bool:
+        """Two names of one provider may have a row each for one account."""
+        if connection.identity in self._seen:
+            return False
+        self._seen.add(connection.identity)
+        return True
+
+    def _insert(self, connections: Sequence[Connection]) -> set[str]:
+        return insertion.insert_missing(connections, {"imported_from": self.package})
+
+
+def _fate(connection: Connection, inserted: set[str]) -> str:
+    if connection.identity not in inserted:
+        return ALREADY_HERE
+    inserted.remove(connection.identity)
+    return IMPORTED
+
+
+def _result(row: Found, slug: str, outcome: str) -> Result:
+    return Result(str(row.pk), row.provider, "" if outcome == "unknown_provider" else slug, outcome)
+
+
+def _entry(slug: str, owner: Owner) -> Provider:
+    try:
+        return conf.declared_provider(slug, owner.key)
+    except UnknownProvider:
+        raise Unfit("unknown_provider") from None
+    except ImproperlyConfigured:
+        raise Unfit("invalid_settings") from None
+
+
+def _variables(entry: Provider, row: Found) -> dict[str, str]:
+    """Return the values that the token's answer brought, as far as the row has kept them."""
+    values = {}
+    for name, variable in entry.asked_of("token_response").items():
+        if given := answers.pick(row.profile, [variable.field or name]):
+            try:
+                values[name] = callback.value_from(entry, name, given)
+            except CallbackRefused:
+                raise Unfit("variable_missing") from None
+    return values
+
+
+def _at_instance(entry: Provider, values: Mapping[str, str]) -> Provider:
+    try:
+        provider = entry.at_instance(values)
+    except InvalidProvider:
+        raise Unfit("variable_missing") from None
+    if provider.variables:
+        raise Unfit("variable_missing")  # only connecting finds them out
+    return provider
+
+
+def _check_client(provider: Provider, row: Found) -> None:
+    """Only the app that obtained a token can refresh it (RFC 6749 section 6)."""
+    if not row.client_id:
+        raise Unfit("unknown_client")
+    if row.client_id != provider.client_id:
+        raise Unfit("other_client")
+
+
+def _token(provider: Provider, row: Found) -> Token:
+    renewing = row.refresh_token if provider.refresh.style != "none" else ""
+    access_token, refresh_token = row.access_token or "", renewing or ""
+    if not access_token:
+        raise Unfit("no_token")
+    if not answers.is_printable(access_token) or not answers.is_printable(refresh_token):
+        raise Unfit("unreadable")
+    token = Token(
+        access_token=str(access_token),
+        refresh_token=str(refresh_token),
+        scopes=answers.granted_scopes(provider, row.scope, ()),
+        # Never after its end: the lifetime would be negative.
+        obtained_at=min(filter(None, (row.obtained_at, row.expires_at))),
+        expires_at=row.expires_at,
+        refresh_token_expires_at=lifetimes.refresh_token_expiry(
+            provider, row.profile, row.obtained_at, assume=bool(refresh_token)
+        ),
+        exchangeable=provider.refresh.style == "exchange_access_token",
+    )
+    if token.is_expired(datetime.now(UTC)) and not refresh_token:
+        raise Unfit("expired")
+    return token
+
+
+def _account_id(provider: Provider, row: Found) -> str:
+    """Return the id under which the same account would be connected here, so that it is the same row.
+
+    The other package may name an account by something else (an e-mail address), and keep ours beside it.
+    """
+    if provider.identity_source == "none" and not provider.needs_discovery:
+        return ""
+    asked = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
+    account_id = (answers.pick(row.profile, provider.identity.id) if asked else "") or row.account_id
+    if not account_id.isprintable() or not 0 < len(account_id) <= LONGEST:
+        raise Unfit("unreadable")
+    return account_id
