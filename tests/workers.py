@@ -10,40 +10,20 @@ import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
-from tests.databases import worker_environment
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.databases import started, told
 
 
 def call_together(*, processes: int, threads: int, **orders: Any) -> list[dict[str, Any]]:
     """Run workers and return what each of their threads met, one dict a call."""
-    workers = [_start({**orders, "threads": threads}) for _ in range(processes)]
+    workers = [started("tests.workers", {**orders, "threads": threads}) for _ in range(processes)]
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
+        told(worker, "go")
     return [result for worker in workers for result in _results(worker)]
-
-
-def _start(orders: dict[str, Any]) -> subprocess.Popen[str]:
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.workers"],
-        cwd=ROOT,
-        env=worker_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert worker.stdin is not None
-    worker.stdin.write(json.dumps(orders) + "\n")
-    worker.stdin.flush()
-    return worker
 
 
 def _results(worker: subprocess.Popen[str]) -> list[dict[str, Any]]:
@@ -83,19 +63,28 @@ def _set_up(orders: dict[str, Any]) -> None:
 def _call(orders: dict[str, Any], barrier: threading.Barrier, results: list[dict[str, Any]]) -> None:
     from django.db import connections
 
-    from oauth_connect.models import Connection
-
     try:
-        connection = Connection.objects.get(pk=orders["connection"])
-        http = connection.session()
-        barrier.wait()
-        response = http.get(orders["path"])
+        connection = _connection(orders, barrier)
+        response = connection.session().get(orders["path"])
         result: dict[str, Any] = {"status": response.status_code, "version": connection.version}
     except Exception as error:
         result = {"error": type(error).__name__, "message": str(error)}
     finally:
         connections.close_all()
     results.append(result)
+
+
+def _connection(orders: dict[str, Any], barrier: threading.Barrier) -> Any:
+    """Return the connection, at the same moment as all others; a machine's is made then, if need be."""
+    from oauth_connect.flows import machine_connection
+    from oauth_connect.models import Connection
+
+    if "machine" in orders:
+        barrier.wait()
+        return machine_connection(**orders["machine"])
+    connection = Connection.objects.get(pk=orders["connection"])
+    barrier.wait()
+    return connection
 
 
 if __name__ == "__main__":

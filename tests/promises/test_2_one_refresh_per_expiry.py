@@ -6,6 +6,7 @@ import pytest
 from django.conf import settings
 
 from oauth_connect.models import Connection
+from tests.aging import age
 from tests.servers.codeyard import Codeyard
 from tests.workers import call_together
 
@@ -44,6 +45,29 @@ def test_callers_refused_with_401_at_once_make_one_token_request(codeyard, make_
 
     assert results == [{"status": 200, "version": 1}] * 32
     assert codeyard.refreshes == 1
+
+
+@pytest.mark.compliance("D30")
+@pytest.mark.django_db(transaction=True)
+def test_32_first_callers_of_a_machine_token_make_one_row_and_one_token_request(codeyard, configure):
+    configure(PROVIDERS={"reports": codeyard.machine_entry()})
+
+    results = machines_everywhere()
+
+    assert results == [{"status": 200, "version": 1}] * 32
+    assert (codeyard.machine_requests, Connection.objects.count()) == (1, 1)
+
+    codeyard.expire()
+    age(Connection.objects.get(), 3600)
+    assert machines_everywhere() == [{"status": 200, "version": 2}] * 32
+    assert (codeyard.machine_requests, Connection.objects.count()) == (2, 1)
+    assert codeyard.stats["api_401s"] == 0
+
+
+def machines_everywhere() -> list[dict[str, object]]:
+    providers = {"PROVIDERS": settings.OAUTH_CONNECT["PROVIDERS"]}
+    machine = {"provider": "reports", "scopes": ["analytics"]}
+    return call_together(processes=8, threads=4, machine=machine, path="analytics", settings=providers)
 
 
 def call_from_everywhere(codeyard: Codeyard, connection: Connection) -> list[dict[str, object]]:

@@ -20,10 +20,11 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connections
 from django.views.debug import ExceptionReporter
+from requests_oauthlib import OAuth2Session
 
 from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.models import Connection
-from tests.servers.codeyard import CLIENT_SECRET
+from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET
 from tests.servers.scripted import Answer
 from tests.visitor import answer_of_codeyard
 
@@ -98,9 +99,16 @@ def test_not_in_any_log(scripted, connection, log):
 def test_a_whole_life_at_a_real_server_leaves_no_token_anywhere(codeyard, user, visitor, log):
     """Connect, call, refresh, disconnect: with every secret that came up, looked for afterwards."""
     answer = answer_of_codeyard(visitor.start("codeyard"))
+    assert "&state=[masked]&" in log.getvalue(), "which a library would tell"
     pages = [visitor.come_back("codeyard", **answer).content]
     connection = Connection.objects.get()
-    secrets = {answer["code"], CLIENT_SECRET, connection.token.access_token, connection.token.refresh_token}
+    secrets = {
+        answer["code"],
+        answer["state"],
+        CLIENT_SECRET,
+        connection.token.access_token,
+        connection.token.refresh_token,
+    }
     connection.session().get("user").raise_for_status()
     connection.refresh()
     secrets |= {connection.token.access_token, connection.token.refresh_token}
@@ -109,10 +117,27 @@ def test_a_whole_life_at_a_real_server_leaves_no_token_anywhere(codeyard, user, 
     connection.disconnect()
     places += [*every_cell(), log.getvalue()]
 
-    assert len(secrets) == 6
+    assert len(secrets) == 7
     assert codeyard.stats["revocations"] == 1
     found = [place for place in places for secret in secrets if secret in as_text(place)]
     assert found == []
+
+
+def test_not_in_what_the_libraries_tell_of_a_site_that_uses_them_by_itself(codeyard, log, monkeypatch):
+    """They write request and response bodies at DEBUG, tokens and all."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    token = codeyard.grant()
+    session = OAuth2Session(CLIENT_ID, token=dict(token))
+    entry = codeyard.entry()
+    client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    fresh = session.refresh_token(entry["token_endpoint"], **client)
+    session.get(f"{entry['api_base_url']}user", params={"access_token": fresh["access_token"]})
+
+    secrets = {found[name] for found in (token, fresh) for name in ("access_token", "refresh_token")}
+    secrets.add(CLIENT_SECRET)
+    assert len(secrets) == 5
+    assert "Prepared refresh token request body" in log.getvalue()
+    assert [secret for secret in secrets if secret in log.getvalue()] == []
 
 
 @pytest.mark.compliance("B3")

@@ -30,9 +30,9 @@ def test_from_a_user_to_a_session_is_one_query(connection, user, django_assert_n
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refresh_is_three_statements(codeyard, make_connection, django_assert_num_queries):
+def test_a_refresh_is_four_statements_with_its_history(codeyard, make_connection, django_assert_num_queries):
     connection = make_connection("codeyard", age=3600, response=codeyard.grant())
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         assert connection.session().get("user").status_code == 200
     assert codeyard.stats["rotations"] == 1
 

@@ -1,0 +1,22 @@
+"""A stored token grows older at once: as if it had been obtained so many seconds before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from django.db.models import QuerySet
+
+from oauth_connect.models import Connection
+from oauth_connect.stores.columns import token_columns
+
+
+def age(connection: Connection, seconds: float) -> Connection:
+    """Return the row as it is then; instances that others hold keep the token as they know it."""
+    rows = QuerySet(Connection, using=connection._state.db).filter(pk=connection.pk)
+    token = rows.get().token
+    passed = timedelta(seconds=seconds)
+    ends = token.expires_at and token.expires_at - passed
+    older = replace(token, obtained_at=token.obtained_at - passed, expires_at=ends)
+    rows.update(**token_columns(connection, older, rows.get().refresh_at))
+    return rows.get()

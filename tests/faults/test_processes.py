@@ -1,0 +1,101 @@
+"""Sixteen processes come to one expiry."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tests.faults.processes import at_once, raw, stored
+from tests.faults.worker import BEFORE_CLAIM, BEFORE_SAVE
+from tests.servers.scripted import Answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+EXPIRED, WITHIN_LEEWAY = 7200, 3570
+PROCESSES = 16
+
+
+@pytest.mark.compliance("D30")
+def test_sixteen_processes_make_one_request_and_all_succeed(codeyard, make_connection, start):
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant())
+    codeyard.expire()
+
+    workers = at_once([start(connection, task="call", path="user") for _ in range(PROCESSES)])
+
+    assert [worker.result() for worker in workers] == [{"status": 200, "version": 1}] * PROCESSES
+    assert codeyard.refreshes == 1
+    assert codeyard.stats["reuse_seen"] == 0
+
+
+@pytest.mark.compliance("D30")
+def test_while_the_present_token_is_valid_no_process_waits_for_the_one_that_refreshes(
+    scripted, scripted_provider, make_connection, start, configure
+):
+    configure(HTTP_TIMEOUT=50)
+    answered = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=answered))
+    connection = make_connection(age=WITHIN_LEEWAY)
+    leader = start(connection).ready().go()
+    while not scripted.asked("/token"):
+        assert leader.process.poll() is None
+
+    others = at_once([start(connection) for _ in range(5)])
+
+    # The provider answers only after all of them have come back.
+    assert [worker.result() for worker in others] == [{"token": "access-0", "version": 0}] * 5
+    answered.set()
+    assert leader.result() == {"token": "access-1", "version": 1}
+    assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.compliance("D30", "D32")
+def test_an_ill_provider_gets_one_attempt_and_not_thirty_two(
+    scripted, scripted_provider, make_connection, start
+):
+    scripted.on("/token", Answer(503, delay=1.5))
+    connection = make_connection(age=EXPIRED)
+
+    workers = at_once([start(connection, connection) for _ in range(PROCESSES)])
+    met = [result for worker in workers for result in worker.results()]
+
+    assert len(met) == 32
+    assert {(result["error"], result["code"]) for result in met} == {("ProviderUnavailable", "http_503")}
+    assert len(scripted.asked("/token")) == 1
+    assert stored(connection).failures == 1
+
+
+@pytest.mark.compliance("D30", "D32")
+def test_those_who_insist_on_a_refresh_share_the_leaders_failure_too(
+    scripted, scripted_provider, make_connection, start
+):
+    """``refresh()`` is not held up by a back-off, so only what the leader met keeps them from a try each."""
+    scripted.on("/token", Answer(503, delay=3))
+    connection = make_connection(age=EXPIRED)
+
+    workers = at_once([start(connection, connection, task="refresh") for _ in range(4)])
+    met = [result for worker in workers for result in worker.results()]
+
+    assert [result["code"] for result in met] == ["http_503"] * 8
+    assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.compliance("D30")
+def test_of_two_that_both_found_the_lease_free_one_gets_it(
+    scripted, scripted_provider, make_connection, start
+):
+    scripted.on("/token", Answer(body=FRESH), Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    slower = start(connection, stops=[BEFORE_CLAIM]).ready().go().until(BEFORE_CLAIM)
+    faster = start(connection, stops=[BEFORE_SAVE]).ready().go().until(BEFORE_SAVE)
+    theirs = raw(connection).get().lease_owner
+
+    slower.go()
+    time.sleep(0.5)
+    assert raw(connection).get().lease_owner == theirs
+
+    faster.go()
+    assert [worker.result() for worker in (faster, slower)] == [{"token": "access-1", "version": 1}] * 2
+    assert len(scripted.asked("/token")) == 1

@@ -1,0 +1,163 @@
+"""Reads go to a replica that lags behind, and the app lives on an alias that is not the default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connections, transaction
+
+from oauth_connect.engine.store import ACTIVE
+from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.flows import access_token_for, machine_access_token
+from oauth_connect.models import Connection
+from oauth_connect.stores.placement import Placement, placement
+from tests.faults.held import wait_for_follow_ups
+from tests.servers.scripted import Answer
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.usefixtures("scripted_provider"),
+]
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+REFUSED = Answer(400, {"error": "invalid_grant"})
+EXPIRED = 7200
+REPLICA = "other"
+
+
+class ReadsFromAReplica:
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return REPLICA
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
+
+    def allow_relation(self, *args: Any, **hints: Any) -> bool:
+        return True
+
+
+class LivesElsewhere(ReadsFromAReplica):
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "other"
+
+
+@pytest.fixture
+def behind(settings: Any, make_connection: Any, user: Any, scripted: Any) -> Connection:
+    """A connection whose copy in the replica never hears of what happens to it."""
+    scripted.on("/token", Answer(body=FRESH), REFUSED)
+    connection: Connection = make_connection(age=EXPIRED)
+    for row in (user, connection):
+        copy = type(row)._base_manager.get(pk=row.pk)
+        copy.save(using=REPLICA, force_insert=True)
+    settings.DATABASE_ROUTERS = [ReadsFromAReplica()]
+    return connection
+
+
+def master(connection: Connection) -> Connection:
+    return Connection._base_manager.using("default").get(pk=connection.pk)
+
+
+def test_a_replica_that_lags_behind_makes_nobody_spend_a_token_twice(behind, scripted):
+    for _ in range(3):
+        stale = Connection.objects.get()
+        assert (stale._state.db, stale.version) == (REPLICA, 0)
+        assert stale.access_token() == "access-1"
+        assert stale.version == 1
+    assert len(scripted.asked("/token")) == 1
+    assert master(behind).token.refresh_token == "refresh-1"
+
+
+def test_the_flows_take_over_what_the_replica_has_not_heard_of(behind, scripted, user):
+    assert [access_token_for(user, "scripted") for _ in range(2)] == ["access-1"] * 2
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_mark_is_set_and_seen_where_writes_go(behind, scripted):
+    scripted.on("/token", REFUSED)
+    for _ in range(2):
+        with pytest.raises(ReauthorizationRequired):
+            Connection.objects.get().access_token()
+    assert len(scripted.asked("/token")) == 1
+    assert master(behind).status == "reauthorization_required"
+
+
+def test_inside_a_transaction_of_the_caller_the_token_stays(behind, scripted):
+    with transaction.atomic(using="default"):
+        assert Connection.objects.get().access_token() == "access-1"
+        transaction.set_rollback(True, using="default")
+    wait_for_follow_ups()
+    assert master(behind).token.refresh_token == "refresh-1"
+
+
+def test_a_disconnect_of_what_the_replica_still_shows_revokes_the_present_token(behind, scripted):
+    scripted.on("/revoke", Answer(200))
+    master(behind).refresh()
+
+    Connection.objects.get().disconnect()
+
+    assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
+    assert master(behind).sealed_token is None
+
+
+def test_the_command_is_not_sent_after_what_the_replica_takes_for_due(behind, scripted):
+    master(behind).refresh()
+    call_command("oauth_refresh", verbosity=0)
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_machine_token_is_looked_for_where_writes_go(settings, scripted):
+    settings.DATABASE_ROUTERS = [ReadsFromAReplica()]
+    scripted.on("/token", Answer(body=FRESH), REFUSED)
+    assert [machine_access_token("scripted") for _ in range(3)] == ["access-1"] * 3
+    assert Connection._base_manager.using("default").count() == 1
+
+
+# --- on an alias of its own -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(settings: Any, make_connection: Any, scripted: Any) -> Connection:
+    settings.DATABASE_ROUTERS = [LivesElsewhere()]
+    scripted.on("/token", Answer(body=FRESH), REFUSED)
+    connection: Connection = make_connection(
+        owner=get_user_model().objects.create_user(username="ada"), age=EXPIRED
+    )
+    return connection
+
+
+@pytest.mark.compliance("D47")
+def test_a_transaction_of_the_site_on_the_default_alias_is_none_of_the_apps(elsewhere):
+    with transaction.atomic(using="default"):
+        assert placement("other") is Placement.DIRECT
+        assert Connection.objects.get().access_token() == "access-1"
+        transaction.set_rollback(True, using="default")
+    kept = Connection.objects.using("other").get()
+    assert (kept.status, kept.version, kept.token.refresh_token) == (ACTIVE, 1, "refresh-1")
+
+
+@pytest.mark.compliance("D47")
+def test_a_transaction_on_the_apps_own_alias_decides_nothing_about_the_token(elsewhere):
+    with transaction.atomic(using="other"):
+        assert placement("other") is not Placement.DIRECT
+        assert Connection.objects.get().access_token() == "access-1"
+        transaction.set_rollback(True, using="other")
+    wait_for_follow_ups()
+    assert Connection.objects.using("other").get().token.refresh_token == "refresh-1"
+    assert not hasattr(connections._connections, "other:oauth_connect")  # type: ignore[attr-defined]
+    assert not Connection.objects.using("default").exists()
+
+
+@pytest.mark.compliance("D47")
+@pytest.mark.parametrize("alias", ["default", "other"])
+def test_a_machine_token_lives_on_the_apps_own_alias(settings, scripted, alias):
+    settings.DATABASE_ROUTERS = [LivesElsewhere()]
+    scripted.on("/token", Answer(body=FRESH), REFUSED)
+    with transaction.atomic(using=alias):
+        assert machine_access_token("scripted") == "access-1"
+    assert machine_access_token("scripted") == "access-1"
+    assert Connection.objects.using("other").get().token.refresh_token == ""
+    assert not Connection.objects.using("default").exists()
+    assert not hasattr(connections._connections, "other:oauth_connect")  # type: ignore[attr-defined]

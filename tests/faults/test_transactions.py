@@ -1,0 +1,386 @@
+"""A refresh inside whatever transaction its caller is in: it stays, and the caller's own fate is its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connection as database
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient, TestCase, TransactionTestCase, override_settings
+from django.urls import path
+
+from oauth_connect.engine.store import ACTIVE
+from oauth_connect.errors import ConnectionLocked
+from oauth_connect.flows.refresh_due import refresh_one
+from oauth_connect.models import Connection
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.stores.row import FOLLOW_UP_THREAD
+from tests.faults.held import wait_for_follow_ups
+from tests.faults.processes import at_once, raw, stored
+from tests.faults.worker import BEFORE_CLAIM
+from tests.servers.scripted import Answer, ScriptedServer
+
+transactional = pytest.mark.django_db(transaction=True)
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+EXPIRED = 7200
+OF_THE_SITE = "written in the transaction"
+
+
+def written() -> bool:
+    return bool(get_user_model().objects.filter(username=OF_THE_SITE).exists())
+
+
+# --- committed, rolled back, nested ---------------------------------------------------------------
+
+
+@transactional
+@pytest.mark.parametrize(
+    "inside",
+    [
+        ["writes"],
+        ["durable", "writes"],
+        ["atomic", "atomic", "writes"],
+        ["writes", "roll back"],
+        ["durable", "roll back", "writes"],
+        ["roll back", "atomic", "writes", "atomic"],
+    ],
+    ids="-".join,
+)
+def test_the_new_token_stays_whatever_becomes_of_the_callers_transaction(
+    codeyard, make_connection, start, inside
+):
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant())
+    order = {"task": "call", "path": "user", "inside": inside}
+
+    assert start(connection, **order).ready().go().result() == {"status": 200, "version": 1}
+
+    # A savepoint rolled back within takes only what was written inside of it.
+    assert written() is ("roll back" not in inside[: inside.index("writes")])
+    kept = raw(connection).get()
+    assert (kept.status, kept.version, kept.lease_owner) == (ACTIVE, 1, "")
+    # The provider agrees: what is stored is the living one.
+    stored(connection).refresh()
+    assert (codeyard.refreshes, codeyard.stats["reuse_seen"]) == (2, 0)
+
+
+@transactional
+def test_a_savepoint_that_is_rolled_back_takes_the_token_not_along(
+    scripted, scripted_provider, make_connection
+):
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+
+    with transaction.atomic():
+        with transaction.atomic():
+            assert connection.access_token() == "access-1"
+            transaction.set_rollback(True)
+        assert connection.access_token() == "access-1"
+    wait_for_follow_ups()
+
+    assert stored(connection).token.refresh_token == "refresh-1"
+    assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+def test_a_refresh_on_commit_is_outside_of_the_transaction(scripted, scripted_provider, make_connection):
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+
+    with transaction.atomic():
+        connection.account_label = "changed in the transaction"
+        connection.save()  # its row is locked from here on
+        transaction.on_commit(connection.refresh)
+        assert not scripted.requests
+
+    assert (stored(connection).version, stored(connection).account_label) == (1, connection.account_label)
+    assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+def test_with_autocommit_off_a_rollback_takes_the_token_not_along(
+    scripted, scripted_provider, make_connection
+):
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+
+    database.set_autocommit(False)
+    try:
+        assert connection.access_token() == "access-1"
+        database.rollback()
+    finally:
+        database.set_autocommit(True)
+    wait_for_follow_ups()
+
+    assert stored(connection).token.refresh_token == "refresh-1"
+
+
+@transactional
+def test_a_crash_of_what_is_due_leaves_the_callers_transaction_alone(
+    scripted, scripted_provider, make_connection, monkeypatch
+):
+    def crash(*args: Any, **options: Any) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(AuthorizationServer, "refresh", crash)
+    connection = make_connection(age=EXPIRED)
+
+    with transaction.atomic():
+        get_user_model().objects.create(username=OF_THE_SITE)
+        assert refresh_one(connection).outcome == "failed"
+
+    assert written()
+
+
+# --- what the caller sees, and holds --------------------------------------------------------------
+
+
+@transactional
+def test_a_snapshot_from_before_anothers_refresh_does_not_make_the_caller_spend_it_again(
+    scripted, scripted_provider, make_connection, start
+):
+    """Under REPEATABLE READ. On SQLite nobody else can write while the transaction is open."""
+    scripted.on("/token", Answer(body=FRESH), Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    other = start(connection, options={"timeout": 0.2} if database.vendor == "sqlite" else None).ready()
+
+    with repeatable_read():
+        assert stored(connection).version == 0
+        met = other.go().result()
+        assert stored(connection).version == 0, "the snapshot is an old one"
+        mine = stored(connection)
+        assert mine.access_token() == "access-1"
+        assert mine.version == 1
+    wait_for_follow_ups()
+
+    if database.vendor == "sqlite":
+        assert (met["error"], met["code"]) == ("ConnectionLocked", "connection_locked")
+    else:
+        assert met == {"token": "access-1", "version": 1}
+    assert stored(connection).version == 1
+    assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+@pytest.mark.parametrize("mode", ["IMMEDIATE", "DEFERRED"])
+def test_a_caller_in_a_transaction_that_was_slower_at_the_claim(
+    scripted, scripted_provider, make_connection, start, mode
+):
+    """On SQLite a transaction that began by reading cannot write any more; a check tells of the mode."""
+    scripted.on("/token", Answer(body=FRESH), Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    options = {"transaction_mode": mode, "timeout": 0.2} if database.vendor == "sqlite" else {}
+    slower = start(connection, stops=[BEFORE_CLAIM], inside=["atomic"], options=options)
+    slower.ready().go().until(BEFORE_CLAIM)
+
+    faster = start(connection, options=options).ready().go().result()
+    met = slower.go().result()
+
+    got = {"token": "access-1", "version": 1}
+    if options == {}:
+        assert (faster, met) == (got, got)
+    elif mode == "DEFERRED":
+        assert (faster, met["error"]) == (got, "ConnectionLocked")
+    else:
+        assert (faster["error"], met) == ("ConnectionLocked", got)
+    assert stored(connection).token.refresh_token == "refresh-1"
+    assert len(scripted.asked("/token")) == 1
+
+
+@contextmanager
+def repeatable_read() -> Iterator[None]:
+    statement = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+    with database.cursor() as cursor:
+        if database.vendor == "mysql":
+            cursor.execute(statement)  # for the next transaction
+        with transaction.atomic():
+            if database.vendor == "postgresql":
+                cursor.execute(statement)  # for this one
+            yield
+
+
+@pytest.fixture
+def children(transactional_db: None) -> Iterator[str]:
+    """A site's table with a foreign key to connections."""
+    key = Connection._meta.pk
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TABLE faults_child (connection_id {key.rel_db_type(database)} NOT NULL, "
+            f"FOREIGN KEY (connection_id) REFERENCES {Connection._meta.db_table} (id))"
+        )
+    yield "faults_child"
+    with database.cursor() as cursor:
+        cursor.execute("DROP TABLE faults_child")
+
+
+def test_a_child_row_inserted_before_the_refresh(scripted, scripted_provider, make_connection, children):
+    """MariaDB locks the parent row for that, so there the caller is told before anything is sent."""
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+
+    with transaction.atomic():
+        insert_child(children, connection)
+        if database.vendor == "mysql":
+            with pytest.raises(ConnectionLocked, match="nothing was sent"):
+                connection.access_token()
+            assert not scripted.requests
+        else:
+            assert connection.access_token() == "access-1"
+    wait_for_follow_ups()
+
+    assert connection.access_token() == "access-1"
+    assert stored(connection).token.refresh_token == "refresh-1"
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_a_child_row_inserted_after_the_refresh(scripted, scripted_provider, make_connection, children):
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+
+    with transaction.atomic():
+        assert connection.access_token() == "access-1"
+        insert_child(children, connection)
+    wait_for_follow_ups()
+
+    assert stored(connection).token.refresh_token == "refresh-1"
+
+
+def insert_child(table: str, connection: Connection) -> None:
+    key = Connection._meta.pk.get_db_prep_value(connection.pk, database)
+    with database.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} (connection_id) VALUES (%s)", [key])  # noqa: S608
+
+
+# --- pools and threads ----------------------------------------------------------------------------
+
+
+@transactional
+@pytest.mark.compliance("D62")
+def test_four_callers_in_transactions_do_not_deadlock_over_a_pool_of_four(
+    scripted, scripted_provider, make_connection, start
+):
+    """Each holds one of the four, and refreshes on a connection that is none of the pool's."""
+    scripted.on("/token", Answer(body=FRESH))
+    mine = [make_connection(age=EXPIRED) for _ in range(4)]
+    pool = {"pool": {"min_size": 1, "max_size": 4, "timeout": 5}} if database.vendor == "postgresql" else {}
+
+    results = start(*mine, inside=["atomic"], options=pool).ready().go().results()
+
+    assert results == [{"token": "access-1", "version": 1}] * 4
+    assert {row.version for row in Connection.objects.all()} == {1}
+    assert len(scripted.asked("/token")) == 4
+
+
+@transactional
+@pytest.mark.compliance("D30")
+def test_callers_of_one_row_in_transactions_of_several_processes_make_one_request(
+    codeyard, make_connection, start
+):
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant())
+
+    orders = {"task": "call", "path": "user", "inside": ["atomic"]}
+    workers = at_once([start(connection, connection, **orders) for _ in range(3)])
+    met = [result for worker in workers for result in worker.results()]
+
+    assert met == [{"status": 200, "version": 1}] * 6
+    assert codeyard.refreshes == 1
+
+
+# --- async ----------------------------------------------------------------------------------------
+
+
+async def refreshing(request: HttpRequest) -> HttpResponse:
+    connection = await Connection.objects.aget()
+    await connection.arefresh()
+    return HttpResponse(await connection.aaccess_token())
+
+
+async def refreshing_and_failing(request: HttpRequest) -> HttpResponse:
+    await refreshing(request)
+    raise ValueError("a fault of the site, after the refresh")
+
+
+urlpatterns = [path("refresh/", refreshing), path("refresh-and-fail/", refreshing_and_failing)]
+
+
+@transactional
+@pytest.mark.parametrize(("page", "status"), [("/refresh/", 200), ("/refresh-and-fail/", 500)])
+def test_an_async_view_refreshes_without_blocking_its_loop_and_keeps_the_token(
+    scripted, scripted_provider, make_connection, settings, page, status
+):
+    settings.ROOT_URLCONF = __name__
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection()
+    client = AsyncClient(raise_request_exception=False)
+
+    assert async_to_sync(client.get)(page).status_code == status
+
+    assert stored(connection).token.refresh_token == "refresh-1"
+    assert len(scripted.asked("/token")) == 1
+
+
+# --- the tests of a site --------------------------------------------------------------------------
+
+
+class OfASite:
+    """What a site would write of its own code, over this package's rows."""
+
+    def setUp(self) -> None:
+        self.server = ScriptedServer()
+        self.server.on("/token", Answer(body=FRESH))
+        self.server.on("/api/me", Answer(body={"login": "grace"}))
+        entry = {
+            "client_id": "client",
+            "client_secret": "secret",
+            "authorization_endpoint": f"{self.server.url}/authorize",
+            "token_endpoint": f"{self.server.url}/token",
+            "api_base_url": f"{self.server.url}/api/",
+        }
+        self.settings_changed = override_settings(OAUTH_CONNECT=configured(entry))
+        self.settings_changed.enable()
+        user = get_user_model().objects.create_user(username="grace")
+        old = {**FRESH, "access_token": "access-0", "refresh_token": "refresh-0"}
+        self.connection = Connection.objects.store(owner=user, provider="scripted", token_response=old)
+
+    def tearDown(self) -> None:
+        self.settings_changed.disable()
+        self.server.close()
+
+    def test_a_call_and_a_refresh(self) -> None:
+        assert self.connection.session().get("me").json() == {"login": "grace"}
+        self.connection.refresh()
+        assert stored(self.connection).token.refresh_token == "refresh-1"
+        assert len(self.server.asked("/token")) == 1
+
+    def test_within_a_transaction_of_its_own(self) -> None:
+        with transaction.atomic():
+            self.connection.refresh()
+        wait_for_follow_ups()
+        assert Connection.objects.get().version == 1, "and nothing of another test is here"
+
+
+class TestInATestCase(OfASite, TestCase):
+    def test_nothing_leaves_its_transaction(self) -> None:
+        self.connection.refresh()
+        with transaction.atomic():
+            self.connection.refresh()
+            transaction.set_rollback(True)
+        assert stored(self.connection).version == 1, "rolled back with its block, as a test would expect"
+        assert not hasattr(connections._connections, "default:oauth_connect")  # type: ignore[attr-defined]
+        assert FOLLOW_UP_THREAD not in {thread.name for thread in threading.enumerate()}
+
+
+class TestInATransactionTestCase(OfASite, TransactionTestCase):
+    pass
+
+
+def configured(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**settings.OAUTH_CONNECT, "PROVIDERS": {"scripted": entry}}
