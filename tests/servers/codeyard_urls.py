@@ -7,7 +7,7 @@ import json
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
-from oauth2_provider.models import AccessToken, RefreshToken
+from oauth2_provider.models import AccessToken, Application, RefreshToken
 
 from example_project.provider.counters import counters
 from example_project.provider.tokens import expire_access_tokens, issue_token_pair
@@ -38,10 +38,19 @@ def reset(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+@csrf_exempt
+def change_secret(request: HttpRequest) -> JsonResponse:
+    application = Application.objects.get(client_id=json.loads(request.body)["client_id"])
+    application.client_secret = json.loads(request.body)["secret"]
+    application.save()  # hashed there
+    return JsonResponse({})
+
+
 urlpatterns = [
     path("testing/grant", grant),
     path("testing/expire", expire),
     path("testing/revoke", revoke_everything),
     path("testing/reset", reset),
+    path("testing/secret", change_secret),
     path("", include("example_project.provider.urls")),
 ]

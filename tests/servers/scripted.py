@@ -22,8 +22,8 @@ from urllib.parse import parse_qsl, urlsplit
 class Answer:
     """``body``: bytes go out as they are, anything else as JSON; ``repeat`` times over.
 
-    ``delay``: seconds before the first byte. ``drip``: seconds between single bytes of the body, and
-    ``head_drip``: of two hundred header lines.
+    ``delay``: seconds before the first byte; ``hold``: no byte before this is set.
+    ``drip``: seconds between single bytes of the body, and ``head_drip``: of two hundred header lines.
     ``cut``: how many bytes of the body are sent before the connection is dropped (-1: not even a status).
     ``reset``: dropped with a TCP reset, without a word.
     """
@@ -32,6 +32,7 @@ class Answer:
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    hold: threading.Event | None = None
     drip: float = 0.0
     head_drip: float = 0.0
     cut: int | None = None
@@ -131,6 +132,8 @@ def _received(handler: BaseHTTPRequestHandler) -> bytes:
 
 def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
     time.sleep(answer.delay)
+    if answer.hold is not None:
+        answer.hold.wait(60)
     try:
         if answer.cut == -1:
             handler.close_connection = True

@@ -1,0 +1,45 @@
+"""Client credentials at a server that others wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from oauth_connect.flows import machine_session
+from oauth_connect.models import Connection
+from tests.servers.oidc_provider import OIDCProvider
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RESOURCE = "https://api.example/reports"
+
+
+@pytest.fixture
+def machine(oidc: OIDCProvider, configure: Callable[..., None]) -> OIDCProvider:
+    configure(PROVIDERS={"machine": oidc.entry("machine")})
+    return oidc
+
+
+def test_a_machine_token_is_asked_for_once_and_opens_the_api(machine: OIDCProvider) -> None:
+    for _ in range(2):
+        answer = machine_session("machine", scopes=["read"], resource=RESOURCE).get("testing/api")
+        assert answer.status_code == 200
+        assert answer.json() == {"audience": RESOURCE, "scope": "read", "client": "machine"}
+    assert machine.stats["granted"] == {"client_credentials": 1}
+    (row,) = Connection.objects.all()
+    assert (row.user, row.resource, row.scopes) == (None, RESOURCE, ["read"])
+
+
+def test_tokens_for_other_scopes_are_others(machine: OIDCProvider) -> None:
+    for scopes in (["read"], ["read", "write"]):
+        answer = machine_session("machine", scopes=scopes, resource=RESOURCE).get("testing/api")
+        assert answer.json()["scope"] == " ".join(scopes)
+    assert machine.stats["granted"] == {"client_credentials": 2}
+
+
+def test_a_token_that_is_refused_just_after_it_came_is_not_fetched_again(machine: OIDCProvider) -> None:
+    """A machine token is nobody's, and userinfo is somebody's: the next one would be refused too."""
+    http = machine_session("machine", scopes=["read"], resource=RESOURCE)
+    assert http.get("me").status_code == 401
+    assert machine.stats["granted"] == {"client_credentials": 1}
