@@ -1,0 +1,136 @@
+"""When an answer had been read and when its token was committed, noted around the code that does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from benchmarks import rows
+from benchmarks.meter import Cost, counting
+from benchmarks.reference import recipes
+from oauth_connect.flows.fleet import Fleet
+from oauth_connect.protocol.transport import ServerSession
+from oauth_connect.stores.batch import Saves
+from oauth_connect.stores.bulk import BulkStore
+
+Noted = dict[int, float]
+
+
+@dataclass
+class Moments:
+    """Seconds of the monotonic clock, for each grant."""
+
+    read: Noted = field(default_factory=dict)
+    committed: Noted = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Noted]:
+        return {"read": self.read, "committed": self.committed}
+
+
+@contextmanager
+def of_command(wanted: bool = True) -> Iterator[Moments]:
+    """Note what `oauth_refresh` does in this process.
+
+    An answer has been read when the call that exchanges it returns; the worker that made it then hands it on.
+    """
+    moments = Moments()
+    own = threading.local()
+
+    def exchange(real: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        answer = real(*args, **options)
+        own.read = time.monotonic()
+        return answer
+
+    def hand_on(real: Callable[..., Any], store: BulkStore, *args: Any) -> Any:
+        moments.read[rows.family_of(store.row.pk)] = own.read
+        return real(store, *args)
+
+    def alone(real: Callable[..., Any], store: BulkStore, *args: Any) -> Any:
+        saved = real(store, *args)
+        if saved is not None:
+            moments.committed.setdefault(rows.family_of(store.row.pk), time.monotonic())
+        return saved
+
+    def together(real: Callable[..., Any], statement: Saves, saves: Any) -> Any:
+        complete = real(statement, saves)
+        if complete:
+            now = time.monotonic()
+            moments.committed.update((rows.family_of(one.pk), now) for one in saves)
+        return complete
+
+    with ExitStack() as stack:
+        if wanted:
+            stack.enter_context(around(ServerSession, "exchange", exchange))
+            stack.enter_context(around(BulkStore, "save_soon", hand_on))
+            stack.enter_context(around(BulkStore, "save", alone))
+            stack.enter_context(around(Saves, "run", together))
+        yield moments
+
+
+@contextmanager
+def of_reference() -> Iterator[Moments]:
+    """The same for the recipe; the caller notes what it hears of commits."""
+    moments = Moments()
+
+    def fetch(real: Callable[..., Any], row: Any) -> Any:
+        answer = real(row)
+        moments.read[row.pk - 1] = time.monotonic()
+        return answer
+
+    with around(recipes, "fetch", fetch):
+        yield moments
+
+
+@contextmanager
+def of_processes(moments: Moments) -> Iterator[Callable[[Cost], None]]:
+    """Have each process of a Fleet leave in a file what it noted and used; what is yielded adds that up.
+
+    Their memory is not added: the most of it is one another's.
+    """
+    with TemporaryDirectory() as folder:
+
+        def serve(real: Callable[..., Any], *args: Any) -> None:
+            used = Cost()
+            with counting(used):
+                real(*args)
+            used.processor_seconds = time.process_time()
+            Path(folder, str(os.getpid())).write_text(json.dumps([moments.as_dict(), used.as_dict()]))
+
+        def add(cost: Cost) -> None:
+            for left in Path(folder).iterdir():
+                noted, used = json.loads(left.read_text())
+                for name, mine in moments.as_dict().items():
+                    mine.update((int(family), moment) for family, moment in noted[name].items())
+                for name in ("processor_seconds", "statements", "statements_by_row"):
+                    setattr(cost, name, getattr(cost, name) + used[name])
+
+        with around(Fleet, "_serve", serve):
+            yield add
+
+
+def around(where: Any, name: str, wrapper: Callable[..., Any]) -> Any:
+    real = getattr(where, name)
+
+    def call(*args: Any, **options: Any) -> Any:
+        return wrapper(real, *args, **options)
+
+    return mock.patch.object(where, name, call)
+
+
+def waits(name: str, since: Noted, until: Noted) -> dict[str, float]:
+    """Milliseconds from one moment to another: median, 99 of a hundred, longest."""
+    if len(until) < 2:
+        return {}
+    found = sorted((until[family] - since[family]) * 1000 for family in until)
+    figures = {"median": median(found), "p99": quantiles(found, n=100)[-1], "max": found[-1]}
+    return {f"{name}_{which}": value for which, value in figures.items()}
