@@ -55,7 +55,7 @@ def _run(codeyard: Process, site: Process, *, check: bool) -> int:
     print(f"Desk, a site that uses oauth_connect:      {site.url}/")
     print(f"Access tokens live {TOKEN_LIFETIME} seconds here.\n", flush=True)
     began = time.monotonic()
-    if not walk.run(STEPS, walk.Walk(site.url, codeyard.url)):
+    if not walk.run(STEPS, walk.Walk(site.url, codeyard.url, site)):
         _print_errors(codeyard, site)
         return 1
     print(f"\nEvery step held, in {time.monotonic() - began:.0f} seconds.", flush=True)

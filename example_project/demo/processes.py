@@ -29,13 +29,15 @@ class Process:
     def __init__(self, name: str, arguments: Sequence[str], settings: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.url = ""
+        self.settings = settings
         self._log = log
         self._ready: queue.Queue[str] = queue.Queue()
+        self._environment = _environment(settings)
         with log.open("wb") as stderr:
             self._child = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=_environment(settings),
+                env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -64,9 +66,32 @@ class Process:
     def running(self) -> bool:
         return self._child.poll() is None
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start one of Django's commands beside it, with the same settings."""
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+
     def errors(self) -> str:
         """What it has written to stderr so far."""
         return self._log.read_text(encoding="utf-8", errors="replace").strip()
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of Django's commands beside it, with the same settings."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=READY_WITHIN,
+            check=False,
+        )
 
     def stop(self) -> None:
         """Ask by closing its stdin, which is understood on every system; then insist."""

@@ -14,6 +14,7 @@ TOKEN_LIFETIME = 5
 """Seconds: long enough for a step, short enough to wait for."""
 REFRESH_LEEWAY = 1
 STARTS = 3
+DEVICE_CLIENT_ID = "desk-terminal"
 
 
 @contextmanager
@@ -50,7 +51,8 @@ def _codeyard(folder: Path, site_port: int, secret: str) -> Process:
             *("-m", "example_project.provider", "--port", "0"),
             *("--database", str(folder / "codeyard.sqlite3")),
             *("--token-lifetime", str(TOKEN_LIFETIME)),
-            *("--redirect-uri", callback, "--client-id", "desk", "--client-secret", secret),
+            *("--redirect-uri", callback, "--client-id", "desk", f"--client-secret={secret}"),
+            *("--device-client-id", DEVICE_CLIENT_ID, "--device-interval", "1"),
         ],
         {},
         folder / "codeyard.log",
@@ -58,18 +60,21 @@ def _codeyard(folder: Path, site_port: int, secret: str) -> Process:
 
 
 def _site(folder: Path, port: int, secret: str, codeyard_url: str) -> Process:
+    keys = folder / "desk.keys"
+    keys.write_text(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(), encoding="utf-8")
     return Process(
         "Desk",
         ["manage.py", "serve", "--port", str(port)],
         {
             "SECRET_KEY": secrets.token_urlsafe(50),
-            "OAUTH_CONNECT_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "OAUTH_CONNECT_KEY_FILE": str(keys),
             "SITE_BASE_URL": f"http://{HOST}:{port}",
             "SITE_DATABASE": str(folder / "desk.sqlite3"),
             "SITE_REFRESH_LEEWAY": str(REFRESH_LEEWAY),
             "CODEYARD_URL": codeyard_url,
             "CODEYARD_CLIENT_ID": "desk",
             "CODEYARD_CLIENT_SECRET": secret,
+            "CODEYARD_DEVICE_CLIENT_ID": DEVICE_CLIENT_ID,
         },
         folder / "desk.log",
     )

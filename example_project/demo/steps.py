@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from example_project.logins import CODEYARD, DESK
 
 from .browser import Browser, Page
+from .services import TOKEN_LIFETIME
 from .walk import Step, StepError, Walk, expect
 
 CALLERS = 10
@@ -89,6 +95,32 @@ def many_callers(walk: Walk) -> str:
     )
 
 
+def rotate_the_key(walk: Walk) -> str:
+    """A new key is deployed last, then first; then all is sealed anew, while callers refresh."""
+    ring = Path(walk.desk.settings["OAUTH_CONNECT_KEY_FILE"])
+    old = ring.read_text("utf-8").strip()
+    new = json.loads(_manage(walk, "oauth_rotate_keys", "--generate", "--json"))["key"]
+    _replace(ring, old, new)
+    before = walk.stats()
+    with ThreadPoolExecutor(1) as aside:
+        refreshing = aside.submit(_live_through_expiries, walk, 2)
+        _replace(ring, new, old)
+        while not refreshing.done():
+            document = json.loads(_manage(walk, "oauth_rotate_keys", "--json"))
+            expect(not document["unopened"], "every row to open", document)
+        refreshing.result()
+    _replace(ring, new)
+    document = json.loads(_manage(walk, "oauth_rotate_keys", "--dry-run", "--json"))
+    opened = document["opened_by_key"]["connections"]
+    expect(opened == [1], "the connection to open with the new key alone", document)
+    walk.wait_for_expiry()
+    _expect_repositories(walk.dashboard())
+    since = walk.stats().since(before)
+    expect(since("reuse_seen") == 0, "no spent token presented", since("reuse_seen"))
+    counted = f"{since('refresh_token')} refreshes, {since('reuse_seen')} reuses"
+    return f"sealed anew while callers went on ({counted}); the old key is gone"
+
+
 def removed_at_the_provider(walk: Walk) -> str:
     page = walk.press(walk.browser.get(f"{walk.codeyard}/applications/"), "Remove access")
     expect("No application has access" in page, "Desk to be removed at Codeyard", page)
@@ -133,6 +165,80 @@ def disconnect(walk: Walk) -> str:
     return "revoked at Codeyard, where nothing is left; Desk offers to connect"
 
 
+def machine_token(walk: Walk) -> str:
+    before = walk.stats()
+    for expected in (1, 2):
+        for page in _at_once(walk, CALLERS, "/figures/"):
+            expect(page.status == 200 and "repositories" in page, "Codeyard in figures", page)
+        since = walk.stats().since(before)
+        asked = since("client_credentials")
+        expect(asked == expected, f"{expected} requests for a token of Desk's own", asked)
+        if expected == 1:
+            time.sleep(TOKEN_LIFETIME)
+    expect(since("api_401s") == 0, "no call with a token that has run out", since("api_401s"))
+    return (
+        f"{CALLERS} windows at once, twice, the second time after the token had run out; Desk asked "
+        "for a token of its own once each time, and no account is connected"
+    )
+
+
+def log_in_at_a_terminal(walk: Walk) -> str:
+    command = walk.desk.begin("oauth_login", "codeyard-terminal", "--user", DESK.usernames[0])
+    with command:
+        try:
+            address, code = _address_and_code(command.stdout or ())
+            page = walk.press(walk.browser.get(address), "Continue", user_code=code)
+            expect(code in page.text, "Codeyard to show the same code", page)
+            walk.press(page, "Allow")
+            said = command.communicate(timeout=60)[0]
+        except BaseException:
+            command.kill()
+            raise
+    expect(command.returncode == 0, "oauth_login to end well", said)
+    accounts = [each["account"] for each in _active(walk)]
+    expect(accounts == ["ada"], "a connection of the account that allowed it", accounts)
+    _manage(walk, "oauth_logout", "codeyard-terminal", "--user", DESK.usernames[0])
+    expect(not _active(walk), "nothing left after oauth_logout", _active(walk))
+    return f"the code {code}, entered and allowed by ada, became a connection; oauth_logout ended it"
+
+
+def _active(walk: Walk) -> list[dict[str, Any]]:
+    return [each for each in walk.connections() if each["status"] == "active"]
+
+
+def _address_and_code(lines: Iterable[str]) -> tuple[str, str]:
+    """What oauth_login prints for the person in front of it."""
+    address = ""
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if line.startswith("Open "):
+            address = line.split()[-1]
+        elif line.startswith("and enter the code "):
+            return address, line.split()[-1]
+    raise StepError("an address and a code", " ".join(seen))
+
+
+def _manage(walk: Walk, *arguments: str) -> str:
+    done = walk.desk.manage(*arguments)
+    expect(done.returncode == 0, f"{arguments[0]} to end well", done.stdout + done.stderr)
+    return done.stdout
+
+
+def _replace(ring: Path, *keys: str) -> None:
+    """In one go: Desk reads the file whenever it seals or opens."""
+    fresh = ring.with_suffix(".new")
+    fresh.write_text("\n".join(keys), "utf-8")
+    fresh.replace(ring)
+
+
+def _live_through_expiries(walk: Walk, times: int) -> None:
+    for _ in range(times):
+        walk.wait_for_expiry()
+        for page in _at_once(walk, CALLERS):
+            _expect_repositories(page)
+
+
 def _submit_to(walk: Walk, page: Page, ending: str) -> Page:
     """Submit the form that posts to this address (or to the page itself, which has it)."""
     for form in page.forms:
@@ -154,13 +260,13 @@ def _expect_repositories(page: Page) -> None:
     expect(page.status == 200 and REPOSITORY in page, f"a dashboard with {REPOSITORY}", page)
 
 
-def _at_once(walk: Walk, callers: int) -> list[Page]:
-    """The dashboard, got by as many windows of the visitor at the same moment."""
+def _at_once(walk: Walk, callers: int, path: str = "/") -> list[Page]:
+    """The dashboard, or another page, got by as many windows of the visitor at the same moment."""
     start = threading.Barrier(callers, timeout=30)
 
     def get(browser: Browser) -> Page:
         start.wait()
-        return browser.get(f"{walk.site}/")
+        return browser.get(f"{walk.site}{path}")
 
     with ThreadPoolExecutor(callers) as pool:
         return list(pool.map(get, [walk.browser.copy() for _ in range(callers)]))
@@ -173,7 +279,10 @@ STEPS = (
     Step("Call the API", call_the_api),
     Step("Expiry", live_through_an_expiry),
     Step("Expiry under load", many_callers),
+    Step("A new key under load", rotate_the_key),
     Step("Removed by the user at Codeyard", removed_at_the_provider),
     Step("Reconnect", reconnect),
     Step("Disconnect", disconnect),
+    Step("A token of the site's own", machine_token),
+    Step("Log in at a terminal", log_in_at_a_terminal),
 )

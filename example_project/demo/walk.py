@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from .browser import Browser, Form, Link, Page
+from .processes import Process
 
 
 class StepError(Exception):
@@ -46,6 +47,8 @@ class Walk:
 
     site: str
     codeyard: str
+    desk: Process
+    """The process that serves the site, for commands beside it."""
     browser: Browser = field(default_factory=Browser)
     left_at: Page | None = None
     """The page on which a step left the browser, for the next one to go on from."""

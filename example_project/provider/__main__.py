@@ -36,8 +36,23 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="URI",
         help=f"of the site that connects; may be repeated (default: {DESK_CALLBACK})",
     )
-    parser.add_argument("--client-id", metavar="ID", default="desk")
+    parser.add_argument(
+        "--client-id",
+        metavar="ID",
+        default="desk",
+        help="of the site; ID-reports, with the same secret, is for machine tokens (default: desk)",
+    )
     parser.add_argument("--client-secret", metavar="SECRET", default="desk-development-secret")
+    parser.add_argument(
+        "--device-client-id", metavar="ID", default="desk-terminal", help="of the site's command-line tools"
+    )
+    parser.add_argument(
+        "--device-interval",
+        type=int,
+        metavar="SECONDS",
+        default=5,
+        help="between two questions of a device that waits (default: 5)",
+    )
     parser.add_argument(
         "--urlconf",
         metavar="MODULE",
@@ -55,6 +70,7 @@ def configure(options: argparse.Namespace, url: str) -> None:
         CODEYARD_URL=url,
         CODEYARD_DATABASE=os.path.abspath(options.database),
         CODEYARD_TOKEN_LIFETIME=str(options.token_lifetime),
+        CODEYARD_DEVICE_INTERVAL=str(options.device_interval),
         CODEYARD_URLCONF=options.urlconf,
     )
     django.setup()
@@ -62,11 +78,18 @@ def configure(options: argparse.Namespace, url: str) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     # Imported here, as models can be imported only once Django is set up.
-    from example_project.provider.set_up import create_people, register_site  # noqa: PLC0415
+    from example_project.provider.set_up import (  # noqa: PLC0415
+        create_people,
+        register_machine,
+        register_site,
+        register_terminal,
+    )
 
     call_command("migrate", verbosity=0)
     create_people()
     register_site(options.client_id, options.client_secret, options.redirect_uris)
+    register_machine(f"{options.client_id}-reports", options.client_secret)
+    register_terminal(options.device_client_id)
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
+from django.db.models import Count, Sum
 from django.http import HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
@@ -41,6 +43,14 @@ def recent_activity(request: HttpRequest) -> JsonResponse:
     lines = Activity.objects.filter(repository__owner=request.resource_owner)
     recent = lines.select_related("repository")[:RECENT]
     return JsonResponse([_activity(line) for line in recent], safe=False)
+
+
+@require_safe
+@protected_resource_metadata(scopes=["analytics"])
+def analytics(request: HttpRequest) -> JsonResponse:
+    """Of all, and for nobody in particular: a client asks for it in its own name."""
+    found = Repository.objects.aggregate(repositories=Count("pk"), stars=Sum("stars"))
+    return JsonResponse({**found, "people": User.objects.count()})
 
 
 def _repository(repository: Repository) -> dict[str, Any]:

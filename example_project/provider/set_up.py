@@ -16,6 +16,8 @@ from example_project.logins import CODEYARD
 from .models import Activity, Repository
 
 SITE_NAME = "Desk"
+MACHINE_NAME = "Desk's reports"
+TERMINAL_NAME = "Desk at the terminal"
 
 
 class Person(NamedTuple):
@@ -130,15 +132,39 @@ def _create_project(project: Project) -> None:
 def register_site(
     client_id: str, client_secret: str, redirect_uris: Iterable[str], name: str = SITE_NAME
 ) -> Application:
-    """A confidential client for the authorization code grant; registered again, it is changed."""
-    application, _ = Application.objects.update_or_create(
-        client_id=client_id,
-        defaults={
-            "name": name,
-            "client_secret": client_secret,
-            "client_type": Application.CLIENT_CONFIDENTIAL,
-            "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
-            "redirect_uris": " ".join(redirect_uris),
-        },
+    """A confidential client for the authorization code grant."""
+    return _register(
+        client_id,
+        name=name,
+        client_secret=client_secret,
+        client_type=Application.CLIENT_CONFIDENTIAL,
+        authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
+        redirect_uris=" ".join(redirect_uris),
     )
+
+
+def register_machine(client_id: str, client_secret: str, name: str = MACHINE_NAME) -> Application:
+    """A confidential client that acts for itself (RFC 6749 section 4.4)."""
+    return _register(
+        client_id,
+        name=name,
+        client_secret=client_secret,
+        client_type=Application.CLIENT_CONFIDENTIAL,
+        authorization_grant_type=Application.GRANT_CLIENT_CREDENTIALS,
+    )
+
+
+def register_terminal(client_id: str, name: str = TERMINAL_NAME) -> Application:
+    """A public client for the device flow: what runs on people's machines keeps no secret."""
+    return _register(
+        client_id,
+        name=name,
+        client_type=Application.CLIENT_PUBLIC,
+        authorization_grant_type=Application.GRANT_DEVICE_CODE,
+    )
+
+
+def _register(client_id: str, **fields: str) -> Application:
+    """Registered again, a client is changed."""
+    application, _ = Application.objects.update_or_create(client_id=client_id, defaults=fields)
     return application

@@ -27,5 +27,6 @@ urlpatterns = [
     path("api/repositories", api.repositories),
     path("api/repositories/<slug:name>/activity", api.repository_activity),
     path("api/activity", api.recent_activity),
+    path("api/analytics", api.analytics),
     path("stats", views.stats, name="stats"),
 ]

@@ -1,4 +1,4 @@
-"""What Desk reads from Codeyard, on behalf of one of its users."""
+"""What Desk reads from Codeyard, on behalf of one of its users or in its own name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 from django.contrib.auth.models import AbstractBaseUser
 from django.utils.dateparse import parse_datetime
 
-from oauth_connect.flows import session_for
+from oauth_connect.flows import machine_session, session_for
 
 PROVIDER = "codeyard"
+REPORTS = "codeyard-reports"
 SCOPES = ("repositories", "activity")
 TIMEOUT = 10
 
@@ -35,6 +36,13 @@ class Codeyard:
         response = self._http.get(path, timeout=TIMEOUT)
         response.raise_for_status()
         return response.json()
+
+
+def figures() -> dict[str, int]:
+    """What Codeyard tells Desk itself, whoever looks; may raise `requests.RequestException`."""
+    response = machine_session(REPORTS).get("analytics", timeout=TIMEOUT)
+    response.raise_for_status()
+    return response.json()
 
 
 def _with_times(lines: Rows) -> Rows:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from example_project.site.keys import KeyFile
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEBUG = os.environ.get("SITE_DEBUG", "1") != "0"
 
@@ -90,8 +92,12 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "login"
 
+KEY_FILE = os.environ.get("OAUTH_CONNECT_KEY_FILE")
+
 OAUTH_CONNECT = {
-    "KEYS": [setting("OAUTH_CONNECT_KEY", "b25seS1mb3ItZGV2ZWxvcG1lbnQtYW5kLXRoZS1kZW0=")],
+    "KEYS": KeyFile(KEY_FILE)
+    if KEY_FILE
+    else [setting("OAUTH_CONNECT_KEY", "b25seS1mb3ItZGV2ZWxvcG1lbnQtYW5kLXRoZS1kZW0=")],
     "BASE_URL": SITE_BASE_URL,
     "REFRESH_LEEWAY": int(setting("SITE_REFRESH_LEEWAY", "60")),
     "PROVIDERS": {
@@ -108,7 +114,29 @@ OAUTH_CONNECT = {
             "api_base_url": f"{CODEYARD_URL}/api/",
             "scopes": ["profile", "repositories", "activity"],
             "identity": {"id": ["id"], "label": ["login"]},
-        }
+        },
+        # Desk's own client there, for what concerns no user of it (RFC 6749 section 4.4).
+        "codeyard-reports": {
+            "name": "Codeyard",
+            "client_id": f"{setting('CODEYARD_CLIENT_ID', 'desk')}-reports",
+            "client_secret": setting("CODEYARD_CLIENT_SECRET", "desk-development-secret"),
+            "token_endpoint": f"{CODEYARD_URL}/o/token/",
+            "revocation_endpoint": f"{CODEYARD_URL}/o/revoke_token/",
+            "api_base_url": f"{CODEYARD_URL}/api/",
+            "scopes": ["analytics"],
+        },
+        # For people at a terminal (oauth_login): a public client, which has the device flow only.
+        "codeyard-terminal": {
+            "name": "Codeyard at the terminal",
+            "client_id": setting("CODEYARD_DEVICE_CLIENT_ID", "desk-terminal"),
+            "device_authorization_endpoint": f"{CODEYARD_URL}/o/device-authorization/",
+            "token_endpoint": f"{CODEYARD_URL}/o/token/",
+            "revocation_endpoint": f"{CODEYARD_URL}/o/revoke_token/",
+            "userinfo_endpoint": f"{CODEYARD_URL}/api/user",
+            "api_base_url": f"{CODEYARD_URL}/api/",
+            "scopes": ["profile", "repositories"],
+            "identity": {"id": ["id"], "label": ["login"]},
+        },
     },
 }
 

@@ -9,6 +9,7 @@ from . import views
 urlpatterns = [
     path("", views.DashboardView.as_view(), name="dashboard"),
     path("repositories/<slug:name>/", views.RepositoryView.as_view(), name="repository"),
+    path("figures/", views.FiguresView.as_view(), name="figures"),
     path("status/", views.status, name="status"),
     path("login/", LoginView.as_view(template_name="desk/login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),

@@ -16,7 +16,7 @@ from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.models import Connection
 from oauth_connect.views import ConnectionRequiredMixin
 
-from .codeyard import PROVIDER, SCOPES, Codeyard
+from .codeyard import PROVIDER, SCOPES, Codeyard, figures
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,20 @@ class RepositoryView(ConnectionRequiredMixin, TemplateView):
             logger.warning("Codeyard could not be read: %s", error)
             found = {"unavailable": True}
         return self.render_to_response(self.get_context_data(name=name, account=account, **found))
+
+
+class FiguresView(LoginRequiredMixin, TemplateView):
+    """Figures about all of Codeyard: no connection is needed, for Desk asks in its own name."""
+
+    template_name = "desk/figures.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = {"figures": figures()}
+        except requests.RequestException as error:
+            logger.warning("Codeyard could not be read: %s", error)
+            found = {"unavailable": True}
+        return super().get_context_data(**found, **kwargs)
 
 
 @login_required
