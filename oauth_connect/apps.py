@@ -8,4 +8,7 @@ class OAuthConnectConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from oauth_connect import checks  # noqa: F401  (registers them)
+        from oauth_connect import checks, receivers, redaction  # noqa: F401  (checks register themselves)
+
+        redaction.install()
+        receivers.connect()

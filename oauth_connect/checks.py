@@ -24,7 +24,7 @@ from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection
 from oauth_connect.protocol.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.stores.row import binding
+from oauth_connect.stores.columns import binding
 
 Apps = Sequence[AppConfig] | None
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
@@ -70,7 +70,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         unknown = sorted(set(conf.mapping) - KNOWN)
         _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner)
-        _ = (conf.discovery_private_hosts, conf.discovery_cache)
+        _ = (conf.discovery_private_hosts, conf.discovery_cache, conf.history_days, conf.revoked_days)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
         return
@@ -193,6 +193,19 @@ def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMes
                 f"ATOMIC_REQUESTS on SQLite ({alias}): a refresh holds the only write lock while HTTP runs.",
                 hint="Turn it off, use atomic() where it is needed, or use PostgreSQL.",
                 id="oauth_connect.W010",
+            )
+
+
+@register(deploy=True)
+def check_sqlite_transactions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    for alias, entry in settings.DATABASES.items():
+        mode = str((entry.get("OPTIONS") or {}).get("transaction_mode") or "DEFERRED").upper()
+        if entry["ENGINE"].endswith("sqlite3") and mode == "DEFERRED":
+            yield checks.Warning(
+                f"Transactions on SQLite ({alias}) begin as readers: a refresh in one fails with "
+                "ConnectionLocked when somebody else has written since.",
+                hint='Set "transaction_mode": "IMMEDIATE" in OPTIONS, or use PostgreSQL.',
+                id="oauth_connect.W020",
             )
 
 

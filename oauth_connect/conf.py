@@ -26,6 +26,7 @@ from oauth_connect.protocol.provider import Provider
 KEY_HINT = (
     'Make one with: python -c "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
 )
+LONGEST_HISTORY = 36_500  # days; of anything that is kept for days
 KNOWN = frozenset(
     {
         "KEYS",
@@ -38,6 +39,8 @@ KNOWN = frozenset(
         "API_TIMEOUT",
         "DISCOVERY_CACHE",
         "DISCOVERY_PRIVATE_HOSTS",
+        "HISTORY_DAYS",
+        "REVOKED_DAYS",
     }
 )
 
@@ -110,6 +113,16 @@ class Conf:
         return self._seconds("API_TIMEOUT", 30)
 
     @property
+    def history_days(self) -> int | None:
+        """Days for which the history of connections is kept; 0: none is written; None: for ever."""
+        return self._days("HISTORY_DAYS", 365, "0 writes no history, None keeps it for ever")
+
+    @property
+    def revoked_days(self) -> int | None:
+        """Days for which a row stays once its connection is disconnected; None: for ever."""
+        return self._days("REVOKED_DAYS", 365, "None keeps disconnected connections for ever")
+
+    @property
     def discovery_private_hosts(self) -> frozenset[str]:
         """The hosts that discovery and discovered endpoints may be at although they are private."""
         found = self.mapping.get("DISCOVERY_PRIVATE_HOSTS", ())
@@ -149,6 +162,11 @@ class Conf:
     def provider_slugs(self) -> tuple[str, ...]:
         """The providers that the settings list, in their order."""
         return tuple(self._providers)
+
+    @property
+    def loads_providers(self) -> bool:
+        """Whether the site has a PROVIDER_LOADER, which may ask a database."""
+        return self.mapping.get("PROVIDER_LOADER") is not None
 
     def provider(self, slug: str, owner: str = "") -> Provider:
         """Return a provider by its name, discovered where its entry gives an issuer and no endpoints.
@@ -284,6 +302,16 @@ class Conf:
                 f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'
             )
         return base64.urlsafe_b64encode(raw)
+
+    def _days(self, name: str, default: int, special: str) -> int | None:
+        value = self.mapping.get(name, default)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LONGEST_HISTORY:
+            raise ImproperlyConfigured(
+                f'OAUTH_CONNECT["{name}"] must be a whole number of days up to {LONGEST_HISTORY}; {special}.'
+            )
+        return value
 
     def _seconds(self, name: str, default: float) -> float:
         value = self.mapping.get(name, default)

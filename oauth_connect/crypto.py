@@ -7,7 +7,9 @@ there and is refused: Fernet itself has no associated data.
 
 from __future__ import annotations
 
+import hmac
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +31,26 @@ def seal(value: Any, binding: Binding) -> str:
 def unseal(sealed: str, binding: Binding) -> Any:
     """Return the value. Raises KeyUnavailable: no key opens it, or it was sealed for something else."""
     return _opened(_ring(), sealed, binding)
+
+
+def reseal(sealed: str, binding: Binding) -> str:
+    """Return what a value holds, sealed anew under the first key. Raises KeyUnavailable."""
+    return seal(unseal(sealed, binding), binding)
+
+
+def new_key() -> str:
+    """Return a key for the ring: 32 random bytes in urlsafe base64."""
+    return Fernet.generate_key().decode("ascii")
+
+
+def prove() -> None:
+    """Raise KeyUnavailable unless a value could be sealed now, and opened again."""
+    _prove(_ring())
+
+
+def fingerprint(parts: Sequence[str]) -> str:
+    """Return a keyed hash (SHA-256, hex) by which to see that something changed, and nothing else."""
+    return hmac.new(conf.keys[0], json.dumps(list(parts)).encode(), "sha256").hexdigest()
 
 
 def opener(sealed: str, binding: Binding) -> int | None:
@@ -57,6 +79,14 @@ def _opened(ring: MultiFernet, sealed: str, binding: Binding) -> Any:
             "This value was sealed for another row or column and is refused here; it has been copied."
         )
     return value
+
+
+@lru_cache(maxsize=8)
+def _prove(ring: MultiFernet) -> None:
+    """Once for each ring: what it did once, it does again."""
+    binding = ("proof",)
+    plain = json.dumps([list(binding), ""])
+    _opened(ring, ring.encrypt(plain.encode()).decode("ascii"), binding)
 
 
 def _ring() -> MultiFernet:

@@ -12,15 +12,19 @@ from collections.abc import Iterator
 from typing import Any
 
 MODULES = (
+    "contrib.httpx",
     "errors",
     "flows",
     "models",
     "protocol.client",
+    "protocol.httpx",
     "protocol.provider",
     "protocol.quirks",
     "protocol.session",
     "protocol.token",
+    "redaction",
     "signals",
+    "tasks",
     "views",
 )
 MODEL_METHODS = (

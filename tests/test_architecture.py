@@ -12,7 +12,7 @@ from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parent.parent
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-EXTRAS = {"httpx", "keyring", "celery", "demo", "test", "docs", "dev"}
+EXTRAS = {"cli", "httpx", "keyring", "celery", "demo", "test", "docs", "dev"}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -48,6 +48,7 @@ def test_every_import_runs_downwards() -> None:
         ("protocol/framework.py", "import django", "protocol.framework -> django"),
         ("engine/library.py", "import oauthlib", "engine.library -> oauthlib"),
         ("stores/library.py", "import requests_oauthlib", "stores.library -> requests_oauthlib"),
+        ("engine/client.py", "import httpx", "engine.client -> httpx"),
         ("engine/field.py", "import fernet_fields", "engine.field -> fernet_fields"),
         ("helpers.py", "", "oauth_connect.helpers"),
     ],

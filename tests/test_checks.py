@@ -59,6 +59,10 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E004", {"KEY": "x"}, '"KEY"'),
     ("E004", {"REFRESH_LEEWAY": "60"}, "REFRESH_LEEWAY"),
     ("E004", {"HTTP_TIMEOUT": -1}, "HTTP_TIMEOUT"),
+    ("E004", {"HISTORY_DAYS": "365"}, "HISTORY_DAYS"),
+    ("E004", {"HISTORY_DAYS": True}, "HISTORY_DAYS"),
+    ("E004", {"HISTORY_DAYS": -1}, "HISTORY_DAYS"),
+    ("E004", {"HISTORY_DAYS": 10**9}, "None keeps it for ever"),
     ("E004", {"OWNER": "x"}, "OWNER"),
     ("E005", {"PROVIDERS": []}, "PROVIDERS"),
     ("E005", {"PROVIDERS": {"acme": {}}}, "acme.client_id"),
@@ -173,7 +177,34 @@ def test_an_app_without_users_is_told(settings) -> None:
     ],
 )
 def test_atomic_requests_on_sqlite_are_told(monkeypatch, settings, engine, atomic, told) -> None:
-    entry = {**settings.DATABASES["default"], "ENGINE": engine, "ATOMIC_REQUESTS": atomic}
+    options = {"transaction_mode": "IMMEDIATE"}  # without which another check speaks
+    entry = {
+        **settings.DATABASES["default"],
+        "ENGINE": engine,
+        "ATOMIC_REQUESTS": atomic,
+        "OPTIONS": options,
+    }
+    monkeypatch.setitem(settings.DATABASES, "default", entry)
+    messages = found()
+    assert set(messages) == told
+    assert all(message.hint for message in messages.values())
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "told"),
+    [
+        ("django.db.backends.sqlite3", {}, {"W020"}),
+        ("django.db.backends.sqlite3", {"transaction_mode": "deferred"}, {"W020"}),
+        ("django.db.backends.sqlite3", {"transaction_mode": None}, {"W020"}),
+        ("django.db.backends.sqlite3", {"transaction_mode": "IMMEDIATE"}, set()),
+        ("django.db.backends.sqlite3", {"transaction_mode": "exclusive"}, set()),
+        ("django.db.backends.postgresql", {}, set()),
+    ],
+)
+def test_transactions_on_sqlite_that_begin_as_readers_are_told(
+    monkeypatch, settings, engine, options, told
+) -> None:
+    entry = {**settings.DATABASES["default"], "ENGINE": engine, "OPTIONS": options}
     monkeypatch.setitem(settings.DATABASES, "default", entry)
     messages = found()
     assert set(messages) == told

@@ -43,7 +43,7 @@ class Outcome:
     level: int = messages.WARNING
 
 
-Act = Callable[[Connection], Outcome]
+Act = Callable[[Connection, Any], Outcome]
 
 REFRESHED = Outcome(gettext_lazy("Refreshed"), messages.SUCCESS)
 NOT_REFRESHABLE = Outcome(
@@ -95,9 +95,9 @@ class Report:
             yield _("%(outcome)s (%(count)d): %(names)s.") % told, outcome.level
 
 
-def refresh(connection: Connection) -> Outcome:
-    """Refresh now. A token that cannot be refreshed is left alone while it is valid."""
-    if connection.status == Connection.Status.ACTIVE:
+def refresh(connection: Connection, staff: Any) -> Outcome:
+    """Refresh now. A user's token that cannot be refreshed is left alone while it is valid."""
+    if connection.status == Connection.Status.ACTIVE and not connection.is_machine:
         token = connection.token
         if not token.refresh_token and not token.is_expired(datetime.now(UTC)):
             return NOT_REFRESHABLE
@@ -105,12 +105,12 @@ def refresh(connection: Connection) -> Outcome:
     return REFRESHED
 
 
-def disconnect(connection: Connection) -> Outcome:
-    """Disconnect, whatever the state of the token."""
+def disconnect(connection: Connection, staff: Any) -> Outcome:
+    """Disconnect, whatever the state of the token; the history keeps which user of the staff did."""
     if connection.status == Connection.Status.REVOKED:
         return GONE_ALREADY
     readable = _is_readable(connection)
-    connection.disconnect()
+    connection.disconnect(actor=staff, by_staff=True)
     if not readable:
         return UNREADABLE
     waiting = PendingRevocation.objects.filter(connection_id=connection.pk).exists()
@@ -125,7 +125,7 @@ def _is_readable(connection: Connection) -> bool:
 
 
 def carry_out(
-    act: Act, connections: Iterable[Connection], log: Callable[[Connection, str], object]
+    act: Act, connections: Iterable[Connection], staff: Any, log: Callable[[Connection, str], object]
 ) -> Report:
     """Act on each connection while there is time; one that goes wrong stops no other."""
     report = Report()
@@ -134,18 +134,19 @@ def carry_out(
         if time.monotonic() - begun > BUDGET:
             report.add(LATER, connection)
             continue
-        outcome, code = _attempt(act, connection)
+        outcome, code = _attempt(act, connection, staff)
         report.add(outcome, connection, code)
         log(connection, f"{outcome.text} ({shown_code(code)})" if code else str(outcome.text))
     return report
 
 
-def _attempt(act: Act, connection: Connection) -> tuple[Outcome, str]:
+def _attempt(act: Act, connection: Connection, staff: Any) -> tuple[Outcome, str]:
     try:
-        return act(connection), ""
+        return act(connection, staff), ""
     except Exception as error:
         for kind, outcome in OUTCOMES.items():
             if isinstance(error, kind):
                 return outcome, getattr(error, "code", "")
-        logger.exception("a connection's %s by staff went wrong: %s", act.__name__, connection.pk)
+        details = {"action": "staff_action_failed", "connection": str(connection.pk)}
+        logger.exception("a connection's %s by staff went wrong", act.__name__, extra=details)
         return UNEXPECTED, ""

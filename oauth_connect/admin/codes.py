@@ -65,6 +65,12 @@ EXPLANATIONS = {
     "forbidden_address": gettext_lazy(
         "The token endpoint lies at a private address, which the settings do not allow for this provider."
     ),
+    "provider_missing": gettext_lazy(
+        "The settings do not name this provider any more. Put it back; nothing is lost."
+    ),
+    "invalid_settings": gettext_lazy(
+        "The provider's entry in the settings is wrong; oauth_doctor says where."
+    ),
     "provider_disabled": gettext_lazy("The settings have turned this provider off."),
     "key_unavailable": gettext_lazy(
         "No configured key opens the token. Put back the key that sealed it; nothing is lost."

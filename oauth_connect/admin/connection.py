@@ -15,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from oauth_connect.admin import shown
+from oauth_connect.admin import events, shown
 from oauth_connect.admin.actions import AT_MOST, Act, carry_out, disconnect, refresh
 from oauth_connect.admin.codes import explanation, shown_code
 from oauth_connect.admin.filters import ExpiringFilter, FailingFilter
@@ -35,7 +35,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
     list_display = [
         "account",
         "status_badge",
-        "provider",
+        "provider_shown",
         "owner_link",
         "expires",
         "refreshed",
@@ -46,7 +46,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     search_help_text = gettext_lazy("Search by owner, username, account or account id.")
     fieldsets = [
-        (None, {"fields": ["status_explained", "provider", "account_label", "account_id", "grant"]}),
+        (None, {"fields": ["status_explained", "provider_shown", "account_label", "account_id", "grant"]}),
         (gettext_lazy("Owner"), {"fields": ["owner_link", "owner_key", "connected_by"]}),
         (
             gettext_lazy("Token"),
@@ -71,6 +71,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
                     "id",
                     "client_id",
                     "redirect_uri",
+                    "requested_scopes",
                     "resource",
                     "audience",
                     "variables",
@@ -90,14 +91,8 @@ class ConnectionAdmin(ReadOnlyAdmin):
         return request.user.has_perm("oauth_connect.disconnect_connection")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only what has been disconnected: deleting a row would forget a token that lives on."""
-        if obj is not None and obj.status != Connection.Status.REVOKED:
-            return False
+        """As Django has it: what a deleted row holds is kept, sealed, until its provider has revoked it."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
-
-    def delete_model(self, request: HttpRequest, obj: Connection) -> None:
-        # Its owner may have connected it again since the page was opened.
-        Connection.objects.filter(pk=obj.pk, status=Connection.Status.REVOKED).delete()
 
     # --- the list -------------------------------------------------------------------------------
 
@@ -122,6 +117,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     def status_badge(self, connection: Connection) -> str:
         return shown.status_badge(connection)
 
+    @admin.display(description=gettext_lazy("provider"), ordering="provider")
+    def provider_shown(self, connection: Connection) -> str:
+        return shown.provider(connection)
+
     @admin.display(description=gettext_lazy("owner"), ordering="owner")
     def owner_link(self, connection: Connection) -> str:
         return shown.owner(connection, self.admin_site.name)
@@ -142,6 +141,16 @@ class ConnectionAdmin(ReadOnlyAdmin):
         return format_html('{} <span class="oauth-quiet">{}</span>', connection.failures, code)
 
     # --- one connection -------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = list(super().get_fieldsets(request, obj))
+        if events.may_view(request):
+            found.insert(-1, (gettext_lazy("History"), {"fields": ["last_events"]}))
+        return found
+
+    @admin.display(description=gettext_lazy("last events"))
+    def last_events(self, connection: Connection) -> str:
+        return events.last_events(connection, self.admin_site.name)
 
     @admin.display(description=gettext_lazy("status"))
     def status_explained(self, connection: Connection) -> str:
@@ -262,7 +271,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     def _carry_out(self, act: Act, request: HttpRequest, queryset: Rows) -> HttpResponse | None:
         rows = list(queryset.defer(None))
-        report = carry_out(act, rows, lambda row, text: self.log_change(request, row, text))
+        report = carry_out(act, rows, request.user, lambda row, text: self.log_change(request, row, text))
         for text, level in report.messages():
             self.message_user(request, text, level)
         if "from_page" in request.POST and len(rows) == 1:

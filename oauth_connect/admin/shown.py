@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.utils import quote
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -15,6 +16,7 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 from django.utils.translation import npgettext_lazy
 
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.models import Connection
 from oauth_connect.models.connection import RECONNECT_SOON
 
@@ -45,6 +47,18 @@ def badge(kind: str, text: object) -> str:
 def status_badge(connection: Connection) -> str:
     kind = BADGES.get(Connection.Status(connection.status), "over")
     return badge(kind, connection.get_status_display())
+
+
+def provider(connection: Connection) -> str:
+    """Return the provider's name in the settings, and say where it has left them."""
+    try:
+        conf.declared_provider(connection.provider, connection.owner)
+    except UnknownProvider:
+        told = _("No longer offered by this site")
+        return format_html('{} <span class="oauth-quiet">{}</span>', connection.provider, told)
+    except ImproperlyConfigured:  # there, and wrong: the system checks tell
+        pass
+    return connection.provider
 
 
 def relative(moment: datetime) -> str:

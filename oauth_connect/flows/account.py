@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oauth_connect.errors import CallbackRefused, clean
-from oauth_connect.protocol import messages
+from oauth_connect.protocol import answers
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -40,22 +40,22 @@ def identify(
         document = server.userinfo(token)
         _check_subject(provider, token, document, nonce)
     elif source == "id_token":
-        document = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+        document = answers.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
     elif source == "callback":
         document = parameters
     else:
         document = token.extra
-    account_id = messages.pick(document, provider.identity.id)
+    account_id = answers.pick(document, provider.identity.id)
     if not account_id.isprintable() or not 0 < len(account_id) <= LONGEST:
         raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
-    return Account(account_id, clean(messages.pick(document, provider.identity.label), LONGEST) or account_id)
+    return Account(account_id, clean(answers.pick(document, provider.identity.label), LONGEST) or account_id)
 
 
 def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str) -> None:
     """Where an ID token came too, both must speak of one subject (OpenID Connect Core section 5.3.2)."""
     if not (nonce and provider.issuer and token.extra.get("id_token") and "sub" in document):
         return
-    claims = messages.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+    claims = answers.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
     if claims.get("sub") != document["sub"]:
         raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")
 
@@ -69,10 +69,10 @@ def reached(server: AuthorizationServer, token: Token) -> object:
     rules = server.provider.accounts
     found = [one for one in server.accounts(token) if isinstance(one, Mapping)]
     if rules.choose:
-        found = [one for one in found if rules.choose in (messages.pick(one, [path]) for path in rules.match)]
+        found = [one for one in found if rules.choose in (answers.pick(one, [path]) for path in rules.match)]
         if not found:
             raise CallbackRefused(
                 f"{server.provider.slug}.accounts.choose: this account does not reach {rules.choose!r}.",
                 code="variable_refused",
             )
-    return messages.pick(found[0], [rules.id]) if found else None
+    return answers.pick(found[0], [rules.id]) if found else None

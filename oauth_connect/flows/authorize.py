@@ -24,11 +24,12 @@ from oauth_connect.flows.instance import (
 )
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
-from oauth_connect.models import Connection, ConsumedState, ending
+from oauth_connect.models import Connection, ConsumedState, revoking
 from oauth_connect.models.owner import owner_of
+from oauth_connect.models.pending_revocation import TokenOf
 from oauth_connect.protocol import messages
+from oauth_connect.protocol.callback import Callback, check_issuer, read_callback
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.messages import Callback
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -106,7 +107,7 @@ def complete(request: HttpRequest, slug: str) -> Connected:
     Raises CallbackRefused, and the errors of AuthorizationServer; existing connections are untouched.
     """
     pairs = [(name, value) for name, values in request.GET.lists() for value in values]
-    callback = messages.read_callback(pairs)
+    callback = read_callback(pairs)
     pending = _matching(request, slug, callback)
     renewed = _connection(pending)
     known = _provider(slug, pending.owner)
@@ -171,7 +172,7 @@ def _check_client(provider: Provider, pending: PendingAuthorization) -> None:
 
 
 def _check_answer(provider: Provider, callback: Callback) -> None:
-    messages.check_issuer(provider, callback.iss)
+    check_issuer(provider, callback.iss)
     if callback.error == "access_denied":
         raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
     if callback.error or not callback.code:
@@ -200,14 +201,14 @@ def _drop(
 
     Which those are tells the account; as long as it is not known, any of the owner's might.
     """
-    token_of = ending.TokenOf(
+    token_of = TokenOf(
         provider=pending.provider,
         client_id=pending.client_id,
         owner=pending.owner,
         account_id=account.id if account else None,
         variables=pending.variables,
     )
-    if not ending.siblings(Connection.objects.all(), token_of, server.provider).exists():
+    if not revoking.siblings(Connection.objects.all(), token_of, server.provider).exists():
         revoke(server, token)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from asgiref.sync import sync_to_async
+
 from oauth_connect.conf import conf
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows.paths import connect_path
@@ -34,6 +36,18 @@ def access_token_for(
     return connection_for(user_or_owner, provider, account_id, scopes).access_token(min_ttl)
 
 
+async def aaccess_token_for(
+    user_or_owner: Any,
+    provider: str,
+    account_id: str | None = None,
+    scopes: Iterable[str] = (),
+    min_ttl: float = 60,
+) -> str:
+    """``access_token_for`` for async code; never blocks the event loop."""
+    connection = await aconnection_for(user_or_owner, provider, account_id, scopes)
+    return await connection.aaccess_token(min_ttl)
+
+
 def connection_for(
     user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
 ) -> Connection:
@@ -58,6 +72,13 @@ def connection_for(
         missing = f"The {provider} account did not grant everything that is needed."
         raise _reconnect(connection, scopes, "missing_scopes", missing)
     return connection
+
+
+async def aconnection_for(
+    user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
+) -> Connection:
+    """``connection_for`` for async code; one query, in the thread in which Django's async queries run."""
+    return await sync_to_async(connection_for)(user_or_owner, provider, account_id, scopes)
 
 
 def _living(owner: Owner, provider: str, account_id: str | None) -> list[Connection]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from oauth_connect.models import Connection, Owner
 
 
-def disconnect(owner: Owner, pk: uuid.UUID) -> Connection:
-    """Disconnect one of the owner's connections. Raises Connection.DoesNotExist for anybody else's."""
+def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
+    """Disconnect one of the owner's connections. Raises Connection.DoesNotExist for anybody else's.
+
+    ``actor``: the user who asks for it; the owner, where it is a user.
+    """
     connection = owned(owner, pk)
-    connection.disconnect()
+    connection.disconnect(actor=actor or owner.user)
     return connection
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from oauth_connect.errors import InvalidProvider, ProviderRejected
 from oauth_connect.flows.account import Account, identify, reached
 from oauth_connect.models import Connection
-from oauth_connect.protocol import callback, messages
+from oauth_connect.protocol import answers, callback
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import Variable
 from oauth_connect.protocol.token import Token
@@ -62,7 +63,7 @@ class Landing:
     def read_token(self, server: AuthorizationServer, token: Token) -> None:
         """Take what the token answer brings; from here on the server is the one at that instance."""
         for name, variable in self.provider.asked_of("token_response").items():
-            given = messages.pick(token.extra, [variable.field or name])
+            given = answers.pick(token.extra, [variable.field or name])
             self.values[name] = callback.value_from(self.provider, name, given)
         self._move(server)
 
@@ -87,8 +88,9 @@ def lasting(server: AuthorizationServer, token: Token) -> Token:
     try:
         return server.refresh(token)
     except ProviderRejected as error:
-        details = {"action": "exchange_refused", "provider": server.provider.slug, "code": error.code}
-        logger.warning("a short token was not exchanged: %s", error.code, extra=details)
+        code = shown(error.code)
+        details = {"action": "exchange_refused", "provider": server.provider.slug, "code": code}
+        logger.warning("a short token was not exchanged: %s", code, extra=details)
         return token
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -24,11 +24,12 @@ from oauth_connect.management.redirects import redirect_uri
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
-from oauth_connect.stores.row import binding
+from oauth_connect.stores.columns import binding
 
 Level = Literal["ok", "warning", "error"]
 SAMPLE = 100  # rows
 CLOCK_TOLERANCE = 60.0  # seconds
+OVERDUE = timedelta(days=2)
 PROOF = ("proof", "oauth_doctor")
 
 # What a system check is about; anything else is about the settings.
@@ -46,6 +47,7 @@ SUBJECTS = {
     "oauth_connect.E018": "Sessions",
     "oauth_connect.W019": "Sessions",
     "oauth_connect.W010": "Database",
+    "oauth_connect.W020": "Database",
 }
 TOLD_ELSEWHERE = {"oauth_connect.E005"}  # a line for each provider
 
@@ -257,9 +259,14 @@ class Examination:
             return True
 
     def revocations(self) -> Iterator[Finding]:
-        pending = grouped(PendingRevocation.objects.using(self.alias).order_by())
+        rows: Any = PendingRevocation.objects.using(self.alias).order_by()
+        pending = grouped(rows)
         self.numbers["pending_revocations"] = pending
         told = ", ".join(f"{slug} {count}" for slug, count in sorted(pending.items()))
+        if rows.filter(next_attempt_at__lt=datetime.now(UTC) - OVERDUE).exists():
+            hint = "Run oauth_prune once a day: it tells the providers."
+            yield Finding("Pending revocations", "warning", f"overdue for days ({told}).", hint)
+            return
         yield Finding("Pending revocations", "ok", told or "none")
 
     def alarms(self) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -24,6 +25,7 @@ from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
 from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol.callback import parameters_of
+from oauth_connect.protocol.codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
 from oauth_connect.views.refusals import FAILED, HOSTILE, TEXTS
@@ -111,8 +113,8 @@ class ConnectView(OwnerPage):
 
     def undiscovered(self, provider: str, code: str) -> HttpResponse:
         """Say that the provider's endpoints could not be learnt; trying again may help."""
-        details = {"action": "connect_failed", "provider": provider, "code": code}
-        logger.warning("connect failed: %s", code, extra=details)
+        details = {"action": "connect_failed", "provider": provider, "code": shown(code)}
+        logger.warning("connect failed: %s", details["code"], extra=details)
         if self.wants_json():
             return JsonResponse({"error": code}, status=502)
         message = _("The provider could not complete the connection.")
@@ -187,8 +189,10 @@ class CallbackView(PrivatePage):
         return response
 
     def refused(self, provider: str, code: str, message: object, *, status: int) -> HttpResponse:
-        details = {"action": "callback_refused", "provider": provider, "code": code}
-        logger.warning("callback refused: %s", code, extra=details)
+        # One of ours, or the provider's word.
+        told = code if status == 400 else shown(code)
+        details = {"action": "callback_refused", "provider": provider, "code": told}
+        logger.warning("callback refused: %s", told, extra=details)
         context = self.get_context_data(provider=provider, code=code, message=message)
         return self.render_to_response(context, status=status)
 
@@ -205,7 +209,7 @@ class DisconnectView(OwnerPage):
         return self.render_to_response(self.get_context_data(connection=connection, provider=provider))
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        connection = self.with_own(flows.disconnect, pk)
+        connection = self.with_own(partial(flows.disconnect, actor=request.user), pk)
         text = _("%(account)s is disconnected.") % {
             "account": connection.account_label or connection.provider
         }

@@ -59,7 +59,8 @@ def walk(connection: Any) -> None:
     page = clicks.pressed(page, "disconnect_selected", "The site stops using these accounts at once")
     clicks.pressed(page, "disconnect_selected", "Disconnected (1): codeyard: ada.", "disconnected")
     clicks.opened(path("history", connection.pk), "Refreshed", "Disconnected")
-    for model in ("pendingrevocation", "providerstate", "connectionevent"):
+    clicks.opened(path("changelist", model="connectionevent"), "3 connection events", "revoked by staff")
+    for model in ("pendingrevocation", "providerstate"):
         clicks.opened(path("changelist", model=model), "0 ")
 
 

@@ -12,6 +12,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 from oauth_connect.admin import actions
+from oauth_connect.flows import machine_connection
 from oauth_connect.models import Connection, PendingRevocation
 from tests.admin.pages import Staff, path, text, told
 from tests.servers.scripted import Answer
@@ -353,3 +354,28 @@ def test_actions_need_a_post_with_csrf(scripted, superuser, make_connection):
     strict.force_login(superuser.user)
     assert strict.post(path("changelist"), data).status_code == 403
     assert not scripted.requests
+
+
+# --- machine tokens -------------------------------------------------------------------------------
+
+
+def test_a_machine_token_is_refreshed_although_it_has_no_refresh_token(issues, refresher):
+    connection = machine_connection("scripted", scopes=["read"])  # no token yet
+
+    for _ in range(2):
+        page = refresher.act("refresh_selected", [connection])
+        assert told(page) == [("success", "Refreshed (1): scripted: read.")]
+    assert stored(connection).version == 2
+
+
+def test_a_machine_token_is_revoked_and_the_next_call_gets_another(scripted, issues, disconnecter, canary):
+    scripted.on("/revoke", Answer(200))
+    connection = machine_connection("scripted", scopes=["read"])
+    connection.access_token()
+
+    disconnecter.act("disconnect_selected", [connection], confirmed="yes")
+
+    assert stored(connection).status == "revoked"
+    assert [request.form["token"] for request in scripted.asked("/revoke")] == [f"{canary}-access"]
+    assert machine_connection("scripted", scopes=["read"]).access_token() == f"{canary}-access"
+    assert stored(connection).status == "active"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oauth_connect.admin.codes import EXPLANATIONS, explanation, shown_code
-from oauth_connect.protocol.messages import MISCONFIGURED, TRANSIENT
+from oauth_connect.protocol.answers import MISCONFIGURED, TRANSIENT
 
 
 @pytest.mark.parametrize("code", sorted(TRANSIENT | MISCONFIGURED))

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 
 from oauth_connect import crypto
-from oauth_connect.models import Connection, ConsumedState
+from oauth_connect.models import Connection, ConsumedState, PendingRevocation
 from tests.admin.pages import Staff, path, text
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
@@ -204,40 +204,31 @@ def test_a_page_offers_what_its_status_allows(superuser, make_connection, change
 # --- deleting -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", ["active", "reauthorization_required"])
-def test_what_is_connected_cannot_be_deleted(superuser, make_connection, change, status):
+@pytest.mark.parametrize("status", ["active", "reauthorization_required", "revoked"])
+def test_a_row_can_be_deleted_by_who_may_and_its_token_waits_for_its_revocation(
+    superuser, viewer, make_connection, change, status
+):
     connection = change(make_connection(), status=status)
-    assert superuser.get("delete", connection.pk).status_code == 403
-    assert superuser.post("delete", connection.pk, post="yes").status_code == 403
-    superuser.act("delete_selected", [connection], post="yes")
-    assert Connection.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_has_been_disconnected_can_be_deleted_by_who_may(superuser, viewer, make_connection):
-    connection = make_connection()
-    connection.disconnect()
     assert viewer.post("delete", connection.pk, post="yes").status_code == 403
     assert superuser.get("delete", connection.pk).status_code == 200
-    superuser.post("delete", connection.pk, post="yes")
+    assert superuser.post("delete", connection.pk, post="yes").status_code == 302
     assert not Connection.objects.exists()
+    assert PendingRevocation.objects.get().open().refresh_token == "refresh-0"
 
 
-def test_what_was_connected_again_meanwhile_is_not_deleted(superuser, make_connection, change, rf):
-    stale = change(make_connection(), status="revoked")
-    change(stale, status="active")
-    admin.site.get_model_admin(Connection).delete_model(rf.post("/"), stale)
+def test_rows_are_deleted_one_by_one(superuser, make_connection):
+    superuser.act("delete_selected", [make_connection()], post="yes")
     assert Connection.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_user_can_be_deleted_once_their_connections_are_disconnected(superuser, make_connection, user):
-    connection = make_connection()
+def test_a_user_is_deleted_with_connections_whose_tokens_wait_for_their_revocation(
+    superuser, make_connection, user
+):
+    make_connection()
     delete_user = reverse("admin:accounts_user_delete", args=[user.pk])
-    assert superuser.client.post(delete_user, {"post": "yes"}).status_code == 403
-    connection.disconnect()
     assert superuser.client.post(delete_user, {"post": "yes"}).status_code == 302
     assert not Connection.objects.exists()
+    assert PendingRevocation.objects.count() == 1
 
 
 # --- seen by nobody -------------------------------------------------------------------------------
@@ -293,7 +284,7 @@ def test_no_list_shows_a_token(sealed, canary, query, permissions):
 def test_no_page_of_a_connection_shows_a_token(sealed, canary, change, page, permissions, status):
     connection = change(sealed, status=status)
     staff = Staff(*permissions)
-    may_delete = status == "revoked" and not permissions
+    may_delete = not permissions
     response = staff.get(page, connection.pk)
     assert response.status_code == (200 if page != "delete" or may_delete else 403)
     assert leaks(response, canary, connection) == []

@@ -62,7 +62,7 @@ def command() -> Callable[..., Run]:
 def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start ``python -m django`` with this test's OAUTH_CONNECT."""
 
-    def begin(*arguments: str) -> subprocess.Popen[str]:
+    def begin(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         module = f"from tests.settings import *\nOAUTH_CONNECT = {site.OAUTH_CONNECT!r}\n"
         (tmp_path / "site_of_a_test.py").write_text(module, encoding="utf-8")
         environment = {**worker_environment(), "DJANGO_SETTINGS_MODULE": "site_of_a_test"}
@@ -72,7 +72,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 

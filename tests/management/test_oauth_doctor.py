@@ -163,13 +163,16 @@ def test_urls_that_are_not_included(command):
 
 def test_migrations_that_are_missing(line, command):
     recorder = MigrationRecorder(database)
-    recorder.record_unapplied("oauth_connect", "0001_initial")
+    applied = sorted(name for app, name in recorder.applied_migrations() if app == "oauth_connect")
+    for name in applied:
+        recorder.record_unapplied("oauth_connect", name)
     try:
         text, status = line("Migrations")
         assert "Connections" not in command("oauth_doctor").out
     finally:
-        recorder.record_applied("oauth_connect", "0001_initial")
-    assert (text, status) == ("ERROR: not applied: 0001_initial. Run migrate.", 1)
+        for name in applied:
+            recorder.record_applied("oauth_connect", name)
+    assert (text, status) == (f"ERROR: not applied: {', '.join(applied)}. Run migrate.", 1)
 
 
 @pytest.mark.parametrize(("apart", "told"), [(-59, "OK"), (61, "61 s apart"), (-600, "600 s apart")])
