@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,11 @@ def main() -> None:
     if orders["task"] == "keep":
         keep(provider, orders["refresh_token"])
         return
-    callers = [threading.Thread(target=call, args=(provider,)) for _ in range(orders["threads"])]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    with ThreadPoolExecutor(orders["threads"]) as callers:
+        calls = [callers.submit(call, provider) for _ in range(orders["threads"])]
+    # By one thread: the lines of several that print at once run into one another.
+    for result in calls:
+        print(json.dumps(result.result()), flush=True)
 
 
 def keep(provider: Provider, refresh_token: str) -> None:
@@ -82,13 +82,13 @@ def keep(provider: Provider, refresh_token: str) -> None:
         print(json.dumps(str(error)), flush=True)
 
 
-def call(provider: Provider) -> None:
+def call(provider: Provider) -> list[Any]:
     try:
         http = keyring.session_for(provider, http_timeout=5)
         said: Any = http.get("whatever").status_code
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-    print(json.dumps([said, "django" in sys.modules]), flush=True)
+    return [said, "django" in sys.modules]
 
 
 if __name__ == "__main__":
