@@ -22,6 +22,17 @@ from tests.stores.keyring.script import Script
 
 DUE = 7200
 LONG = "long" * 1500
+# A bus that starts nothing by itself: a keyring that it started, asked before ours is there, is a locked one.
+BUS = """<busconfig>
+  <type>session</type>
+  <listen>unix:tmpdir=/tmp</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
 DEFAULT_COLLECTION = "/org/freedesktop/secrets/aliases/default"
 pytestmark = pytest.mark.skipif(bool(SECRET_SERVICE.absence), reason=SECRET_SERVICE.absence)
 
@@ -46,11 +57,13 @@ def desktop(
         folder.mkdir(mode=0o700)
         monkeypatch.setenv(name, str(folder))
     monkeypatch.delenv("DISPLAY", raising=False)
+    configuration = home / "bus.conf"
+    configuration.write_text(BUS, "utf-8")
     with ExitStack() as stack:
 
         def begin(*, unlocked: bool) -> None:
             bus = subprocess.Popen(
-                ["dbus-daemon", "--session", "--nofork", "--print-address=1"],
+                ["dbus-daemon", f"--config-file={configuration}", "--nofork", "--print-address=1"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
