@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -59,7 +60,15 @@ def command() -> Callable[..., Run]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def ctrl_c() -> Iterator[None]:
+    """A process that was started in the background ignores SIGINT, and so do those that it starts."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.fixture
+def start(tmp_path: Path, ctrl_c: None) -> Callable[..., subprocess.Popen[str]]:
     """Start ``python -m django`` with this test's OAUTH_CONNECT."""
 
     def begin(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:

@@ -65,10 +65,7 @@ def test_numbers_stand_to_the_right() -> None:
     ]
 
 
-def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(request) -> None:
-    # A process that was started in the background ignores SIGINT.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, inherited))
+def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -> None:
     before = signal.getsignal(signal.SIGINT)
     with stop_request() as asked:
         signal.raise_signal(signal.SIGINT)
