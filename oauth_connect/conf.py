@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -91,7 +92,7 @@ class Conf:
             raise ImproperlyConfigured(
                 f'Set OAUTH_CONNECT["KEYS"] to a list of keys, newest first. {KEY_HINT}'
             )
-        return tuple(self._key(number, key) for number, key in enumerate(configured))
+        return _ring_of(tuple(key if isinstance(key, str | bytes) else b"" for key in configured))
 
     @property
     def base_url(self) -> str | Callable[[Any], str] | None:
@@ -292,17 +293,6 @@ class Conf:
         except InvalidProvider as error:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
 
-    def _key(self, number: int, key: Any) -> bytes:
-        try:
-            raw = base64.b64decode(key, altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError, TypeError):
-            raw = b""
-        if len(raw) != 32:
-            raise ImproperlyConfigured(
-                f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'
-            )
-        return base64.urlsafe_b64encode(raw)
-
     def _days(self, name: str, default: int, special: str) -> int | None:
         value = self.mapping.get(name, default)
         if value is None:
@@ -318,6 +308,24 @@ class Conf:
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be a number of seconds.')
         return float(value)
+
+
+@lru_cache(maxsize=8)
+def _ring_of(configured: tuple[str | bytes, ...]) -> tuple[bytes, ...]:
+    """Return the keys as cryptography takes them; each token asks for them several times."""
+    return tuple(_key(number, key) for number, key in enumerate(configured))
+
+
+def _key(number: int, key: str | bytes) -> bytes:
+    try:
+        raw = base64.b64decode(key, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 32:
+        raise ImproperlyConfigured(
+            f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'
+        )
+    return base64.urlsafe_b64encode(raw)
 
 
 def base_url_problem(url: object) -> str:

@@ -53,7 +53,9 @@ class Crew(Run):
         self.outstanding = 0
         self.history: list[ConnectionEvent] = []
         self.problem: DatabaseError | None = None
-        self.lease = lease_seconds(conf.http_timeout)
+        self.leeway = conf.refresh_leeway
+        self.timeout = conf.http_timeout
+        self.lease = lease_seconds(self.timeout)
         self.again = due.horizon + timedelta(seconds=self.lease)
 
     def stop(self) -> None:
@@ -251,10 +253,10 @@ class Crew(Run):
         owner = job.claimed.owner
         try:
             seen, provider = self._prepared(job.claimed, store)
-            need = Need(conf.refresh_leeway, newer_than=seen.version, patient=False)
+            need = Need(self.leeway, newer_than=seen.version, patient=False)
             session = None if provider.guard else self.transport
-            with AuthorizationServer(provider, timeout=conf.http_timeout, session=session) as server:
-                refresh = Refresh(store, server, need, leeway=conf.refresh_leeway)
+            with AuthorizationServer(provider, timeout=self.timeout, session=session) as server:
+                refresh = Refresh(store, server, need, leeway=self.leeway)
                 fresh = refresh.ask(seen, owner, job.claimed.claimed_at)
         finally:
             self.schedule.answered(job)
@@ -269,7 +271,7 @@ class Crew(Run):
                 job.again = partial(refresh.save, seen, owner, fresh)
                 self.schedule.again(job)
 
-        store.save_soon(seen, owner, fresh, refresh_time(fresh, conf.refresh_leeway), saved)
+        store.save_soon(seen, owner, fresh, refresh_time(fresh, self.leeway), saved)
         return True
 
     def _prepared(self, claimed: Claimed, store: BulkStore) -> tuple[StoredRow, Provider]:

@@ -11,7 +11,7 @@ from oauth_connect.models import provider_state
 
 def unusable(slug: str, alias: str) -> Verdict | None:
     """Say why no connection of a provider should be tried now; None where nothing is known."""
-    if _is_loaded():
+    if conf.loads_providers:
         return None  # it may differ by owner
     try:
         provider = conf.declared_provider(slug)
@@ -24,13 +24,9 @@ def unusable(slug: str, alias: str) -> Verdict | None:
 
 def is_alike(slug: str) -> bool:
     """Tell whether all connections of a provider use one client at one server."""
-    return not _is_loaded() and not conf.declared_provider(slug).variables
+    return not conf.loads_providers and not conf.declared_provider(slug).variables
 
 
 def at_once(slug: str, otherwise: int) -> int:
     """How many requests a provider gets at once, where its entry says."""
-    return otherwise if _is_loaded() else conf.declared_provider(slug).refresh.at_once or otherwise
-
-
-def _is_loaded() -> bool:
-    return conf.mapping.get("PROVIDER_LOADER") is not None
+    return otherwise if conf.loads_providers else conf.declared_provider(slug).refresh.at_once or otherwise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
@@ -233,7 +234,7 @@ class Provider:
             if hook := getattr(self.hooks, name):
                 function_at(hook, f"{self.slug}.hooks.{name}")
 
-    @property
+    @cached_property
     def _is_template(self) -> bool:
         texts = (*(getattr(self, name) for name in TEMPLATED), *self.api_hosts)
         return any("{" in text for text in (*texts, self.refresh.endpoint, self.accounts.endpoint))
