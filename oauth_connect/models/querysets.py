@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, connections, models, router, transaction
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.store import ACTIVE
-from oauth_connect.errors import KeyUnavailable
+from oauth_connect.errors import ConnectionLocked, KeyUnavailable
 from oauth_connect.models import history
 from oauth_connect.models.owner import Owner
 from oauth_connect.protocol import answers
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=models.Model)
 
 PROTOCOL_COLUMNS = frozenset(COLUMNS)
+TRIES = 10  # of writing over a row that others write to all the time, where no lock keeps them off
 
 
 class ProtocolColumnsError(TypeError):
@@ -128,7 +130,11 @@ class ConnectionQuerySet(models.QuerySet[M]):
         actor = connected_by or whose.user
         people = {"user": whose.user, "connected_by": actor}
         new = {**key, **people, **facts, "identity": identity_of(*key.values())}
-        stored = self._renewed(new["identity"], token, facts) or self._inserted(new, token, facts)
+        # Looked for without a lock: MariaDB may lock the gap where a row is not, and two who insert wait
+        # for one another then.
+        known = self._rows().filter(identity=new["identity"]).exists()
+        renewed = self._renewed(new["identity"], token, facts) if known else None
+        stored = renewed or self._inserted(new, token, facts)
         history.write(history.of_connecting(stored.connection, stored.scopes_before, actor))
         return stored.connection
 
@@ -138,31 +144,27 @@ class ConnectionQuerySet(models.QuerySet[M]):
         queryset: Any = self
         return str(queryset._db or router.db_for_write(self.model, **queryset._hints))
 
-    def _renewed(self, identity: str, token: Token, facts: Mapping[str, Any]) -> _Stored | None:
-        """Write over the row by its key alone: whoever holds its lease refreshes what is now the past.
+    def _rows(self) -> models.QuerySet[Any]:
+        """Return all rows where writes go, without the guards of the protocol's columns."""
+        return models.QuerySet(self.model, using=self._write_alias())
 
-        With the row's own refresh token it is not the past: then the version must still be the one read,
-        and a refresh that is under way keeps its lease, to save what it gets.
+    def _renewed(self, identity: str, token: Token, facts: Mapping[str, Any]) -> _Stored | None:
+        """Write over the row as it is now, which is not what an old snapshot of the caller's shows.
+
+        Raises ConnectionLocked where others are always faster.
         """
-        rows: models.QuerySet[Any] = models.QuerySet(self.model, using=self._write_alias())
-        while (connection := rows.filter(identity=identity).first()) is not None:
-            whole = _with_what_is_left_out(connection, token, facts["client_id"])
-            columns = token_columns(connection, whole, refresh_time(whole, conf.refresh_leeway))
-            changes = {**columns, **facts, "version": models.F("version") + 1}
-            if whole is not token and connection.reconnect_before and facts["reconnect_before"]:
-                # The old refresh token stays: so does the consent that its end counts from.
-                changes["reconnect_before"] = min(connection.reconnect_before, facts["reconnect_before"])
-            row = rows.filter(pk=connection.pk)
-            if whole is token:
-                row.update(**changes, **UNLEASED)
-            else:
-                # Whether the refresh token that stays has been spent is as open as it was.
-                del changes["in_doubt"]
-                if not row.filter(version=connection.version).update(**changes):
-                    continue
-            renewed = row.first()
-            return renewed and _Stored(renewed, connection.scopes)
-        return None
+        rows = self._rows()
+        for _ in range(TRIES):
+            with _locking(rows.db):
+                connection = rows.select_for_update().filter(identity=identity).first()
+                if connection is None:
+                    return None
+                if _write_over(rows.filter(pk=connection.pk), connection, token, facts):
+                    renewed = rows.filter(pk=connection.pk).first()
+                    return renewed and _Stored(renewed, connection.scopes)
+        raise ConnectionLocked(
+            "This connection's row is written to by others all the time; nothing was stored. Try again."
+        )
 
     def _inserted(self, values: Mapping[str, Any], token: Token, facts: Mapping[str, Any]) -> _Stored:
         connection: Any = self.model(**values)
@@ -180,6 +182,37 @@ class ConnectionQuerySet(models.QuerySet[M]):
                 raise
             return renewed
         return _Stored(connection)
+
+
+def _locking(alias: str) -> AbstractContextManager[Any]:
+    """Return a transaction for a read that locks; nothing on SQLite, which has no such read.
+
+    A transaction that began by reading may not be able to write any more there.
+    """
+    if connections[alias].features.has_select_for_update:
+        return transaction.atomic(using=alias)
+    return nullcontext()
+
+
+def _write_over(
+    row: models.QuerySet[Any], connection: Connection, token: Token, facts: Mapping[str, Any]
+) -> bool:
+    """Write by the row's key alone: whoever holds its lease refreshes what is now the past.
+
+    With the row's own refresh token it is not the past: then the version must still be the one read,
+    and a refresh that is under way keeps its lease, to save what it gets. False: it is another by now.
+    """
+    whole = _with_what_is_left_out(connection, token, facts["client_id"])
+    columns = token_columns(connection, whole, refresh_time(whole, conf.refresh_leeway))
+    changes = {**columns, **facts, "version": models.F("version") + 1}
+    if whole is token:
+        return bool(row.update(**changes, **UNLEASED))
+    if connection.reconnect_before and facts["reconnect_before"]:
+        # The old refresh token stays: so does the consent that its end counts from.
+        changes["reconnect_before"] = min(connection.reconnect_before, facts["reconnect_before"])
+    # Whether the refresh token that stays has been spent is as open as it was.
+    del changes["in_doubt"]
+    return bool(row.filter(version=connection.version).update(**changes))
 
 
 def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at: datetime) -> Token:
