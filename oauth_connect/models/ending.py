@@ -39,14 +39,12 @@ def disconnect(connection: Connection, *, actor: Any = None, by_staff: bool = Fa
     """Forget the token and revoke it, in this order; both or neither with the caller's transaction."""
     alias = router.db_for_write(type(connection), instance=connection)
     with transaction.atomic(using=alias):
-        rows: QuerySet[Connection] = QuerySet(type(connection), using=alias)
-        present = rows.select_for_update().filter(pk=connection.pk).first()
+        row = _row(connection, alias)
+        present = _held(row)
         # Not before that: a retry of oauth_prune's would come on top of the one below.
         pending = _keep(present, alias, datetime.now(UTC) + RETRY) if present is not None else None
-        rows.filter(pk=connection.pk).update(
-            **FORGOTTEN, version=F("version") + 1, updated_at=datetime.now(UTC)
-        )
-        connection.__dict__.update(FORGOTTEN, version=(present or connection).version + 1)
+        row.update(**FORGOTTEN, updated_at=datetime.now(UTC))
+        connection.__dict__.update(FORGOTTEN, version=(present or connection).version)
         if present is not None and present.status != REVOKED:
             action = history.Action.REVOKED_BY_STAFF if by_staff else history.Action.DISCONNECTED
             history.record(present, action, actor=actor)
@@ -59,10 +57,7 @@ def keep_of_deleted(connection: Connection, alias: str) -> None:
     In the transaction of the deletion, which it never stops. The provider is asked by oauth_prune: many rows
     may go at once.
     """
-    rows: QuerySet[Connection] = QuerySet(type(connection), using=alias)
-    # Locks the row (SQLite: the database) before it is read: a refresh has saved by then, or finds it gone.
-    rows.filter(pk=connection.pk).update(version=F("version") + 1, **UNLEASED)
-    present = rows.filter(pk=connection.pk).first()
+    present = _held(_row(connection, alias))
     if present is None or (present.status == REVOKED and not present.sealed_token):
         return
     if can_revoke(present.provider, present.owner):
@@ -83,6 +78,20 @@ def bury(connection: Connection, token: Token) -> None:
     if not over:
         pending.seal(token)
         pending.save(using=alias)
+
+
+def _row(connection: Connection, alias: str) -> QuerySet[Connection]:
+    return QuerySet(type(connection), using=alias).filter(pk=connection.pk)
+
+
+def _held(row: QuerySet[Connection]) -> Connection | None:
+    """Return the row as it is, held by this transaction; a refresh has saved by then, or finds it changed.
+
+    It is written to before it is read: a transaction that has begun by reading cannot write on SQLite once
+    somebody else has written, and behind an old snapshot it reads what was.
+    """
+    row.update(version=F("version") + 1, **UNLEASED)
+    return row.first()
 
 
 def _keep(connection: Connection, alias: str, next_attempt_at: datetime) -> PendingRevocation | None:
