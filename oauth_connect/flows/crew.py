@@ -52,7 +52,7 @@ class Crew(Run):
         self.threads: list[threading.Thread] = []
         self.outstanding = 0
         self.history: list[ConnectionEvent] = []
-        self.problem: DatabaseError | None = None
+        self.problem: BaseException | None = None
         self.leeway = conf.refresh_leeway
         self.timeout = conf.http_timeout
         self.lease = lease_seconds(self.timeout)
@@ -198,21 +198,50 @@ class Crew(Run):
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Whatever ends the block: what was not sent is freed, what is under way is finished and told."""
+        """Whatever ends the block: what was not sent is freed, what is under way is finished and told.
+
+        Nothing that is raised meanwhile ends that, neither a fault nor Ctrl-C: a token may be on its way.
+        """
         try:
             yield
-        finally:
+        except BaseException as error:
+            self._note(error)
+        for step in (self._drop, self.schedule.end, self._conclude, self._write_history, self._see_off):
+            self._insist(step)
+
+    def _insist(self, step: Callable[[], object]) -> None:
+        """Take a step; one that is cut off is taken again."""
+        while True:
             try:
-                self._drop()
-                while self.outstanding:
-                    job = self.done.get()
-                    if job is not None:
-                        self._concluded(job)
-                self._write_history()
-            finally:
-                self.schedule.end()
-                for thread in self.threads:
-                    thread.join()
+                step()
+            except Exception as error:
+                self._note(error)
+            except BaseException as error:
+                self._note(error)
+                continue
+            return
+
+    def _note(self, error: BaseException) -> None:
+        """Keep what is raised when all is done: the first fault, unless somebody wants it to end."""
+        if self.problem is None or not isinstance(error, Exception):
+            self.problem = error
+        else:
+            logger.error("a run met another fault", exc_info=error, extra={"action": "refresh_crashed"})
+
+    def _conclude(self) -> None:
+        """Wait for what is under way. By the schedule's count: Ctrl-C may have put ours out."""
+        while self.schedule.is_busy or not self.done.empty():
+            job = self.done.get()
+            try:
+                if job is not None:
+                    self._concluded(job)
+            except Exception as error:
+                self._note(error)
+
+    def _see_off(self) -> None:
+        for thread in self.threads:
+            if thread.is_alive():  # else it may never have been started
+                thread.join()
 
     def _hire(self) -> None:
         """Have as many workers as there is work for."""
@@ -246,7 +275,13 @@ class Crew(Run):
             # What the engine heard of, it has written down.
             if not job.heard and judged(error) not in LEFT_AS_THEY_ARE:
                 put_off(store, version, failures, self.due.horizon)
+        self._finished(job)
+
+    def _finished(self, job: Job) -> None:
+        """Nothing is left to be done for it but to tell how it went."""
         self.done.put(job)
+        if self.schedule.finished():
+            self.done.put(None)  # wakes who waits for more
 
     def _asked(self, job: Job, store: BulkStore) -> bool:
         """Ask for a new token and hand it to the writer; False where there is none to be saved."""
@@ -266,7 +301,7 @@ class Crew(Run):
         def saved(present: StoredRow | None) -> None:
             if present is not None:
                 refresh.saved(seen, present)
-                self.done.put(job)
+                self._finished(job)
             else:
                 job.again = partial(refresh.save, seen, owner, fresh)
                 self.schedule.again(job)

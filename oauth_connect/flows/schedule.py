@@ -57,6 +57,7 @@ class Schedule:
 
     ``places``: how many jobs may be begun and not yet settled; who is faster than the database waits.
     A job is given out only while a worker is free for it, so none waits where it cannot be dropped any more.
+    Until one that was begun is finished it may come back, so until then no worker is let go.
     """
 
     def __init__(self, lanes: Iterable[Lane], places: int) -> None:
@@ -64,6 +65,7 @@ class Schedule:
         self._urgent: deque[Job] = deque()
         self._places = places
         self._free = 0
+        self._begun = 0
         self._stopped = False
         self._over = False
         self._lock = threading.Lock()
@@ -95,8 +97,20 @@ class Schedule:
             job.lane.under_way -= 1
             self._give()
 
+    def finished(self) -> bool:
+        """A job that was begun needs no worker any more. True: it was the last, and the workers go."""
+        with self._lock:
+            self._begun -= 1
+            self._give()
+            return self._over and not self._begun
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything was begun and is not finished."""
+        return self._begun > 0
+
     def settled(self) -> None:
-        """A job that was begun has come to its end."""
+        """A job that was begun has come to its end, and been told."""
         with self._lock:
             self._places += 1
             self._give()
@@ -116,12 +130,13 @@ class Schedule:
             return dropped
 
     def end(self) -> None:
+        """Let the workers go, when all that was begun is finished."""
         with self._lock:
             self._over = True
             self._give()
 
     def _give(self) -> None:
-        while self._free and ((job := self._next()) is not None or self._over):
+        while self._free and ((job := self._next()) is not None or (self._over and not self._begun)):
             self._free -= 1
             self._given.put(job)
 
@@ -134,5 +149,6 @@ class Schedule:
             if lane.waiting and lane.under_way < lane.limit:
                 lane.under_way += 1
                 self._places -= 1
+                self._begun += 1
                 return lane.waiting.popleft()
         return None

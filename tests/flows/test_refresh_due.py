@@ -15,10 +15,11 @@ from django.db import connection as database
 from django.db.backends.signals import connection_created
 
 from oauth_connect import signals
+from oauth_connect.engine.store import Event
 from oauth_connect.flows import crew
 from oauth_connect.flows.due import Due
 from oauth_connect.flows.refresh_due import refresh_due
-from oauth_connect.models import Connection, ConnectionEvent, ProviderState
+from oauth_connect.models import Connection, ConnectionEvent, ProviderState, access
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.batch import Catch, Saves
 from tests.faults.held import held_by_another
@@ -261,6 +262,38 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
     finally:
         signals.refreshed.disconnect(note)
     assert set(Connection.objects.values_list("version", flat=True)) == {1}
+
+
+def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and_again(
+    scripted, other, make_connection, monkeypatch
+):
+    """The first save fails as well, and nobody iterates any more who would wait for the next."""
+    other.on("/token", Answer(400, {"error": "invalid_scope"}))
+    for _ in range(3):
+        make_connection("other", age=DUE)
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=DUE)
+    tell, save, failing = access.tell, Saves.run, threading.Event()
+
+    def telling(told: Connection, event: Event) -> None:
+        if told.provider == "other":
+            failing.set()
+            raise RuntimeError("of who was told")
+        tell(told, event)
+
+    def saving(self: Saves, saves: Any) -> bool:
+        failing.wait(10)
+        time.sleep(0.5)  # long enough for the others to be told
+        monkeypatch.setattr(Saves, "run", save)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(access, "tell", telling)
+    monkeypatch.setattr(Saves, "run", saving)
+    with pytest.raises(RuntimeError, match="of who was told"):
+        outcomes(refresh_due(Due(), workers=8))
+    row = Connection.objects.get(pk=connection.pk)
+    assert (row.version, row.token.refresh_token, row.lease_owner) == (1, "refresh-1", "")
+    assert ConnectionEvent.objects.filter(action="refreshed").count() == 1
 
 
 # --- providers that are ill -----------------------------------------------------------------------

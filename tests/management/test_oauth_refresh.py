@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from oauth_connect.flows import outcomes, refresh_due
 from oauth_connect.management import progress
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
+from oauth_connect.stores.batch import Saves
 from tests.management.conftest import finished, stored
 from tests.servers.scripted import Answer
 
@@ -427,6 +429,37 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     assert not Connection.objects.exclude(lease_owner="").exists()
     before = {row.pk: row.refresh_at for row in due}
     assert all(row.refresh_at == before[row.pk] for row in Connection.objects.filter(version=0))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows has no signals for threads")
+def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
+    command, ctrl_c, scripted, make_connection, monkeypatch
+):
+    """Even where the database is away when the answer comes."""
+    hold = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=hold))
+    connection = make_connection(age=DUE)
+    save = Saves.run
+
+    def failing(*_: Any) -> bool:
+        monkeypatch.setattr(Saves, "run", save)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    def interrupt() -> None:
+        wait_until(lambda: bool(scripted.asked("/token")))
+        for _ in range(4):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.2)
+        hold.set()
+
+    monkeypatch.setattr(Saves, "run", failing)
+    person = threading.Thread(target=interrupt)
+    person.start()
+    with pytest.raises(KeyboardInterrupt):
+        command("oauth_refresh", "--workers", "2")
+    person.join()
+    row = stored(connection)
+    assert (row.version, row.token.refresh_token, row.lease_owner) == (1, "refresh-1", "")
 
 
 # --- a long-lived worker --------------------------------------------------------------------------
