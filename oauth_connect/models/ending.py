@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.db import router, transaction
+from django.db import Error, connections, router, transaction
 from django.db.models import F, QuerySet
 
 from oauth_connect import signals
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.errors import CallError, InvalidProvider, KeyUnavailable
+from oauth_connect.errors import ConnectionLocked, KeyUnavailable
 from oauth_connect.models import history
 from oauth_connect.models.pending_revocation import PendingRevocation
-from oauth_connect.models.revoking import RETRY, attempt, can_revoke, revoke_now
+from oauth_connect.models.revoking import RETRY, Attempt, attempt, can_revoke, conclude, revoke_now
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import UNLEASED
+from oauth_connect.stores.placement import Placement, placement
+from oauth_connect.stores.row import RowStore
 
 if TYPE_CHECKING:
     from oauth_connect.models.connection import Connection
@@ -68,16 +71,55 @@ def keep_of_deleted(connection: Connection, alias: str) -> None:
 
 
 def bury(connection: Connection, token: Token) -> None:
-    """Revoke a token that was minted for a row that is gone; keep it for later where that fails."""
+    """Revoke a token that was minted for a row that is gone, or keep it for oauth_prune.
+
+    It is kept before the provider is asked, and where no rollback of the caller's undoes it.
+    """
     alias = router.db_for_write(type(connection), instance=connection)
+    give_back = _giving_back(alias)
     pending = PendingRevocation.of(connection)
+    pending.next_attempt_at = datetime.now(UTC) + RETRY
+    pending.seal(token)
+    done: Attempt | None = None
+
+    def keep(place: str) -> None:
+        # On SQLite, inside a transaction: once that has ended, and so has the try below.
+        if done is None or not done.over:
+            pending.save(force_insert=True, using=place)
+
+    _apart(connection, keep)
+    rows: QuerySet[Connection] = QuerySet(type(connection), using=alias)
+    done = revoke_now(rows, pending, token, about_to_ask=give_back)
+    if placement(alias) is not Placement.FOLLOWED:
+        _apart(connection, partial(conclude, pending, done))
+    give_back()
+
+
+def _giving_back(alias: str) -> Callable[[], None]:
+    """Return what closes this thread's database connection, if it is not open yet.
+
+    One that was is the caller's own. Of many workers none holds one while HTTP runs.
+    """
+    database = connections[alias]
+    return database.close if database.connection is None else lambda: None
+
+
+def _apart(connection: Connection, statement: Callable[[str], None]) -> None:
+    """Run a statement of a revocation where a refresh is saved; what fails is logged, and nothing stops."""
+
+    def lost(error: Exception) -> None:
+        details = {
+            "action": "revocation_lost",
+            "provider": connection.provider,
+            "connection": str(connection.pk),
+        }
+        logger.error("a token that is to be revoked could not be kept", exc_info=error, extra=details)
+
+    store = RowStore(connection, tell=lambda event: None, bury=lambda token: None)
     try:
-        over = revoke_now(QuerySet(type(connection), using=alias), pending, token).over
-    except (ImproperlyConfigured, InvalidProvider, CallError):  # also: it cannot be discovered now
-        over = False
-    if not over:
-        pending.seal(token)
-        pending.save(using=alias)
+        store.apart(statement, lost)
+    except (Error, ConnectionLocked) as error:
+        lost(error)
 
 
 def _row(connection: Connection, alias: str) -> QuerySet[Connection]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.engine.revoke import Revocation, revoke
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.errors import CallError, InvalidProvider
+from oauth_connect.errors import CallError, InvalidProvider, KeyUnavailable
 from oauth_connect.models.owner import MACHINE
 from oauth_connect.models.pending_revocation import PendingRevocation, TokenOf
 from oauth_connect.protocol.client import AuthorizationServer
@@ -73,12 +74,29 @@ def can_revoke(slug: str, owner: str) -> bool:
     return bool(provider.revocation_endpoint) or provider.needs_discovery
 
 
-def revoke_now(rows: QuerySet[Any], pending: PendingRevocation, token: Token) -> Attempt:
+def revoke_now(
+    rows: QuerySet[Any],
+    pending: PendingRevocation,
+    token: Token,
+    about_to_ask: Callable[[], None] = lambda: None,
+) -> Attempt:
     """Ask the provider to revoke a token, unless another connection would end with it.
 
-    ``rows``: all connections. Raises ImproperlyConfigured, InvalidProvider, and CallError where the provider
-    cannot be discovered.
+    ``rows``: all connections. ``about_to_ask`` is called before the request is sent.
     """
+    try:
+        return _revoke(rows, pending, token, about_to_ask)
+    except UnknownProvider:
+        return Attempt("pending", "provider_missing")
+    except (ImproperlyConfigured, InvalidProvider):
+        return Attempt("pending", "invalid_settings")
+    except CallError as error:  # its endpoints cannot be discovered now
+        return Attempt("pending", getattr(error, "code", ""), getattr(error, "retry_after", None))
+
+
+def _revoke(
+    rows: QuerySet[Any], pending: PendingRevocation, token: Token, about_to_ask: Callable[[], None]
+) -> Attempt:
     what = pending.what()
     provider = conf.provider(what.provider, what.owner).at_instance(what.variables)
     if provider.client_id != what.client_id:
@@ -93,6 +111,7 @@ def revoke_now(rows: QuerySet[Any], pending: PendingRevocation, token: Token) ->
             "not revoked: another connection lives on the same grant (%s)", what.provider, extra=details
         )
         return Attempt("spared")
+    about_to_ask()
     with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
         done: Revocation = revoke(server, token)
     return Attempt(done.outcome, done.code, done.retry_after)
@@ -102,15 +121,20 @@ def attempt(pending: PendingRevocation) -> Attempt:
     """Try one kept revocation; what is over is deleted, anything else waits for its next turn."""
     alias = router.db_for_write(PendingRevocation, instance=pending)
     done = _attempt(pending, alias)
+    conclude(pending, done, alias)
+    return done
+
+
+def conclude(pending: PendingRevocation, done: Attempt, alias: str) -> None:
+    """Write down how a try went: what is over is deleted."""
     rows = PendingRevocation.objects.using(alias).filter(pk=pending.pk)
     if done.over:
         rows.delete()
-        return done
+        return
     wait = max(pause(pending.attempts), timedelta(seconds=done.retry_after or 0))
     rows.update(
         attempts=F("attempts") + 1, last_error=done.code[:64], next_attempt_at=datetime.now(UTC) + wait
     )
-    return done
 
 
 def claim(pending: PendingRevocation) -> bool:
@@ -133,10 +157,7 @@ def _attempt(pending: PendingRevocation, alias: str) -> Attempt:
         known = rows.filter(pk=pending.connection_id).values_list("account_id", flat=True)[:1]
         pending.account_id = next(iter(known), None)
     try:
-        return revoke_now(rows, pending, pending.open())
-    except UnknownProvider:
-        return Attempt("pending", "provider_missing")
-    except (ImproperlyConfigured, InvalidProvider):
-        return Attempt("pending", "invalid_settings")
-    except CallError as error:  # no key opens it, or its endpoints cannot be discovered now
-        return Attempt("pending", getattr(error, "code", ""), getattr(error, "retry_after", None))
+        token = pending.open()
+    except KeyUnavailable as error:
+        return Attempt("pending", error.code)
+    return revoke_now(rows, pending, token)

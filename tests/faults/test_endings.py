@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import OperationalError, transaction
 from django.db import connection as database
 
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.models import ending
+from oauth_connect.flows.due import Due
+from oauth_connect.flows.refresh_due import refresh_due
+from oauth_connect.models import Connection, PendingRevocation, ending
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.token import Token
+from tests.faults.held import wait_for_follow_ups
 from tests.faults.processes import raw, stored
 from tests.faults.test_transactions import repeatable_read
 from tests.servers.scripted import Answer
@@ -68,3 +77,103 @@ def test_a_disconnect_behind_an_old_snapshot_revokes_the_present_token(scripted,
     assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
     gone = raw(connection).get()
     assert (gone.status, gone.version, gone.sealed_token) == (REVOKED, 2, None)
+
+
+# --- a token that was minted for a row that is gone -----------------------------------------------
+
+
+MINTED = Token("access-1", datetime.now(UTC), refresh_token="refresh-1")
+
+
+class Fault(Exception):
+    """Of the site, after the refresh."""
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    with suppress(Fault), transaction.atomic():
+        yield
+        raise Fault
+
+
+whatever_the_caller_does = pytest.mark.parametrize(
+    "inside", [nullcontext, transaction.atomic, rolled_back], ids=["autocommit", "commit", "rollback"]
+)
+
+
+@pytest.fixture
+def gone(make_connection: Any) -> Connection:
+    connection: Connection = make_connection()
+    raw(connection)._raw_delete("default")
+    return connection
+
+
+@whatever_the_caller_does
+def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
+    scripted.on("/revoke", Answer(503))
+    with inside():
+        ending.bury(gone, MINTED)
+    wait_for_follow_ups()
+
+    (kept,) = PendingRevocation.objects.all()
+    assert (kept.connection_id, kept.open().refresh_token) == (gone.pk, "refresh-1")
+    assert kept.next_attempt_at > datetime.now(UTC), "it has just been asked"
+    assert len(scripted.asked("/revoke")) == 1
+
+
+@whatever_the_caller_does
+def test_what_a_provider_takes_is_not_kept(gone, scripted, inside):
+    scripted.on("/revoke", Answer(200))
+    with inside():
+        ending.bury(gone, MINTED)
+    wait_for_follow_ups()
+
+    assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
+    assert not PendingRevocation.objects.exists()
+
+
+@whatever_the_caller_does
+def test_it_is_kept_before_the_provider_is_asked(gone, monkeypatch, inside):
+    def stopped(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AuthorizationServer, "revoke", stopped)
+    with pytest.raises(KeyboardInterrupt), inside():
+        ending.bury(gone, MINTED)
+    wait_for_follow_ups()
+
+    assert PendingRevocation.objects.get().open().refresh_token == "refresh-1"
+
+
+def test_what_cannot_be_kept_is_revoked_all_the_same(gone, scripted, monkeypatch, caplog):
+    def full(*args: Any, **options: Any) -> None:
+        raise OperationalError("disk is full")
+
+    monkeypatch.setattr(PendingRevocation, "save", full)
+    scripted.on("/revoke", Answer(200))
+    ending.bury(gone, MINTED)
+
+    assert len(scripted.asked("/revoke")) == 1
+    assert [record.action for record in caplog.records] == ["revocation_lost"]
+
+
+def test_a_worker_of_many_holds_no_database_connection_while_it_asks(scripted, make_connection, monkeypatch):
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/revoke", Answer(200))
+    connection = make_connection(age=EXPIRED)
+    refresh, revoke = AuthorizationServer.refresh, AuthorizationServer.revoke
+    held = []
+
+    def delete_meanwhile(*args: Any, **options: Any) -> Token:
+        stored(connection).delete()
+        database.close()
+        return refresh(*args, **options)
+
+    def note(*args: Any) -> bool:
+        held.append(database.connection is not None)
+        return revoke(*args)
+
+    monkeypatch.setattr(AuthorizationServer, "refresh", delete_meanwhile)
+    monkeypatch.setattr(AuthorizationServer, "revoke", note)
+    assert [result.outcome for result in refresh_due(Due())] == ["not_needed"]
+    assert held == [False]
