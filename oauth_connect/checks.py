@@ -186,6 +186,16 @@ def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMess
 
 
 @register()
+def check_time_zone(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    if not settings.USE_TZ:
+        yield Error(
+            "USE_TZ = False: tokens end at moments that have a time zone, which databases refuse or lose.",
+            hint="Set USE_TZ = True, Django's default; TIME_ZONE and what is shown to people may stay.",
+            id="oauth_connect.E021",
+        )
+
+
+@register()
 def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for alias, entry in settings.DATABASES.items():
         if entry.get("ATOMIC_REQUESTS") and entry["ENGINE"].endswith("sqlite3"):

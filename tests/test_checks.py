@@ -168,6 +168,14 @@ def test_an_app_without_users_is_told(settings) -> None:
         assert "INSTALLED_APPS" in (found()["E009"].hint or "")
 
 
+def test_moments_without_a_time_zone_are_told(settings) -> None:
+    settings.USE_TZ = False
+    messages = found()
+    assert set(messages) == {"E021"}
+    assert messages["E021"].is_serious()
+    assert "USE_TZ = True" in (messages["E021"].hint or "")
+
+
 @pytest.mark.parametrize(
     ("engine", "atomic", "told"),
     [
