@@ -44,7 +44,8 @@ async def amachine_access_token(
     min_ttl: float = 60,
 ) -> str:
     """``machine_access_token`` for async code; never blocks the event loop."""
-    return await sync_to_async(machine_access_token)(provider, scopes, resource, audience, min_ttl)
+    connection = await amachine_connection(provider, scopes, resource, audience)
+    return await connection.aaccess_token(min_ttl)
 
 
 def machine_connection(
@@ -57,6 +58,27 @@ def machine_connection(
     Raises ImproperlyConfigured where the provider's entry cannot do this, ProviderMisconfigured where it is
     turned off, ValueError or TypeError for arguments that cannot be sent.
     """
+    connection, is_asked_for = _stored(provider, scopes, resource, audience)
+    if is_asked_for:
+        access.fresh(connection, conf.refresh_leeway)
+    return connection
+
+
+async def amachine_connection(
+    provider: str, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
+) -> Connection:
+    """``machine_connection`` for async code; never blocks the event loop.
+
+    Only its queries run in the thread of Django's async queries: a provider that hangs holds up none of them.
+    """
+    connection, is_asked_for = await sync_to_async(_stored)(provider, scopes, resource, audience)
+    if is_asked_for:
+        await access.afresh(connection, conf.refresh_leeway)
+    return connection
+
+
+def _stored(provider: str, scopes: Iterable[str], resource: str, audience: str) -> tuple[Connection, bool]:
+    """Return the row, and whether its token must be asked for at once: where the API is comes with it."""
     owner = machine.owner_key(provider)
     entry = _entry(provider, owner)
     wanted = _scopes(scopes) or _scopes(entry.scopes)
@@ -72,17 +94,7 @@ def machine_connection(
     )
     access.usable_provider(connection)
     present = machine.stored(connection)
-    if entry.asked_of("token_response").keys() - present.variables.keys():
-        # Where its API is comes with the first token.
-        access.fresh(present, conf.refresh_leeway)
-    return present
-
-
-async def amachine_connection(
-    provider: str, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
-) -> Connection:
-    """``machine_connection`` for async code; never blocks the event loop."""
-    return await sync_to_async(machine_connection)(provider, scopes, resource, audience)
+    return present, bool(entry.asked_of("token_response").keys() - present.variables.keys())
 
 
 def _entry(slug: str, owner: str) -> Provider:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection as database
@@ -63,6 +64,13 @@ def machine(scripted, scripted_provider) -> Any:
     scripted.on("/revoke", Answer(200))
     scripted.on("/api/figures", Answer(body={"n": 1}))
     return scripted
+
+
+@pytest.fixture
+def area(machine, scripted_entry) -> dict[str, Any]:
+    """A provider whose token says where its API is."""
+    told = {"source": "token_response", "field": "instance", "pattern": r"\w+"}
+    return {**scripted_entry, "api_base_url": f"{machine.url}/{{area}}/", "variables": {"area": told}}
 
 
 # --- against a real authorization server ------------------------------------------------------
@@ -161,6 +169,33 @@ def test_async_code_gets_the_same_one(machine):
 
     token, connection = async_to_sync(ask)()
     assert (token, connection.owner) == ("access-1", "machine:scripted")
+
+
+@transactional
+@pytest.mark.parametrize("what", [amachine_access_token, amachine_connection])
+def test_a_provider_that_hangs_holds_up_no_query_of_async_code(machine, configure, area, what):
+    answered = threading.Event()
+    configure(PROVIDERS={"scripted": area})
+    machine.on("/token", replace(issued(1, instance="api"), hold=answered))
+
+    async def ask() -> tuple[int, Any]:
+        try:
+            asking = asyncio.ensure_future(what("scripted"))
+            while not machine.asked("/token"):
+                await asyncio.sleep(0.01)
+            rows = await asyncio.wait_for(Connection.objects.acount(), 5)
+            answered.set()
+            return rows, await asking
+        finally:
+            answered.set()
+            await sync_to_async(connections.close_all)()
+
+    rows, got = asyncio.run(ask())
+    assert rows == 1
+    if what is amachine_connection:
+        assert got.variables == {"area": "api"}
+        got = got.token.access_token
+    assert got == "access-1"
 
 
 # --- what is asked, and what tells two apart ---------------------------------------------------
@@ -527,10 +562,8 @@ def test_what_happens_is_in_the_history_and_the_log_without_a_token(machine, cap
     assert "access-1" not in caplog.text
 
 
-def test_where_its_api_is_may_come_with_the_token(machine, configure, scripted_entry):
-    area = {"source": "token_response", "field": "instance", "pattern": r"\w+"}
-    entry = {**scripted_entry, "api_base_url": f"{machine.url}/{{area}}/", "variables": {"area": area}}
-    configure(PROVIDERS={"scripted": entry})
+def test_where_its_api_is_may_come_with_the_token(machine, configure, area):
+    configure(PROVIDERS={"scripted": area})
     machine.on("/token", issued(1, instance="api"))
 
     assert machine_session("scripted").get("figures").json() == {"n": 1}
