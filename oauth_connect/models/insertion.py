@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import router
+from django.db import OperationalError, router, transaction
+from django.db import connections as databases
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import refresh_time
@@ -15,6 +16,9 @@ from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import identity_of
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import token_columns
+from oauth_connect.stores.placement import is_locked
+
+TRIES = 10  # of a batch that makes a deadlock with another importer's (MariaDB)
 
 
 def unsaved(token: Token, *, owner: Owner, provider: str, account_id: str, **facts: Any) -> Connection:
@@ -43,10 +47,22 @@ def insert_missing(connections: Sequence[Connection], detail: Mapping[str, Any])
     Whoever connects the same account at the same moment wins.
     """
     alias = router.db_for_write(Connection)
+    for _ in range(TRIES - 1):
+        try:
+            return _insert_missing(connections, detail, alias)
+        except OperationalError as error:
+            if databases[alias].in_atomic_block or not is_locked(error):
+                raise
+    return _insert_missing(connections, detail, alias)
+
+
+def _insert_missing(connections: Sequence[Connection], detail: Mapping[str, Any], alias: str) -> set[str]:
+    """Insert rows and their history together: what a run that dies has left out, no other would write."""
     wanted = missing(connections)
     new = {connection.pk: connection for connection in connections if connection.identity in wanted}
-    Connection.objects.using(alias).bulk_create(list(new.values()), ignore_conflicts=True)
-    inserted = Connection.objects.using(alias).filter(pk__in=new).values_list("pk", flat=True)
-    ours = [new[pk] for pk in inserted]
-    history.write([history.of(one, history.Action.CONNECTED, detail=detail) for one in ours])
+    with transaction.atomic(using=alias):
+        Connection.objects.using(alias).bulk_create(list(new.values()), ignore_conflicts=True)
+        inserted = Connection.objects.using(alias).filter(pk__in=new).values_list("pk", flat=True)
+        ours = [new[pk] for pk in inserted]
+        history.write([history.of(one, history.Action.CONNECTED, detail=detail) for one in ours])
     return {one.identity for one in ours}

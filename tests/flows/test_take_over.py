@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from oauth_connect.flows.take_over import OUTCOMES, Found, TakeOver
 from oauth_connect.management.taken import REASONS
-from oauth_connect.models import Connection
+from oauth_connect.models import Connection, ConnectionEvent, history
 
 pytestmark = pytest.mark.django_db
 
@@ -66,6 +67,37 @@ def test_of_importers_at_one_moment_one_inserts_a_row(
     runs = calls_at_once(4, lambda: take(*many))
     assert Counter(outcome for run in runs for outcome in run) == {"imported": 50, "already_here": 150}
     assert Connection.objects.count() == 50
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_dies_before_the_history_is_written_leaves_the_whole_row_to_the_next(
+    row: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_once(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        take(row)
+    assert take(row) == ["imported"]
+    event = ConnectionEvent.objects.get()
+    assert (event.connection_id, event.action) == (Connection.objects.get().pk, "connected")
+    assert event.detail == {"imported_from": "theirs"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deadlock_with_another_importer_is_tried_again(row: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_once(monkeypatch, OperationalError(1213, "Deadlock found when trying to get lock"))
+    assert take(row) == ["imported"]
+    assert ConnectionEvent.objects.get().connection_id == Connection.objects.get().pk
+
+
+def raise_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Raise instead of writing the history, when the rows are inserted and nothing is committed."""
+    write = history.write
+
+    def fail(*args: Any) -> None:
+        monkeypatch.setattr(history, "write", write)
+        raise error
+
+    monkeypatch.setattr(history, "write", fail)
 
 
 def test_the_first_of_two_rows_of_one_account_is_taken(row: Found) -> None:
