@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
+from django.core.management import call_command
+from django.utils import timezone
 
 from oauth_connect import signals
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows import disconnect
+from oauth_connect.flows.revoke_due import revoke_due
 from oauth_connect.models import Connection, Owner, PendingRevocation
+from oauth_connect.protocol.token import Token
+from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
 from tests.visitor import Visitor, answer_of_codeyard
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -61,6 +68,35 @@ def test_where_the_provider_does_not_answer_local_use_has_stopped_and_the_token_
 
     assert Connection.objects.get().sealed_token is None
     assert PendingRevocation.objects.get().open().refresh_token == "refresh-0"
+
+
+WAY_OUT = 'PendingRevocation.objects.filter(last_error="key_unavailable").delete()'
+
+
+@pytest.mark.compliance("D43")
+def test_a_revocation_whose_key_is_lost_is_dropped_in_the_way_that_the_docs_say(
+    user, scripted, scripted_provider, make_connection, configure
+):
+    scripted.on("/revoke", Answer(503))
+    for _ in range(2):
+        disconnect(Owner.of(user), make_connection().pk)
+    _, other = PendingRevocation.objects.all()
+    configure(KEYS=[OTHER_KEY])
+    other.seal(Token("access", timezone.now(), "of the key that is there"))
+    other.save()
+    assert sorted(tried_once_more()) == [("failed", "key_unavailable"), ("unavailable", "http_503")]
+
+    assert WAY_OUT in (DOCS / "keys.md").read_text("utf-8")
+    call_command("shell", command=f"from oauth_connect.models import PendingRevocation\n{WAY_OUT}")
+
+    assert tried_once_more() == [("unavailable", "http_503")]
+    assert PendingRevocation.objects.get().pk == other.pk, "what a key opens goes on waiting"
+
+
+def tried_once_more():
+    """What ``oauth_prune`` would tell: it exits with 1 for either."""
+    PendingRevocation.objects.update(next_attempt_at=timezone.now())
+    return [(tried.outcome, tried.code) for tried in revoke_due()]
 
 
 def test_the_signal_says_which_connection_ended(user, scripted_provider, make_connection):
