@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import threading
+import time
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db import connections
 from django.utils import timezone
 
 from oauth_connect import signals
@@ -68,6 +72,37 @@ def test_where_the_provider_does_not_answer_local_use_has_stopped_and_the_token_
 
     assert Connection.objects.get().sealed_token is None
     assert PendingRevocation.objects.get().open().refresh_token == "refresh-0"
+
+
+@pytest.mark.compliance("A34", "D50")
+def test_while_the_provider_thinks_local_use_has_stopped_and_the_token_is_kept(
+    user, scripted, scripted_provider, make_connection
+):
+    connection = make_connection()
+    with disconnecting_while_the_provider_thinks(scripted, Owner.of(user), connection.pk):
+        row = Connection.objects.get()
+        assert (row.status, row.sealed_token) == ("revoked", None)
+        assert PendingRevocation.objects.get().open().refresh_token == "refresh-0"
+    assert not PendingRevocation.objects.exists()
+    assert len(scripted.asked("/revoke")) == 1
+
+
+@contextmanager
+def disconnecting_while_the_provider_thinks(scripted, owner, pk):
+    """Disconnect in another thread; its end is that of the block, in which the provider has been asked."""
+    answers = threading.Event()
+    scripted.on("/revoke", Answer(200, hold=answers))
+    other = threading.Thread(target=lambda: (disconnect(owner, pk), connections.close_all()))
+    other.start()
+    try:
+        give_up = time.monotonic() + 10
+        while not scripted.asked("/revoke"):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        yield
+    finally:
+        answers.set()
+        other.join()
 
 
 WAY_OUT = 'PendingRevocation.objects.filter(last_error="key_unavailable").delete()'
