@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oauth_connect.conf import conf
+from oauth_connect.errors import CallError
 from oauth_connect.protocol.session import ApiSession
 from oauth_connect.stores import keyring
 
@@ -23,7 +24,16 @@ def session_for_keyring(provider: str) -> ApiSession:
 
 
 def forget_in_keyring(provider: str) -> keyring.Forgotten:
-    """Revoke and forget the token in this machine's keyring; see ``stores.keyring.forget``."""
-    return keyring.forget(
-        conf.declared_provider(provider), serving=conf.provider(provider), http_timeout=conf.http_timeout
-    )
+    """Revoke and forget the token in this machine's keyring; see ``stores.keyring.forget``.
+
+    ``pending`` also where the provider's endpoints cannot be discovered now.
+    """
+    declared = conf.declared_provider(provider)
+    # First of all: whatever fails below, the token is used no more.
+    if keyring.KeyringStore(declared).end() is None:
+        return "absent"
+    try:
+        serving = conf.provider(provider)
+    except CallError:
+        return "pending"
+    return keyring.forget(declared, serving=serving, http_timeout=conf.http_timeout)
