@@ -123,18 +123,24 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str
 
 
 class StopRequest:
-    """Whether SIGINT or SIGTERM has asked for an end. ``then`` is called when it does."""
+    """Whether SIGINT or SIGTERM has asked for an end."""
 
     def __init__(self) -> None:
         self.asked = False
-        self.then: Callable[[], None] = lambda: None
+        self._then: Callable[[], None] = lambda: None
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ask(self) -> None:
         """Safe in a signal handler, whatever the interrupted thread holds."""
         self.asked = True
         self._wake.put(None)
-        self.then()
+        self._then()
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Have this called when it is asked: at once if it has been, while what is called was being made."""
+        self._then = call
+        if self.asked:
+            call()
 
     def wait(self, seconds: float) -> None:
         """Wait so long, or until it is asked."""

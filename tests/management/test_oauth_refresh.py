@@ -431,6 +431,23 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     assert all(row.refresh_at == before[row.pk] for row in Connection.objects.filter(version=0))
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_signal_before_the_run_has_begun_ends_it_as_well(
+    command, scripted, make_connection, monkeypatch, processes
+):
+    make_connection(age=DUE)
+    look = oauth_refresh.idle
+
+    def asked_meanwhile(due: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return look(due)
+
+    monkeypatch.setattr(oauth_refresh, "idle", asked_meanwhile)
+    run = command("oauth_refresh", "--processes", processes, json=True)
+    assert (run.status, run.document["stopped"], run.document["total"]) == (0, True, 0)
+    assert scripted.asked("/token") == []
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows has no signals for threads")
 def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
     command, ctrl_c, scripted, make_connection, monkeypatch

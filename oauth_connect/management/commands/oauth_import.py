@@ -94,15 +94,14 @@ class Command(Base):
     ) -> None:
         quiet = self.as_json or self.verbosity != 1
         with progress("rows", lambda: source.count(providers), quiet=quiet) as advance:
-            for batch in source.read(providers):
+            batches = source.read(providers)
+            while not stop.asked and (batch := next(batches, None)) is not None:
                 for result in take_over.batch(batch):
                     tally.count(result)
                     self.line(
                         f"{result.provider} {result.pk}: {result.outcome.replace('_', ' ')}", verbosity=2
                     )
                 advance(len(batch))
-                if stop.asked:
-                    return
 
     def _show(self, source: Source, tally: Tally, told: dict[str, Any]) -> None:
         head = (f"name in {source.package}", "provider", "would be" if self.dry_run else "outcome", "rows")

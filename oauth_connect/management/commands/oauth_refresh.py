@@ -149,7 +149,7 @@ class Command(Base):
             processes=self.options["processes"],
             at_most=self.options["limit"],
         )
-        request.then = run.stop
+        request.then(run.stop)
         try:
             with self.progress("connections", lambda: self._expected(due)) as advance:
                 for result in run:
