@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError
-
 from oauth_connect.engine.refresh import pause
 from oauth_connect.flows.due import Due
 from oauth_connect.flows.outcomes import Result
@@ -54,9 +52,12 @@ class Run(ABC):
 
 
 def put_off(store: RowStore, version: int, failures: int, horizon: datetime) -> None:
-    """Let a row that cannot succeed not head the queue; one that a back-off has moved stays there."""
+    """Let a row that cannot succeed not head the queue; one that a back-off has moved stays there.
+
+    Raises nothing: the row heads the queue once more, and the others must not wait for that.
+    """
     until = horizon + timedelta(seconds=pause(LONGEST_BACK_OFF, None))
     try:
         store.defer(version, failures, until)
-    except DatabaseError:
-        logger.warning("a row could not be put off", extra={"action": "defer_failed"})
+    except Exception:
+        logger.warning("a row could not be put off", exc_info=True, extra={"action": "defer_failed"})

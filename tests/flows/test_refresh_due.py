@@ -10,18 +10,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db import connection as database
 from django.db.backends.signals import connection_created
 
 from oauth_connect import signals
 from oauth_connect.engine.store import Event
+from oauth_connect.errors import ConnectionLocked
 from oauth_connect.flows import crew
 from oauth_connect.flows.due import Due
-from oauth_connect.flows.refresh_due import refresh_due
+from oauth_connect.flows.refresh_due import refresh_due, refresh_one
 from oauth_connect.models import Connection, ConnectionEvent, ProviderState, access
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.batch import Catch, Saves
+from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
 
@@ -294,6 +296,24 @@ def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and
     row = Connection.objects.get(pk=connection.pk)
     assert (row.version, row.token.refresh_token, row.lease_owner) == (1, "refresh-1", "")
     assert ConnectionEvent.objects.filter(action="refreshed").count() == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionLocked("no connection got free"), InterfaceError("closed")])
+def test_a_row_that_cannot_be_put_off_stops_nothing(
+    scripted, scripted_provider, make_connection, monkeypatch, error
+):
+    """None of those with which nothing can begin, as another client has obtained them."""
+    scripted.on("/token", Answer(body=FRESH))
+    anothers, _ = make_connection(age=DUE * 2), make_connection(age=DUE)
+    rows().filter(pk=anothers.pk).update(client_id="another")
+
+    def defer(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(RowStore, "defer", defer)
+    read = Connection.objects.get(pk=anothers.pk)
+    assert refresh_one(read).code == "client_changed"
+    assert outcomes(refresh_due(Due(), workers=1)) == {"reauthorization_required": 1, "refreshed": 1}
 
 
 # --- providers that are ill -----------------------------------------------------------------------
