@@ -106,9 +106,14 @@ def rotate_the_key(walk: Walk) -> str:
         refreshing = aside.submit(_live_through_expiries, walk, 2)
         _replace(ring, new, old)
         while not refreshing.done():
-            document = json.loads(_manage(walk, "oauth_rotate_keys", "--json"))
-            expect(not document["unopened"], "every row to open", document)
+            _seal_anew(walk)
         refreshing.result()
+    # Nobody refreshes now: what comes to lie under another key, the command has sealed.
+    for keys in ((old, new), (new, old)):
+        _replace(ring, *keys)
+        document = _seal_anew(walk)
+        resealed = document["resealed"]["connections"]
+        expect(resealed == 1, "the connection to be sealed anew by the command", document)
     _replace(ring, new)
     document = json.loads(_manage(walk, "oauth_rotate_keys", "--dry-run", "--json"))
     opened = document["opened_by_key"]["connections"]
@@ -223,6 +228,12 @@ def _manage(walk: Walk, *arguments: str) -> str:
     done = walk.desk.manage(*arguments)
     expect(done.returncode == 0, f"{arguments[0]} to end well", done.stdout + done.stderr)
     return done.stdout
+
+
+def _seal_anew(walk: Walk) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_manage(walk, "oauth_rotate_keys", "--json"))
+    expect(not document["unopened"], "every row to open", document)
+    return document
 
 
 def _replace(ring: Path, *keys: str) -> None:
