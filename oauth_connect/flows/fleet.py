@@ -107,13 +107,13 @@ class Fleet(Run):
     # --- in the new process -----------------------------------------------------------------------
 
     def _serve(self, share: Share, pipe: Pipe, inherited: list[Pipe]) -> None:
-        crew = Crew(self.due, self.workers, self.left, share)
-        _obey(crew.stop)
         for other in inherited:
             other.close()  # or the end of the one who reads would not be noticed
         gc.freeze()  # what its maker left is never garbage here, and long to look through
         teller = _Teller(pipe)
         try:
+            crew = Crew(self.due, self.workers, self.left, share)
+            _obey(crew.stop)
             for result in crew:
                 if not teller.add(result):
                     crew.stop()

@@ -132,14 +132,15 @@ def test_processes_whose_maker_is_killed_finish_what_is_in_flight_and_claim_no_m
     assert not Connection.objects.exclude(lease_owner="").exists()
 
 
-def test_a_database_error_of_a_process_is_told_without_its_words(rotating, many, start, tmp_path):
+@pytest.mark.parametrize("what", ["crew.claim_due", "crew.provider_state.ill_lately"])
+def test_a_database_error_of_a_process_is_told_without_its_words(rotating, many, start, tmp_path, what):
     many(2)
     fails = (
         "from django.db import OperationalError\n"
         "from oauth_connect.flows import crew\n"
-        "def claim_due(*arguments, **options):\n"
+        "def fail(*arguments, **options):\n"
         "    raise OperationalError('secret words')\n"
-        "crew.claim_due = claim_due\n"
+        f"{what} = fail\n"
         "from django.core.management import execute_from_command_line\n"
         "execute_from_command_line(['manage.py', 'oauth_refresh', '--processes', '2'])\n"
     )
