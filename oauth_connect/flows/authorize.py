@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import router, transaction
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -182,7 +182,8 @@ def _check_answer(provider: Provider, callback: Callback) -> None:
 def _connection(pending: PendingAuthorization) -> Connection | None:
     if not pending.connection:
         return None
-    rows = Connection.objects.for_owner(pending.owner)
+    # Never from a replica: for what it does not show, any account would do.
+    rows = Connection.objects.using(router.db_for_write(Connection)).for_owner(pending.owner)
     return rows.filter(pk=pending.connection, provider=pending.provider).first()
 
 
@@ -208,7 +209,7 @@ def _drop(
         account_id=account.id if account else None,
         variables=pending.variables,
     )
-    if not revoking.siblings(Connection.objects.all(), token_of, server.provider).exists():
+    if not revoking.is_shared(token_of, server.provider):
         revoke(server, token)
 
 

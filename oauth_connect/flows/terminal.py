@@ -85,7 +85,7 @@ class UsersConnection:
             account_id=account.id if account else None,
             variables=login.landing.values,
         )
-        return revoking.siblings(Connection.objects.all(), token_of, login.provider).exists()
+        return revoking.is_shared(token_of, login.provider)
 
 
 class MachinesKeyring:

@@ -63,6 +63,16 @@ def siblings(rows: QuerySet[Any], what: TokenOf, provider: Provider) -> QuerySet
     return rows.filter(same)
 
 
+def is_shared(what: TokenOf, provider: Provider) -> bool:
+    """Tell whether a revocation of a token that is not kept could end a connection.
+
+    Asked where writes go: a replica may not have heard of the connection yet.
+    """
+    model = apps.get_model("oauth_connect", "Connection")
+    rows: QuerySet[Any] = QuerySet(model, using=router.db_for_write(model))
+    return siblings(rows, what, provider).exists()
+
+
 def can_revoke(slug: str, owner: str) -> bool:
     """Tell, as far as the settings say, whether a provider has a way to revoke; what is not known, may."""
     try:

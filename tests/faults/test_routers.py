@@ -10,12 +10,14 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from oauth_connect.engine.store import ACTIVE
-from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.errors import OAuthConnectError, ReauthorizationRequired
 from oauth_connect.flows import access_token_for, machine_access_token
+from oauth_connect.flows.terminal import DeviceLogin, UsersConnection
 from oauth_connect.models import Connection
 from oauth_connect.stores.placement import Placement, placement
 from tests.faults.held import wait_for_follow_ups
 from tests.servers.scripted import Answer
+from tests.visitor import state_of
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
@@ -113,6 +115,58 @@ def test_a_machine_token_is_looked_for_where_writes_go(settings, scripted):
     scripted.on("/token", Answer(body=FRESH), REFUSED)
     assert [machine_access_token("scripted") for _ in range(3)] == ["access-1"] * 3
     assert Connection._base_manager.using("default").count() == 1
+
+
+# --- flows that end badly, beside a connection that the replica does not show ----------------------
+
+
+class ReadsConnectionsFromAReplica(ReadsFromAReplica):
+    """Sessions and users are read where they are written."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return REPLICA if model is Connection else "default"
+
+
+@pytest.fixture
+def shown_then_not(settings: Any, make_connection: Any, user: Any, scripted: Any) -> Connection:
+    """A connection with a copy in the replica, until that is taken away."""
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/revoke", Answer(200))
+    connection: Connection = make_connection(account_id="ada")
+    user.save(using=REPLICA, force_insert=True)
+    Connection._base_manager.get(pk=connection.pk).save(using=REPLICA, force_insert=True)
+    settings.DATABASE_ROUTERS = [ReadsConnectionsFromAReplica()]
+    return connection
+
+
+def test_who_comes_back_with_another_account_is_refused_and_ends_no_grant(shown_then_not, scripted, visitor):
+    state = state_of(visitor.start(connection=shown_then_not.pk))
+    Connection._base_manager.using(REPLICA).all().delete()
+
+    assert visitor.come_back(state=state, code="code").status_code == 400
+
+    assert len(scripted.asked("/token")) == 1
+    assert not scripted.asked("/revoke")
+    assert master(shown_then_not).version == 0
+
+
+def test_a_login_at_a_terminal_that_fails_ends_no_grant(
+    shown_then_not, scripted, scripted_entry, configure, user
+):
+    ways = {
+        "device_authorization_endpoint": f"{scripted.url}/device",
+        "userinfo_endpoint": f"{scripted.url}/nobody",
+    }
+    configure(PROVIDERS={"scripted": {**scripted_entry, **ways}})
+    begun = {"device_code": "d", "user_code": "u", "verification_uri": "https://id.test/", "expires_in": 60}
+    scripted.on("/device", Answer(body={**begun, "interval": 1}))
+    Connection._base_manager.using(REPLICA).all().delete()
+
+    with pytest.raises(OAuthConnectError):
+        DeviceLogin("scripted", UsersConnection(user)).run(lambda begun: None)
+
+    assert len(scripted.asked("/token")) == 1
+    assert not scripted.asked("/revoke")
 
 
 # --- on an alias of its own -----------------------------------------------------------------------
