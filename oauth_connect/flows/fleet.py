@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections
 from oauth_connect.flows.crew import Crew
 from oauth_connect.flows.due import Due
 from oauth_connect.flows.outcomes import Result
-from oauth_connect.flows.run import Run, Share
+from oauth_connect.flows.run import ALONE, Run, Share
 
 FORK = "fork"  # it starts in milliseconds, and what is set up stays set up
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -43,6 +43,9 @@ def can_fork() -> bool:
 class Fleet(Run):
     """The processes of a run. Each claims for itself; who iterates hears of all.
 
+    A provider that takes few requests at once is none of some processes' business. What these leave of a
+    limit by which others are bound is for one process more, when all are done.
+
     The process that iterates must have no other threads: a fork copies their locks and not them. When it is
     killed, the others claim no more, finish what is under way and end. Besides DatabaseError, ProcessLost
     is raised when the others are done.
@@ -51,7 +54,8 @@ class Fleet(Run):
     def __init__(self, due: Due, workers: int, processes: int, at_most: int | None = None) -> None:
         super().__init__(due, at_most)
         self.workers = workers
-        self.shares = [Share(place, processes) for place in range(processes)]
+        self.processes = processes
+        self.leftovers: list[int] = []
         self.children: dict[Pipe, Any] = {}
         self.problem: Exception | None = None
 
@@ -63,8 +67,10 @@ class Fleet(Run):
 
     def __iter__(self) -> Iterator[Result]:
         try:
-            self._start()
-            yield from self._results()
+            yield from self._round([Share(place, self.processes) for place in range(self.processes)])
+            if leftover := self._leftover():
+                self.left = leftover
+                yield from self._round([ALONE])
         finally:
             self.stop()
             for _ in self._results():
@@ -72,11 +78,20 @@ class Fleet(Run):
         if self.problem is not None:
             raise self.problem
 
-    def _start(self) -> None:
+    def _round(self, shares: Sequence[Share]) -> Iterator[Result]:
+        self._start(shares)
+        yield from self._results()
+
+    def _leftover(self) -> int:
+        """How much of the limit some have left and others might have used."""
+        over = self.stopping or self.problem is not None
+        return 0 if over or 0 not in self.leftovers else sum(self.leftovers)
+
+    def _start(self, shares: Sequence[Share]) -> None:
         hand_back_connections()
         context: Any = multiprocessing.get_context(FORK)
         with _held_back():
-            for share in self.shares if not self.stopping else ():
+            for share in shares if not self.stopping else ():
                 ours, theirs = context.Pipe(duplex=False)
                 inherited = [*self.children, ours]
                 child = context.Process(target=self._serve, args=(share, theirs, inherited))
@@ -89,12 +104,14 @@ class Fleet(Run):
             for pipe in wait(list(self.children)):
                 assert isinstance(pipe, Pipe)  # noqa: S101  (nothing else was waited for)
                 try:
-                    results, problem = pipe.recv()
+                    results, problem, left = pipe.recv()
                 except EOFError:
                     self._ended(pipe)
                     continue
                 if problem is not None:
                     self.problem = problem()
+                if left is not None:
+                    self.leftovers.append(left)
                 yield from results
 
     def _ended(self, pipe: Pipe) -> None:
@@ -117,9 +134,9 @@ class Fleet(Run):
             for result in crew:
                 if not teller.add(result):
                     crew.stop()
-            teller.tell()
+            teller.tell(left=crew.left)
         except DatabaseError as error:
-            teller.tell(type(error))  # its words may quote a row
+            teller.tell(problem=type(error))  # its words may quote a row
         finally:
             connections.close_all()
 
@@ -139,10 +156,13 @@ class _Teller:
             return True
         return self.tell()
 
-    def tell(self, problem: type[Exception] | None = None) -> bool:
-        """Tell what has not been told. False: nobody reads any more."""
+    def tell(self, *, problem: type[Exception] | None = None, left: int | None = None) -> bool:
+        """Tell what has not been told; at the end also what is ``left`` of the process's share of a limit.
+
+        False: nobody reads any more.
+        """
         try:
-            self.pipe.send((self.results, problem))
+            self.pipe.send((self.results, problem, left))
         except OSError:
             return False
         finally:

@@ -63,6 +63,22 @@ def test_a_limit_is_that_of_all_processes(rotating, many, process):
     assert len(rotating.spent) == 7
 
 
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_process_that_may_not_ask_a_provider_keeps_nothing_of_the_limit(
+    scripted, scripted_entry, configure, make_connection, process, idle
+):
+    slow = {**scripted_entry, "refresh": {"at_once": 1}}
+    configure(PROVIDERS={"scripted": slow, "idle": scripted_entry})
+    scripted.on("/token", Answer(body=FRESH))
+    for _ in range(6):
+        make_connection(age=DUE)
+    if idle:  # of which each process may have some, and there are none due
+        make_connection("idle")
+    run = process("oauth_refresh", "--processes", "4", "--limit", "4", "--json")
+    assert (run.status, run.document["total"]) == (0, 4), run.err
+    assert Connection.objects.filter(version=1).count() == len(scripted.asked("/token")) == 4
+
+
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
     scripted, scripted_entry, configure, make_connection, start, at_once
