@@ -141,8 +141,10 @@ class Refresh:
         if not turn.lock.acquire(blocking=False):
             if held is not None and self.need.tolerates(held, self.now()):
                 return held
+            if not self.need.patient:
+                raise self._still_busy()
             before = self.store.glance()
-            if not (self.need.patient and turn.lock.acquire(timeout=self.patience)):
+            if not turn.lock.acquire(timeout=self.patience):
                 raise self._still_busy()
         try:
             found = turn.found_since(came)
@@ -314,7 +316,9 @@ class Refresh:
 
     def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
         """Seconds until the next try: while a spent token may still work, soon enough to find out."""
-        seconds = pause(row.failures + 1, error.retry_after)
+        # The first lost answer is asked after soon, however many failures came before it.
+        failures = 1 if error.answer_lost and not row.in_doubt else row.failures + 1
+        seconds = pause(failures, error.retry_after)
         grace = self.server.provider.refresh.grace_seconds
         if grace and (error.answer_lost or row.in_doubt):
             return min(seconds, grace / 4)
@@ -330,8 +334,8 @@ class Refresh:
         return self._adopted(self._read())  # raises for a row that is gone, or marked by now
 
     def _saved(self, row: Row, present: Row) -> Row:
-        # An alarm about the settings ends with the first success of who had met it.
-        alarm = row.last_error in answers.MISCONFIGURED
+        # An alarm about the settings ends with the first success of who has failed: perhaps for that.
+        alarm = row.failures > 0
         before = row.token.scopes if row.token else None
         self.events.append(Event("refreshed", alarm=alarm, scopes_before=before))
         return self._adopted(present)
@@ -378,13 +382,22 @@ class Refresh:
         )
 
     def _ended(self, reason: str) -> CallError:
+        provider = self.server.provider
         why = {
             "rotation_lost": "the answer to a refresh may have been lost",
             "expired": "the token has run out and there is no refresh token",
             "no_refresh_token": "a token without a refresh token cannot be renewed otherwise",
             "client_changed": "the settings name another client_id than the one that obtained the token",
         }.get(reason, "the provider no longer accepts its refresh token")
+        hint = _why_no_refresh_token(provider) if reason in ("expired", "no_refresh_token") else ""
         return ReauthorizationRequired(
-            f"The {self.server.provider.label} account must be connected again: {why}.",
-            reason=reason,
+            f"The {provider.label} account must be connected again: {why}.{hint}", reason=reason
         )
+
+
+def _why_no_refresh_token(provider: Provider) -> str:
+    """Name the setting that decides whether there is one."""
+    for name, wrong in (("style", "none"), ("expected", "never")):
+        if getattr(provider.refresh, name) == wrong:
+            return f" None is given there: {provider.slug}.refresh.{name} says so."
+    return f" Whether one is asked for: {provider.slug}.authorize.offline_scopes, and authorize.params."

@@ -16,6 +16,7 @@ from django.db import DatabaseError, connections
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need, Refresh, lease_seconds, refresh_time
+from oauth_connect.engine.store import Event
 from oauth_connect.flows.due import Due
 from oauth_connect.flows.outcomes import CRASHED, LEFT_AS_THEY_ARE, Result, Verdict, judged
 from oauth_connect.flows.run import ALONE, Run, Share, put_off
@@ -84,8 +85,13 @@ class Crew(Run):
         # Of several providers none takes all: one that hangs must not hold up the others.
         most = self.workers if len(slugs) < 2 else max(1, self.workers // 2)
         ill = provider_state.ill_lately(self.due.alias)
+        alarmed = provider_state.alarmed(self.due.alias)
         limits = {slug: min(most, self.share.of(at_once(slug, most * self.share.among))) for slug in slugs}
-        return [Lane(slug, limit, is_alike(slug), slug in ill) for slug, limit in limits.items() if limit]
+        return [
+            Lane(slug, limit, is_alike(slug), slug in ill, slug in alarmed)
+            for slug, limit in limits.items()
+            if limit
+        ]
 
     def _fill(self) -> None:
         """Claim what the workers will soon have room for."""
@@ -135,6 +141,7 @@ class Crew(Run):
             self._follow(job)
         for event in job.heard:
             self.history += history.of_refresh(connection, event)
+            self._alarm(job.lane, connection, event)
             access.tell(connection, event)
         if len(self.history) >= ENTRIES:
             self._write_history()
@@ -160,6 +167,13 @@ class Crew(Run):
             logger.exception(
                 "what an answer says of its instance was lost", extra={"action": "follow_failed"}
             )
+
+    def _alarm(self, lane: Lane, connection: Connection, event: Event) -> None:
+        """Begin the provider's alarm once, and end it once, however many connections meet the change."""
+        right = event.action == "refreshed"
+        if lane.alarmed is right and (right or event.alarm):
+            lane.alarmed = not right
+            access.alarm(connection, event)
 
     def _watch(self, lane: Lane, verdict: Verdict, error: Exception | None) -> None:
         """Count failures in a row: a provider that is ill is left alone for a while, by all machines."""

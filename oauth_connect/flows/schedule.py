@@ -23,6 +23,7 @@ class Lane:
     limit: int
     alike: bool = True
     recovering: bool = False
+    alarmed: bool = False
     exhausted: bool = False
     failures_in_a_row: int = 0
     waiting: deque[Job] = field(default_factory=deque)

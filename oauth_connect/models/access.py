@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import router
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from oauth_connect import signals
 from oauth_connect.conf import conf
@@ -23,6 +24,7 @@ from oauth_connect.errors import (
 )
 from oauth_connect.models import ending, history, machine, provider_state
 from oauth_connect.models.offloading import away
+from oauth_connect.models.provider_state import ProviderState
 from oauth_connect.protocol import answers
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.codes import shown
@@ -133,10 +135,11 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
     try:
         with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
             _protocol(connection, store, server, need).obtain(held)
-        follow_instance(connection)
+        follow_instance(connection, store)
     except ReauthorizationRequired as error:
         if connection.is_machine and machine.put_back(connection):
-            return obtain(connection, need)
+            # Another row by now, whose versions begin anew.
+            return obtain(connection, replace(need, newer_than=None))
         raise connection.reauthorization_required(error.reason, str(error)) from None
     return connection.token
 
@@ -153,10 +156,11 @@ def serving_provider(connection: Connection) -> Provider:
     return conf.provider(connection.provider, connection.owner).at_instance(connection.variables)
 
 
-def follow_instance(connection: Connection) -> None:
+def follow_instance(connection: Connection, store: RowStore | None = None) -> None:
     """Keep up with what each token answer says anew: an organisation may have moved to another host.
 
-    What does not fit its pattern is not taken over: the token goes on to where it went.
+    What does not fit its pattern is not taken over: the token goes on to where it went. It is written where
+    the token is saved: a rollback would put the old host beside the new token.
     """
     provider = conf.declared_provider(connection.provider, connection.owner)
     said = {}
@@ -173,9 +177,12 @@ def follow_instance(connection: Connection) -> None:
             logger.warning("%s", error, extra=details)
     variables = {**connection.variables, **said}
     if variables != connection.variables:
-        alias = router.db_for_write(type(connection), instance=connection)
-        rows: QuerySet[Any] = QuerySet(type(connection), using=alias)
-        rows.filter(pk=connection.pk).update(variables=variables)
+
+        def statement(alias: str) -> None:
+            rows: QuerySet[Any] = QuerySet(type(connection), using=alias)
+            rows.filter(pk=connection.pk).update(variables=variables)
+
+        _apart(store or row_store(connection), type(connection), statement, "follow_failed")
         connection.variables = variables
 
 
@@ -197,14 +204,44 @@ def row_store(connection: Connection, listener: Callable[[Event], None] | None =
         if listener is not None:
             listener(event)
         history.write(history.of_refresh(connection, event), store)
+        if event.alarm:
+            alarm(connection, event, store)
         tell(connection, event)
 
     store = RowStore(connection, tell=heard, bury=lambda token: ending.bury(connection, token))
     return store
 
 
+def alarm(connection: Connection, event: Event, store: RowStore | None = None) -> None:
+    """Begin the provider's alarm, or end it. Whose transaction this is in does not decide; raises nothing."""
+
+    def statement(alias: str) -> None:
+        if event.action == "refreshed":
+            provider_state.end_alarm(alias, connection.provider)
+        else:
+            provider_state.begin_alarm(alias, connection.provider, event.code)
+
+    _apart(store or row_store(connection), ProviderState, statement, "alarm_failed")
+
+
+def _apart(store: RowStore, model: type[Model], statement: Callable[[str], None], action: str) -> None:
+    """Run what goes along with a refresh where its row is saved; what fails is logged, the token stays."""
+
+    def lost(error: Exception) -> None:
+        logger.error("what goes along with a refresh was lost", exc_info=error, extra={"action": action})
+
+    try:
+        alias = router.db_for_write(model, instance=store.row)
+        if alias == store.alias:
+            store.apart(statement, lost)
+        else:
+            statement(alias)
+    except Exception as error:
+        lost(error)
+
+
 def tell(connection: Connection, event: Event) -> None:
-    """Log what happened, alarm where the settings are at fault, and send the signal.
+    """Log what happened, and send the signal.
 
     The history is another matter: whoever has many events writes ``history.of_refresh`` of all at once.
     """
@@ -216,9 +253,6 @@ def tell(connection: Connection, event: Event) -> None:
         "code": shown(event.code) if event.code else "",
     }
     logger.log(level, "%s %s %s", event.action, connection.provider, details["code"], extra=details)
-    if event.alarm:
-        change = provider_state.end_alarm if event.action == "refreshed" else provider_state.begin_alarm
-        change(connection, event.code)
     extra = {"code": event.code} if event.code else {}
     signal = getattr(signals, event.action)
     signal.send_robust(sender=type(connection), connection=connection, **extra)

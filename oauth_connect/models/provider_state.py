@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect import crypto
 from oauth_connect.engine.refresh import pause
 from oauth_connect.protocol.codes import shown
 from oauth_connect.protocol.provider import Provider
-
-if TYPE_CHECKING:
-    from oauth_connect.models.connection import Connection
 
 logger = logging.getLogger("oauth_connect")
 FIRST_BACK_OFF = 4  # as after so many failures of one connection: about half a minute
@@ -38,28 +34,31 @@ class ProviderState(models.Model):
         return self.provider
 
 
-def begin_alarm(connection: Connection, code: str) -> None:
+def begin_alarm(alias: str, slug: str, code: str) -> None:
     """Raise one alarm for the provider: logged when it begins, whoever meets it first."""
-    alias = router.db_for_write(ProviderState, instance=connection)
     began = {"alarm": code[:64], "alarm_since": datetime.now(UTC)}
     rows = ProviderState.objects.using(alias)
     try:
         with transaction.atomic(using=alias):
-            rows.create(provider=connection.provider, **began)
+            rows.create(provider=slug, **began)
         first = True
     except IntegrityError:
-        first = bool(rows.filter(provider=connection.provider, alarm="").update(**began))
+        first = bool(rows.filter(provider=slug, alarm="").update(**began))
     if first:
         told = shown(code)
-        details = {"action": "provider_misconfigured", "provider": connection.provider, "code": told}
-        logger.error("%s refuses this site's client: %s", connection.provider, told, extra=details)
+        details = {"action": "provider_misconfigured", "provider": slug, "code": told}
+        logger.error("%s refuses this site's client: %s", slug, told, extra=details)
 
 
-def end_alarm(connection: Connection, code: str) -> None:
+def end_alarm(alias: str, slug: str) -> None:
     """The provider takes this site's client again."""
-    alias = router.db_for_write(ProviderState, instance=connection)
-    rows = ProviderState.objects.using(alias).filter(provider=connection.provider)
-    rows.update(alarm=code, alarm_since=None)
+    rows = ProviderState.objects.using(alias).filter(provider=slug).exclude(alarm="")
+    rows.update(alarm="", alarm_since=None)
+
+
+def alarmed(alias: str) -> set[str]:
+    """Return the providers of which there is an alarm."""
+    return set(ProviderState.objects.using(alias).exclude(alarm="").values_list("provider", flat=True))
 
 
 def back_off(alias: str, provider: Provider, asked: float | None) -> datetime:
@@ -100,7 +99,8 @@ def is_ill(alias: str, provider: Provider) -> bool:
 
 def _fingerprint(provider: Provider) -> str:
     """Return what changes with the client or its endpoints; keyed, so that it tells nothing of the secret."""
-    # A secret that a hook makes is another one each time.
-    secret = "" if provider.hooks.client_secret else provider.secret()
+    # What a function returns may be another one each time, and it may fail.
+    made = provider.hooks.client_secret or callable(provider.client_secret)
+    secret = "" if made else provider.secret()
     parts = [provider.client_id, secret, provider.issuer, provider.token_endpoint]
     return crypto.fingerprint([*parts, provider.client_authentication, provider.refresh.endpoint])

@@ -27,6 +27,7 @@ MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
     | {"redirected", "http_404", "http_405", "forbidden_address"}
 )
+WRONG_ENDPOINT = (404, 405)  # whatever words come with them
 TRANSIENT = frozenset(
     {"temporarily_unavailable", "server_error", "slow_down"}
     | {"unavailable", "unreachable", "timeout", "answer_lost", "malformed_response"}
@@ -140,7 +141,7 @@ def refusal(
     named = clean(pick(answer, [provider.token_response.error_field]), 64)
     description = clean(answer.get("error_description") or "")
     code = _rfc_word(provider, named, description)
-    if not code:
+    if not code or (status in WRONG_ENDPOINT and code not in MISCONFIGURED):
         code = "invalid_client" if status == 401 else f"http_{status}"
     # The provider's own word stays beside the RFC's.
     said = [named if named != code else "", description]
@@ -192,7 +193,7 @@ def error_for(
             retry_after=retry_after,
         )
     details: dict[str, Any] = {"error": code, "description": description, "status": status}
-    if code in MISCONFIGURED or status in (404, 405):
+    if code in MISCONFIGURED:
         return ProviderMisconfigured(
             f"{provider.label} does not accept this site's client ({code}). Compare client_id, "
             f"client_secret and endpoints of {provider.slug!r} with the provider's page.",

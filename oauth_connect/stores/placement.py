@@ -19,7 +19,8 @@ from oauth_connect.errors import ConnectionLocked
 
 AT_MOST = 4
 SLOT_WAIT = 30.0
-LOCKED_CODES = {"55P03", "57014", 1205, 1213}
+# Not to be had in time, cancelled, deadlock: PostgreSQL's, then MariaDB's.
+LOCKED_CODES = {"55P03", "57014", "40P01", 1205, 1213}
 SERIALIZATION_FAILURE = "40001"
 
 
@@ -80,6 +81,8 @@ def own_transaction(alias: str, wait: float) -> Iterator[str]:
     """Open a copy of a connection under an alias of its own, for one transaction, and close it."""
     private = f"{alias}:oauth_connect"
     connection = connections[alias].copy(private)
+    # Without it, as a site may have it, atomic() would leave the commit to somebody else.
+    connection.settings_dict["AUTOCOMMIT"] = True
     options = connection.settings_dict.setdefault("OPTIONS", {})
     options.pop("pool", None)
     if connection.vendor == "sqlite":
@@ -115,12 +118,12 @@ def is_conflict(error: OperationalError) -> bool:
     return _sqlstate(error) == SERIALIZATION_FAILURE
 
 
-def is_locked(error: OperationalError) -> bool:
+def is_locked(error: Exception) -> bool:
     """Tell whether a statement failed because somebody else holds the row (or SQLite's one lock)."""
     number = error.args[0] if error.args else None
     return _sqlstate(error) in LOCKED_CODES or number in LOCKED_CODES or "database is locked" in str(error)
 
 
-def _sqlstate(error: OperationalError) -> str | None:
+def _sqlstate(error: Exception) -> str | None:
     cause = error.__cause__
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections, router
-from django.db.models import F, Model, Q, QuerySet
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router, transaction
+from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from oauth_connect import crypto
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, Glance, Row
@@ -51,8 +51,9 @@ CLAIM_WAIT = 2.0
 SAVE_WAIT = 20.0
 SAVE_PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)
 FOLLOW_UP_SECONDS = 60.0
-# Or no connection of one's own gets free (ConnectionLocked).
-AWAY = (OperationalError, InterfaceError, ConnectionLocked)
+# Whatever the database says: a host that has become read-only is no OperationalError. Or no connection of
+# one's own gets free (ConnectionLocked).
+AWAY = (DatabaseError, InterfaceError, ConnectionLocked)
 NOT_SAVED = (
     "oauth_connect: the provider has issued a new token, and it could not be saved. The next refresh, "
     "once the lease has run out, finds out whether the old one still works."
@@ -93,11 +94,24 @@ class RowStore:
 
     def read(self) -> StoredRow | None:
         values = self._run(CLAIM_WAIT, self._values)
-        if values is None and self._placement is Placement.ASIDE:
-            # Not visible from outside: the caller has not committed it. Row and token share one fate.
+        if values is None and self._placement is Placement.ASIDE and self._is_uncommitted():
+            # Row and token share one fate.
             self._placement = Placement.DIRECT
             values = self._run(CLAIM_WAIT, self._values)
         return None if values is None else self._stored(values)
+
+    def _is_uncommitted(self) -> bool:
+        """Tell whether a row that is not visible from outside is the caller's own.
+
+        It may also be gone, and the caller's snapshot still shows it (REPEATABLE READ): a lock needs the row.
+        """
+        try:
+            with transaction.atomic(using=self.alias):
+                return bool(self._rows(self.alias).select_for_update().values_list("pk"))
+        except OperationalError as error:
+            if not is_conflict(error):
+                raise
+            return False
 
     def glance(self) -> Glance | None:
         found = self._run(CLAIM_WAIT, self._glance)
@@ -145,16 +159,29 @@ class RowStore:
         freed: dict[str, Any] = {**UNLEASED, "updated_at": datetime.now(UTC)}
         if in_doubt:
             freed["in_doubt"] = True
+        failed = {"failures": F("failures") + 1, "last_error": code[:64], "refresh_at": until, **freed}
 
         def statement(alias: str) -> int:
             mine = self._rows(alias, LockWait(SAVE_WAIT), lease_owner=owner)
-            failed = mine.filter(version=seen.version).update(
-                failures=F("failures") + 1, last_error=code[:64], refresh_at=until, **freed
-            )
             # Another token by now: the failure was not its own, but the lease must not stay.
-            return failed or mine.update(**freed)
+            return mine.filter(version=seen.version).update(**failed) or mine.update(**freed)
 
         self._persist(statement)
+        own = Case(When(lease_owner=owner, then=Value("")), default=F("lease_owner"))
+        self._found_out(seen, {**failed, "lease_owner": own})
+
+    def _found_out(self, seen: Row, changes: Mapping[str, Any], *conditions: Q) -> None:
+        """On SQLite: what a try found out is true whatever becomes of the caller's transaction.
+
+        The very error that tells of it rolls that back, as a rule. After a commit the row is no longer as
+        it was seen, and nothing happens.
+        """
+        if self._placement is not Placement.FOLLOWED:
+            return
+        unchanged = {"version": seen.version, "failures": seen.failures, "status": seen.status}
+        self._follow_up(
+            lambda alias: self._rows(alias, *conditions, **unchanged).update(**changes), _outcome_lost
+        )
 
     def defer(self, version: int, failures: int, until: datetime) -> None:
         """Move the next try of a row with which a refresh could not even begin.
@@ -170,16 +197,23 @@ class RowStore:
         self._run(CLAIM_WAIT, statement)
 
     def mark(self, seen: Row, owner: str, reason: str) -> bool:
-        def statement(alias: str) -> int:
-            return self._rows(alias, LockWait(SAVE_WAIT), version=seen.version, lease_owner=owner).update(
-                status=REAUTHORIZATION_REQUIRED,
-                last_error=reason,
-                refresh_at=None,
-                updated_at=datetime.now(UTC),
-                **UNLEASED,
-            )
+        marked = {
+            "status": REAUTHORIZATION_REQUIRED,
+            "last_error": reason,
+            "refresh_at": None,
+            "updated_at": datetime.now(UTC),
+            **UNLEASED,
+        }
 
-        return bool(self._persist(statement))
+        def statement(alias: str) -> int:
+            mine = self._rows(alias, LockWait(SAVE_WAIT), version=seen.version, lease_owner=owner)
+            return mine.update(**marked)
+
+        done = bool(self._persist(statement))
+        if done:
+            # Unless somebody else is at it by then: they find out for themselves.
+            self._found_out(seen, marked, free_lease() | Q(lease_owner=owner))
+        return done
 
     def release(self, owner: str) -> None:
         def statement(alias: str) -> int:
@@ -275,12 +309,14 @@ class RowStore:
         for pause in SAVE_PAUSES:
             try:
                 return self._run(SAVE_WAIT, statement)
-            except AWAY:
+            except AWAY as error:
                 if self._placement is not Placement.ASIDE:
                     # Never a caller's in its transaction: Django would end that without a word.
                     if not commits_by_itself(connections[self.alias]):
                         raise
-                    connections[self.alias].close_if_unusable_or_obsolete()
+                    if not is_locked(error):
+                        # Also one that still answers: its host may have become read-only.
+                        connections[self.alias].close()
                 logger.warning("database failed while saving; trying again", extra={"action": "save_retried"})
                 time.sleep(pause)
         return self._run(SAVE_WAIT, statement)
@@ -300,7 +336,7 @@ class RowStore:
                     with own_transaction(alias, SAVE_WAIT) as private:
                         statement(private)
                     return
-                except OperationalError as error:
+                except AWAY as error:
                     if time.monotonic() > give_up:
                         lost(error)
                         return
@@ -314,6 +350,10 @@ FOLLOW_UP_THREAD = "oauth_connect-follow-up"
 
 def _token_lost(error: Exception) -> None:
     logger.error("a token could not be saved", exc_info=error, extra={"action": "save_lost"})
+
+
+def _outcome_lost(error: Exception) -> None:
+    logger.error("what a refresh found out was lost", exc_info=error, extra={"action": "outcome_lost"})
 
 
 # Made once: expressions are a good part of what a look costs, and who waits looks often.

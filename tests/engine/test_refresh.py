@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -269,6 +270,25 @@ def test_a_token_without_a_refresh_token_runs_out_without_a_request(scripted, ma
     assert not scripted.requests
 
 
+@pytest.mark.parametrize(
+    ("refresh", "named"),
+    [
+        ({"style": "none"}, "scripted.refresh.style"),
+        ({"expected": "never"}, "scripted.refresh.expected"),
+        ({}, "scripted.authorize.offline_scopes"),
+    ],
+)
+def test_what_cannot_be_refreshed_names_the_setting_that_decides(
+    scripted, scripted_entry, configure, make_connection, refresh, named
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "refresh": refresh}})
+    answer = {**FRESH, "refresh_token": ""}
+    for connection in (make_connection(response=answer), make_connection(age=EXPIRED, response=answer)):
+        with pytest.raises(ReauthorizationRequired, match=re.escape(named)):
+            connection.refresh()
+    assert not scripted.requests
+
+
 def test_a_valid_token_without_a_refresh_token_cannot_be_renewed_and_is_not_marked(scripted, make_connection):
     connection = make_connection(response={**FRESH, "refresh_token": ""})
     with pytest.raises(ReauthorizationRequired) as caught:
@@ -287,6 +307,43 @@ def test_the_alarm_ends_when_the_provider_takes_the_client_again(scripted, make_
     assert ProviderState.objects.get().alarm == "invalid_client"
     connection.refresh()
     assert ProviderState.objects.get().alarm == ""
+
+
+def test_the_alarm_ends_even_if_the_provider_was_ill_in_between(scripted, make_connection):
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}), Answer(503), Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+    for error in (ProviderMisconfigured, ProviderUnavailable):
+        with pytest.raises(error):
+            connection.refresh()
+    assert ProviderState.objects.get().alarm == "invalid_client"
+    connection.refresh()
+    assert ProviderState.objects.get().alarm == ""
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_wrong_endpoint_is_told_as_one_whatever_words_come_with_it(scripted, make_connection, status):
+    """Also to who comes within the back-off, and knows no more than the stored code."""
+    scripted.on("/token", Answer(status, {"error": "not_found"}), Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+    for _ in range(2):
+        with pytest.raises(ProviderMisconfigured) as caught:
+            stored(connection).access_token()
+        assert caught.value.code == f"http_{status}"
+    assert ProviderState.objects.get().alarm == f"http_{status}"
+    connection.refresh()
+    assert ProviderState.objects.get().alarm == ""
+    assert len(scripted.requests) == 2
+
+
+def test_a_lost_answer_is_asked_after_soon_however_often_it_failed_before(scripted, make_connection):
+    scripted.on("/token", Answer(503), Answer(503), Answer(503), Answer(503), Answer(503), Answer(reset=True))
+    connection = make_connection(age=EXPIRED)
+    for _ in range(6):
+        with pytest.raises(ProviderUnavailable):
+            connection.refresh()
+    row = stored(connection)
+    assert (row.in_doubt, row.failures) == (True, 6)
+    assert row.refresh_at - datetime.now(UTC) < timedelta(seconds=2.1)
 
 
 @pytest.mark.compliance("D34", "A19")

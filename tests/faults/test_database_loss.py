@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection as database
 from django.db import transaction
 
+from oauth_connect import crypto
 from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models import Connection
@@ -140,6 +141,30 @@ def test_a_database_that_stays_away_ends_the_tries_with_a_clear_error_and_no_sec
     with pytest.raises(ReauthorizationRequired) as caught:
         stored(connection).access_token()
     assert caught.value.reason == "rotation_lost"
+
+
+@pytest.mark.compliance("D31")
+@pytest.mark.vendor("postgresql")
+def test_a_host_that_has_become_read_only_is_left_for_the_one_that_writes(
+    make_connection, scripted, monkeypatch
+):
+    """After a failover: the session goes on to answer, and refuses every write."""
+
+    def proved_then_failed_over() -> None:
+        prove()
+        with database.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+
+    prove = crypto.prove
+    monkeypatch.setattr(crypto, "prove", proved_then_failed_over)
+    scripted.on("/token", Answer(body=FRESH))
+    monkeypatch.setitem(database.settings_dict, "CONN_MAX_AGE", None)  # else it is closed for its age
+    database.close()
+
+    assert make_connection(age=EXPIRED).access_token() == "access-1"
+
+    assert stored(Connection.objects.get()).token.refresh_token == "refresh-1"
+    assert len(scripted.asked("/token")) == 1
 
 
 @pytest.mark.compliance("D31")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,16 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, TestCase, TransactionTestCase, override_settings
 from django.urls import path
 
-from oauth_connect.engine.store import ACTIVE
-from oauth_connect.errors import ConnectionLocked
+from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
+from oauth_connect.errors import (
+    CallError,
+    ConnectionLocked,
+    ProviderMisconfigured,
+    ProviderUnavailable,
+    ReauthorizationRequired,
+)
 from oauth_connect.flows.refresh_due import refresh_one
-from oauth_connect.models import Connection
+from oauth_connect.models import Connection, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.faults.held import wait_for_follow_ups
@@ -102,6 +109,28 @@ def test_a_refresh_on_commit_is_outside_of_the_transaction(scripted, scripted_pr
         assert not scripted.requests
 
     assert (stored(connection).version, stored(connection).account_label) == (1, connection.account_label)
+    assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_a_site_that_has_turned_autocommit_off_keeps_the_token(
+    scripted, scripted_provider, make_connection, ending
+):
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+
+    database.close()
+    database.settings_dict["AUTOCOMMIT"] = False
+    try:
+        assert connection.access_token() == "access-1"
+        getattr(database, ending)()
+    finally:
+        database.close()
+        database.settings_dict["AUTOCOMMIT"] = True
+    wait_for_follow_ups()
+
+    assert (stored(connection).version, stored(connection).token.refresh_token) == (1, "refresh-1")
     assert len(scripted.asked("/token")) == 1
 
 
@@ -384,3 +413,160 @@ class TestInATransactionTestCase(OfASite, TransactionTestCase):
 
 def configured(entry: dict[str, Any]) -> dict[str, Any]:
     return {**settings.OAUTH_CONNECT, "PROVIDERS": {"scripted": entry}}
+
+
+# --- what a refresh that failed has found out -----------------------------------------------------
+
+
+@transactional
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (
+            Answer(400, {"error": "invalid_grant"}),
+            {"status": REAUTHORIZATION_REQUIRED, "last_error": "revoked"},
+        ),
+        (Answer(503), {"status": ACTIVE, "last_error": "http_503", "in_doubt": False, "failures": 1}),
+        (Answer(body=FRESH, cut=9), {"status": ACTIVE, "in_doubt": True, "failures": 1}),
+    ],
+    ids=["refused", "ill", "answer lost"],
+)
+def test_what_a_failed_refresh_found_out_outlives_the_rollback_that_its_error_causes(
+    scripted, scripted_provider, make_connection, answer, found
+):
+    scripted.on("/token", answer)
+    connection = make_connection(age=EXPIRED)
+    for _ in range(3):
+        with pytest.raises(CallError), transaction.atomic():
+            stored(connection).access_token()
+        wait_for_follow_ups()
+
+    row = raw(connection).get()
+    assert {name: getattr(row, name) for name in found} == found
+    assert row.lease_owner == ""
+    assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+def test_what_a_failed_refresh_found_out_is_not_counted_twice_after_a_commit(
+    scripted, scripted_provider, make_connection
+):
+    scripted.on("/token", Answer(503))
+    connection = make_connection(age=EXPIRED)
+    with transaction.atomic(), pytest.raises(ProviderUnavailable):
+        connection.access_token()
+    wait_for_follow_ups()
+    assert raw(connection).get().failures == 1
+
+
+@transactional
+def test_a_loss_inside_a_transaction_that_was_rolled_back_is_told_as_one(
+    scripted, scripted_provider, make_connection
+):
+    scripted.on("/token", Answer(body=FRESH, cut=9), Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderUnavailable), transaction.atomic():
+        connection.access_token()
+    wait_for_follow_ups()
+
+    with pytest.raises(ReauthorizationRequired) as caught:
+        stored(connection).refresh()
+    assert caught.value.reason == "rotation_lost"
+
+
+@transactional
+@pytest.mark.vendor("postgresql", "mysql")
+def test_a_row_that_only_the_callers_snapshot_still_shows_is_gone(
+    scripted, scripted_provider, make_connection, calls_at_once
+):
+    connection = make_connection(age=EXPIRED)
+    with repeatable_read():
+        assert Connection.objects.get(pk=connection.pk).version == 0
+        calls_at_once(1, lambda: raw(connection).delete())
+
+        with pytest.raises(ReauthorizationRequired) as caught:
+            connection.access_token()
+        assert caught.value.reason == "disconnected"
+        assert get_user_model().objects.count() == 1  # the caller's transaction goes on
+
+    assert not scripted.requests
+
+
+# --- what goes along with a refresh ---------------------------------------------------------------
+
+
+INSTANCES = {
+    "api_base_url": "https://{instance}.example.com/",
+    "api_hosts": [],
+    "variables": {"instance": {"source": "token_response", "field": "instance", "pattern": "[a-z]+"}},
+}
+
+
+@transactional
+def test_an_alarm_outlives_the_rollback_that_its_own_error_causes(
+    scripted, scripted_provider, make_connection, caplog
+):
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}))
+    for connection in [make_connection(age=EXPIRED) for _ in range(3)]:
+        with pytest.raises(ProviderMisconfigured), transaction.atomic():
+            connection.refresh()
+        wait_for_follow_ups()
+
+    assert ProviderState.objects.get().alarm == "invalid_client"
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert actions.count("provider_misconfigured") == 1
+
+
+@transactional
+@pytest.mark.vendor("postgresql", "mysql")
+def test_an_alarm_met_inside_a_transaction_holds_up_nobody_else(
+    scripted, scripted_provider, make_connection, calls_at_once
+):
+    """SQLite has one writer for everything."""
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}))
+    one, other = make_connection(age=EXPIRED), make_connection(age=EXPIRED)
+
+    with transaction.atomic():
+        with pytest.raises(ProviderMisconfigured):
+            one.access_token()
+        began = time.monotonic()
+        (met,) = calls_at_once(1, other.access_token)
+        took = time.monotonic() - began
+
+    assert isinstance(met, ProviderMisconfigured)
+    assert took < 2  # it would wait for the transaction: for ever, or until the database's own bound
+
+
+@transactional
+def test_the_host_that_an_answer_names_shares_the_fate_of_its_token(
+    scripted, scripted_entry, configure, make_connection
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, **INSTANCES}})
+    scripted.on("/token", Answer(body={**FRESH, "instance": "new"}))
+    connection = make_connection(age=EXPIRED, variables={"instance": "old"})
+
+    with transaction.atomic():
+        connection.access_token()
+        assert connection.variables == {"instance": "new"}
+        transaction.set_rollback(True)
+    wait_for_follow_ups()
+
+    kept = stored(connection)
+    assert (kept.version, kept.variables) == (1, {"instance": "new"})
+
+
+@transactional
+@pytest.mark.vendor("postgresql", "mysql")
+def test_the_host_that_an_answer_names_leaves_the_row_free(
+    scripted, scripted_entry, configure, make_connection, calls_at_once
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, **INSTANCES}})
+    scripted.on("/token", Answer(body={**FRESH, "instance": "new"}))
+    connection = make_connection(age=EXPIRED, variables={"instance": "old"})
+
+    with transaction.atomic():
+        connection.access_token()
+        (met,) = calls_at_once(1, lambda: stored(connection).refresh())
+
+    assert met is None
+    assert stored(connection).version == 2

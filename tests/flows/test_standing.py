@@ -1,0 +1,83 @@
+"""How a provider stands is judged by itself: what is wrong with one holds up no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oauth_connect.conf import conf
+from oauth_connect.flows.due import Due
+from oauth_connect.flows.refresh_due import refresh_due
+from oauth_connect.models import Connection, ProviderState, provider_state
+from tests.servers.scripted import Answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+EXPIRED = 7200
+
+
+def shut_vault() -> str:
+    raise RuntimeError("the vault is shut")
+
+
+@pytest.fixture
+def two_providers(scripted, scripted_entry: dict[str, Any], configure) -> dict[str, Any]:
+    scripted.on("/token", Answer(body=FRESH))
+    entries = {"scripted": scripted_entry, "vaulted": {**scripted_entry, "client_secret": shut_vault}}
+    configure(PROVIDERS=entries)
+    return entries
+
+
+def versions(provider: str) -> set[int]:
+    return set(Connection.objects.filter(provider=provider).values_list("version", flat=True))
+
+
+def test_a_secret_that_cannot_be_had_ends_no_run_however_many_rows_need_it(two_providers, make_connection):
+    for _ in range(8):  # more than speak for a provider that is ill
+        make_connection("vaulted", age=2 * EXPIRED)
+        make_connection("scripted", age=EXPIRED)
+
+    outcomes = [(result.provider, result.outcome) for result in refresh_due(Due(), workers=2)]
+
+    assert outcomes.count(("scripted", "refreshed")) == 8
+    assert versions("scripted") == {1}
+    assert versions("vaulted") == {0}
+    assert ProviderState.objects.get(provider="vaulted").failures == 1
+
+
+def test_a_secret_that_cannot_be_had_stops_no_run_while_its_provider_is_left_alone(
+    two_providers, make_connection
+):
+    provider_state.back_off("default", conf.declared_provider("vaulted"), None)
+    make_connection("vaulted", age=2 * EXPIRED)
+    make_connection("scripted", age=EXPIRED)
+
+    assert [result.provider for result in refresh_due(Due(), workers=2)] == ["scripted"]
+
+
+def test_a_run_ends_the_alarm_of_a_provider_that_takes_the_client_again(
+    scripted, scripted_provider, make_connection
+):
+    """Whichever connection shows it: the one that met the alarm has been connected anew, or is gone."""
+    scripted.on("/token", Answer(body=FRESH))
+    provider_state.begin_alarm("default", "scripted", "invalid_client")
+    for _ in range(3):
+        make_connection(age=EXPIRED)
+
+    assert [result.outcome for result in refresh_due(Due(), workers=2)] == ["refreshed"] * 3
+
+    assert ProviderState.objects.get().alarm == ""
+
+
+def test_a_run_raises_one_alarm_for_all_that_meet_it(scripted, scripted_provider, make_connection, caplog):
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}))
+    for _ in range(4):
+        make_connection(age=EXPIRED)
+
+    assert {result.outcome for result in refresh_due(Due(), workers=2)} == {"misconfigured"}
+
+    assert ProviderState.objects.get().alarm == "invalid_client"
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert actions.count("provider_misconfigured") == 1
