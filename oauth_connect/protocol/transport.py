@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -179,12 +181,46 @@ class _Route:
     headers: Mapping[str, str]
 
 
-class ServerSession(requests.Session):
-    """A requests session for authorization servers. Safe for threads, for which it keeps connections."""
+class _Routes:
+    """The routes used last. One that is dropped is not closed: its pool ends with the last who uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[tuple[Any, ...], _Route] = OrderedDict()
+
+    def get(self, key: tuple[Any, ...]) -> _Route | None:
+        with self._guard:
+            route = self._kept.get(key)
+            if route is not None:
+                self._kept.move_to_end(key)
+            return route
+
+    def keep(self, key: tuple[Any, ...], route: _Route) -> None:
+        with self._guard:
+            self._kept[key] = route
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._at_most:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        with self._guard:
+            self._kept.clear()
+
+
+class ServerSession(requests.Session):
+    """A requests session for authorization servers. Safe for threads, for which it keeps connections.
+
+    ``pool_size``: to how many hosts it does.
+    """
+
+    def __init__(self, pool_size: int) -> None:
         super().__init__()
-        self._routes: dict[tuple[Any, ...], _Route] = {}
+        self._routes = _Routes(pool_size)
+
+    def close(self) -> None:
+        super().close()
+        self._routes.clear()
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Nowhere. requests would read a redirect's whole body even where it does not follow it."""
@@ -240,7 +276,8 @@ class ServerSession(requests.Session):
             adapter: Any = self.get_adapter(str(request.url))
             pool, target = adapter.route(request, environment)
             request.headers.pop("Content-Length", None)  # that of no body
-            route = self._routes[key] = _Route(pool, target, dict(request.headers))
+            route = _Route(pool, target, dict(request.headers))
+            self._routes.keep(key, route)
         return route
 
 
@@ -256,9 +293,9 @@ class Exchanged:
 def new_session(pool_size: int = 10) -> ServerSession:
     """Return a session for token endpoints: deadline, no redirects, no retries, no compression, no cookies.
 
-    ``pool_size``: how many connections to one host are kept, for as many threads.
+    ``pool_size``: how many connections to one host are kept, for as many threads, and to how many hosts.
     """
-    session = ServerSession()
+    session = ServerSession(pool_size)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept-Encoding"] = "identity"
     session.headers["Accept"] = "application/json"
