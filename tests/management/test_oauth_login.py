@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from oauth_connect import signals
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows import session_for_keyring
 from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.protocol.device import SLOW_DOWN
 from oauth_connect.stores import keyring
 from tests import keyrings
 from tests.management.conftest import finished
@@ -117,16 +119,20 @@ def test_nobody_else_can_answer_for_who_entered_the_code(terminal, user, start):
 @pytest.mark.compliance("D53")
 def test_waiting_goes_on_through_pending_slow_down_and_a_lost_network(device, issues, user, process):
     issued = device.script["/token"][0]
+    device.on("/device", Answer(body={**BEGUN, "interval": 0.1}))
     device.on(
         "/token",
         Answer(400, body={"error": "authorization_pending"}),
         Answer(cut=-1),
         Answer(503),
+        Answer(400, body={"error": "slow_down"}),
         issued,
     )
+    began = time.monotonic()
     run = process("oauth_login", "scripted", "--user", "grace")
     assert run.status == 0, run.err
-    assert len(device.asked("/token")) == 4
+    assert len(device.asked("/token")) == 5
+    assert time.monotonic() - began > SLOW_DOWN
     assert Connection.objects.get().grant == "device_code"
 
 
@@ -432,7 +438,8 @@ def start_on_terminal(start, monkeypatch):
         def until(self, text):
             seen, give_up = "", time.monotonic() + 30
             while text not in seen:
-                assert time.monotonic() < give_up, seen
+                left = max(0.0, give_up - time.monotonic())
+                assert select.select([leader], [], [], left)[0], seen
                 seen += os.read(leader, 4096).decode("utf-8", "replace")
             return seen
 
