@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -56,6 +57,21 @@ def device(scripted, scripted_entry, configure):
     configure(PROVIDERS={"scripted": entry})
     scripted.on("/device", Answer(body=BEGUN))
     return scripted
+
+
+@pytest.fixture
+def device_with_accounts(device, configure):
+    """One that is asked at ``/user`` whose token it is."""
+    entry = {
+        "client_id": "client",
+        "token_endpoint": f"{device.url}/token",
+        "device_authorization_endpoint": f"{device.url}/device",
+        "revocation_endpoint": f"{device.url}/revoke",
+        "userinfo_endpoint": f"{device.url}/user",
+    }
+    configure(PROVIDERS={"scripted": entry})
+    device.on("/revoke", Answer())
+    return device
 
 
 @pytest.fixture
@@ -166,6 +182,27 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(device, user, start):
     assert "Traceback" not in run.err
 
 
+def test_ctrl_c_once_there_is_a_token_revokes_it(device_with_accounts, issues, user, start):
+    answers = threading.Event()
+    device_with_accounts.on("/user", Answer(body={"sub": "1"}, hold=answers))
+    process = start("oauth_login", "scripted", "--user", "grace")
+    wait_until_asked(device_with_accounts, "/user")
+    process.send_signal(signal.SIGINT)
+    answers.set()
+    run = finished(process)
+    assert run.status == 130
+    assert "nothing is kept" in run.err
+    assert len(device_with_accounts.asked("/revoke")) == 1
+    assert not Connection.objects.exists()
+
+
+def wait_until_asked(server, path):
+    give_up = time.monotonic() + 30
+    while not server.asked(path):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
 @pytest.mark.compliance("A37")
 def test_escapes_of_a_server_do_not_reach_the_terminal(device, issues, user, command):
     device.on("/device", Answer(body={**BEGUN, "user_code": "AB\x1b[31mCD\x07\u202e"}))
@@ -187,21 +224,12 @@ def test_what_is_beyond_the_providers_scopes_is_asked_for(device, issues, user, 
     assert device.asked("/device")[0].form["scope"] == "repo gist"
 
 
-def test_a_token_of_an_unknown_account_is_revoked_and_not_kept(device, issues, user, command, configure):
-    entry = {
-        "client_id": "client",
-        "token_endpoint": f"{device.url}/token",
-        "device_authorization_endpoint": f"{device.url}/device",
-        "revocation_endpoint": f"{device.url}/revoke",
-        "userinfo_endpoint": f"{device.url}/user",
-    }
-    configure(PROVIDERS={"scripted": entry})
-    device.on("/user", Answer(body={"name": "nobody"}))
-    device.on("/revoke", Answer())
+def test_a_token_of_an_unknown_account_is_revoked_and_not_kept(device_with_accounts, issues, user, command):
+    device_with_accounts.on("/user", Answer(body={"name": "nobody"}))
     run = command("oauth_login", "scripted", "--user", "grace")
     assert run.status == 1
     assert "did not say which account" in run.err
-    assert device.asked("/revoke")
+    assert device_with_accounts.asked("/revoke")
     assert not Connection.objects.exists()
 
 
