@@ -11,6 +11,7 @@ import pytest
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from tests import keyrings
+from tests.management.conftest import ctrl_c, start  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,12 @@ import pytest
 import secretstorage
 from keyring.backends import SecretService
 
+from oauth_connect.flows import session_for_keyring
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores import keyring
+from tests.management.conftest import finished
+from tests.management.test_oauth_login import shown
+from tests.person import Person
 from tests.services import SECRET_SERVICE
 from tests.stores.keyring.script import Script
 
@@ -127,6 +131,37 @@ def test_tokens_live_in_the_desktops_keyring_and_scripts_share_them(desktop, ent
     assert row.token is not None
     assert row.token.refresh_token == f"{LONG}-1"
     assert not files_with(LONG)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_logs_in_at_a_terminal_has_a_token_in_the_desktops_keyring_until_the_logout(
+    desktop, codeyard, configure, start
+):
+    configure(PROVIDERS={"codeyard": codeyard.device_entry()})
+    desktop(unlocked=True)
+    login = start("oauth_login", "codeyard", "--store", "keyring")
+    Person().answer_device(*shown(login))
+    run = finished(login)
+    assert (run.status, run.err) == (0, "")
+
+    http = session_for_keyring("codeyard")
+    assert http.get("user").json()["login"] == "ada"
+    token = http.token_auth.source.current()
+    assert items()
+    assert not files_with(token.refresh_token)
+    assert not files_with(token.access_token)
+
+    run = finished(start("oauth_logout", "codeyard", "--store", "keyring"))
+    assert (run.status, run.err) == (0, "")
+    assert items() == []
+    assert codeyard.stats["revocations"] == 1
+
+
+def items() -> list[str]:
+    """What the default collection holds, by its labels."""
+    with closing(secretstorage.dbus_init()) as connection:
+        collection = secretstorage.Collection(connection, DEFAULT_COLLECTION)
+        return [item.get_label() for item in collection.get_all_items()]
 
 
 def test_a_locked_keyring_is_refused_and_never_replaced_by_a_file(desktop, entry):
