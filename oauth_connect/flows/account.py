@@ -46,9 +46,14 @@ def identify(
     else:
         document = token.extra
     account_id = answers.pick(document, provider.identity.id)
-    if not account_id.isprintable() or not 0 < len(account_id) <= LONGEST:
+    if not is_account_id(account_id):
         raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
     return Account(account_id, clean(answers.pick(document, provider.identity.label), LONGEST) or account_id)
+
+
+def is_account_id(text: str) -> bool:
+    """Tell whether this can be an account's id: something is said, it can be shown, and a column takes it."""
+    return text.isprintable() and 0 < len(text) <= LONGEST
 
 
 def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
@@ -101,6 +102,33 @@ def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connecti
     return list(dict.fromkeys([*provider.scopes, *provider.authorize.offline_scopes, *scopes, *granted]))
 
 
+def keep(token: Token, account: Account, **facts: Any) -> Connection:
+    """Store what a flow has brought, as ``objects.store`` does, and tell the site after the commit."""
+    connection = Connection.objects.store(
+        token_response=token, account_id=account.id, account_label=account.label, **facts
+    )
+    transaction.on_commit(
+        lambda: signals.connected.send_robust(sender=Connection, connection=connection),
+        using=connection._state.db,
+    )
+    return connection
+
+
+def is_shared(provider: Provider, owner: str, account: Account | None, variables: Mapping[str, str]) -> bool:
+    """Tell whether revoking a token that is not kept could end a grant that a connection lives on.
+
+    Which those are tells the account; as long as it is not known, any of the owner's might.
+    """
+    token_of = TokenOf(
+        provider=provider.slug,
+        client_id=provider.client_id,
+        owner=owner,
+        account_id=account.id if account else None,
+        variables=variables,
+    )
+    return revoking.is_shared(token_of, provider)
+
+
 def complete(request: HttpRequest, slug: str) -> Connected:
     """Finish what ``begin`` began, from the provider's answer in the query.
 
@@ -131,7 +159,8 @@ def complete(request: HttpRequest, slug: str) -> Connected:
             _check_account(renewed, account)
             connection = _store(request, pending, account, token, landing.values)
         except Exception:
-            _drop(server, token, pending, account)
+            if not is_shared(server.provider, pending.owner, account, landing.values):
+                revoke(server, token)
             raise
     tell_of_missing_refresh_token(connection, provider, connection.token)
     return Connected(connection, pending.next)
@@ -195,24 +224,6 @@ def _check_account(renewed: Connection | None, account: Account) -> None:
         )
 
 
-def _drop(
-    server: AuthorizationServer, token: Token, pending: PendingAuthorization, account: Account | None
-) -> None:
-    """Revoke a token that is not kept, unless that could end a grant that a connection lives on.
-
-    Which those are tells the account; as long as it is not known, any of the owner's might.
-    """
-    token_of = TokenOf(
-        provider=pending.provider,
-        client_id=pending.client_id,
-        owner=pending.owner,
-        account_id=account.id if account else None,
-        variables=pending.variables,
-    )
-    if not revoking.is_shared(token_of, server.provider):
-        revoke(server, token)
-
-
 def _store(
     request: HttpRequest,
     pending: PendingAuthorization,
@@ -220,19 +231,12 @@ def _store(
     token: Token,
     variables: Mapping[str, str],
 ) -> Connection:
-    owner = owner_of(request)
-    connection = Connection.objects.store(
-        owner=owner,
+    return keep(
+        token,
+        account,
+        owner=owner_of(request),
         provider=pending.provider,
-        token_response=token,
-        account_id=account.id,
-        account_label=account.label,
         connected_by=request.user,
         redirect_uri=pending.redirect_uri,
         variables=dict(variables),
     )
-    alias = connection._state.db
-    transaction.on_commit(
-        lambda: signals.connected.send_robust(sender=Connection, connection=connection), using=alias
-    )
-    return connection

@@ -15,12 +15,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import CallbackRefused, InvalidProvider, clean
+from oauth_connect.flows.account import LONGEST, is_account_id
 from oauth_connect.models import Connection, Owner, insertion
 from oauth_connect.protocol import answers, callback, lifetimes
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-
-LONGEST = 255
 
 IMPORTED = "imported"
 ALREADY_HERE = "already_here"
@@ -220,6 +219,6 @@ def _account_id(provider: Provider, row: Found) -> str:
         return ""
     asked = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
     account_id = (answers.pick(row.profile, provider.identity.id) if asked else "") or row.account_id
-    if not account_id.isprintable() or not 0 < len(account_id) <= LONGEST:
+    if not is_account_id(account_id):
         raise Unfit("unreadable")
     return account_id

@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
 
-from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account
-from oauth_connect.flows.authorize import asked_scopes
+from oauth_connect.flows.authorize import asked_scopes, is_shared, keep
 from oauth_connect.flows.instance import (
     Landing,
     begun_values,
     lasting,
     tell_of_missing_refresh_token,
 )
-from oauth_connect.models import Connection, Owner, revoking
-from oauth_connect.models.pending_revocation import TokenOf
+from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol import messages
 from oauth_connect.protocol.browsing import browsable
 from oauth_connect.protocol.callback import check_issuer, read_callback
@@ -60,32 +57,19 @@ class UsersConnection:
         return self._whose.key
 
     def store(self, login: Login, token: Token, account: Account) -> None:
-        stored = Connection.objects.store(
+        self.connection = keep(
+            token,
+            account,
             owner=self._whose,
             provider=login.known.slug,
-            token_response=token,
-            account_id=account.id,
-            account_label=account.label,
             grant=login.grant,
             redirect_uri=login.redirect_uri,
             variables=dict(login.landing.values),
         )
-        self.connection = stored
-        transaction.on_commit(
-            lambda: signals.connected.send_robust(sender=Connection, connection=stored),
-            using=stored._state.db,
-        )
-        tell_of_missing_refresh_token(stored, login.provider, token)
+        tell_of_missing_refresh_token(self.connection, login.provider, token)
 
     def is_shared(self, login: Login, account: Account | None) -> bool:
-        token_of = TokenOf(
-            provider=login.known.slug,
-            client_id=login.provider.client_id,
-            owner=self.owner,
-            account_id=account.id if account else None,
-            variables=login.landing.values,
-        )
-        return revoking.is_shared(token_of, login.provider)
+        return is_shared(login.provider, self.owner, account, login.landing.values)
 
 
 class MachinesKeyring:

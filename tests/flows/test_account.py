@@ -179,6 +179,24 @@ def test_a_token_is_not_dropped_where_that_could_end_a_living_connection(
     assert scripted.asked("/revoke") == []
 
 
+def test_nor_where_another_owner_lives_on_the_same_instance(
+    visitor, scripted, identified_by, issues, make_connection, other_user
+):
+    """Which instance it is, only the token's answer has said."""
+    identified_by(
+        {"id": ["id"]},
+        userinfo_endpoint=f"{scripted.url}/nobody",
+        api_base_url=f"{scripted.url}/{{team}}/",
+        variables={"team": {"source": "token_response", "field": "team", "pattern": r"\w+"}},
+        revocation={"effect": "account"},
+    )
+    make_connection(owner=other_user, variables={"team": "blue"})
+    for name, asked in (("blue", 0), ("red", 1)):
+        issues(team=name)
+        visitor.connect()
+        assert len(scripted.asked("/revoke")) == asked
+
+
 @pytest.mark.compliance("D60")
 @pytest.mark.parametrize("label", ["x" * 10_000, "<script>alert(1)</script>", "a\x00b\ud800\nc"])
 def test_any_label_is_stored_short_and_shown_escaped(label, visitor, userinfo):
