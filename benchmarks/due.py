@@ -84,7 +84,7 @@ def in_turn(due: Due, repetitions: int) -> dict[str, Any]:
 
 def next_of(due: Due) -> batch.Catch:
     again = due.horizon + timedelta(seconds=LEASE)
-    return batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, again=again)
+    return batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, again=again, index=due.index)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

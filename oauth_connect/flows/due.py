@@ -15,6 +15,7 @@ from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import ConnectionQuerySet
 
 T = TypeVar("T")
+INDEX = "oauth_connect_due"  # provider, refresh_at
 CHUNK = 100  # rows of one provider in memory at a time
 
 
@@ -43,6 +44,8 @@ class Due:
             self.stored = self.stored.filter(owner=Owner.of(owner).key)
         if pks is not None:
             self.stored = self.stored.filter(pk__in=list(pks))
+        # By which to find them, unless they are few and named.
+        self.index = INDEX if owner is None and pks is None else ""
         out_of_back_off = Q(failures=0) | Q(refresh_at__lte=started)
         before_now = Q(last_refreshed_at=None) | Q(last_refreshed_at__lt=started)
         self.rows = self.stored.due(within).filter(out_of_back_off, before_now)

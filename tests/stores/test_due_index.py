@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from django.db import connection as database
+from django.db.models import QuerySet
 
-from oauth_connect.flows.due import Due
+from oauth_connect.flows.due import INDEX, Due
 from oauth_connect.models import Connection
 from oauth_connect.models.fields import Sealed
 from oauth_connect.stores.batch import claim_due
@@ -39,6 +40,10 @@ def stored() -> None:
         ],
         batch_size=500,
     )
+    analyze()
+
+
+def analyze() -> None:
     table = "TABLE " if database.vendor == "mysql" else ""
     with database.cursor() as cursor:
         cursor.execute(f"ANALYZE {table}{Connection._meta.db_table}")
@@ -53,6 +58,24 @@ def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
     assert "oauth_connect_due" in " ".join(indexes_used(sql, parameters))
 
 
+@pytest.mark.vendor("mysql")
+@pytest.mark.usefixtures("stored")
+def test_after_an_outage_what_is_never_due_is_not_read():
+    """Tokens that do not expire, and connections that have ended, stand first in the index."""
+    QuerySet(Connection).filter(identity__regex="[0-5]$").update(refresh_at=None)
+    analyze()
+    due = Due(["acme"], timedelta(minutes=0.9 * ROWS))
+    with database.cursor() as cursor:
+        before = entries_tried(cursor)
+        claim_due(due.of("acme"), 500, seconds=60, again=datetime.now(UTC), index=due.index)
+        assert entries_tried(cursor) - before < 2000
+
+
+def entries_tried(cursor: Any) -> int:
+    cursor.execute("SHOW SESSION STATUS LIKE 'Handler_icp_attempts'")
+    return int(cursor.fetchone()[1])
+
+
 def what_a_claim_selects(rows: Any) -> tuple[str, Any]:
     seen: list[tuple[str, Any]] = []
 
@@ -61,7 +84,7 @@ def what_a_claim_selects(rows: Any) -> tuple[str, Any]:
         return execute(sql, params, many, context)
 
     with database.execute_wrapper(note):
-        claim_due(rows, 500, seconds=60, again=datetime.now(UTC))
+        claim_due(rows, 500, seconds=60, again=datetime.now(UTC), index=INDEX)
     return next(statement for statement in seen if statement[0].startswith("SELECT"))
 
 
