@@ -1,4 +1,4 @@
-"""The session of a command-line tool: its token comes from the keyring, refreshed and written back."""
+"""The calls of a command-line tool: their token comes from the keyring, refreshed and written back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oauth_connect.engine.store import ACTIVE, Row
 from oauth_connect.errors import InvalidProvider, ReauthorizationRequired
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.protocol.session import ApiSession
+from oauth_connect.protocol.session import ApiSession, TokenSource
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.account import HTTP_TIMEOUT, LEEWAY, is_same_server
 from oauth_connect.stores.keyring.store import KeyringStore
@@ -30,14 +30,28 @@ def session_for(
 ) -> ApiSession:
     """Return a session with the token that this machine's keyring keeps for a provider.
 
+    Raises as ``source_for``, and takes what that takes; ``api_timeout``: seconds for each wait of a call.
+    """
+    source = source_for(provider, leeway=leeway, http_timeout=http_timeout, serving=serving)
+    return ApiSession(source, timeout=api_timeout)
+
+
+def source_for(
+    provider: Provider,
+    *,
+    leeway: timedelta = LEEWAY,
+    http_timeout: float = HTTP_TIMEOUT,
+    serving: Callable[[], Provider] | None = None,
+) -> TokenSource:
+    """Return where calls get the token from that this machine's keyring keeps for a provider.
+
     Needs no Django settings. Any number of processes may share the token: one of them refreshes it, and the
     rotated one is written back before anybody uses it. ``serving`` returns the provider with its endpoints,
     when a refresh needs them. Raises ReauthorizationRequired where nobody has logged in, KeyringUnavailable.
     """
     if provider.needs_discovery and serving is None:
         raise InvalidProvider("token_endpoint: missing; outside of a site it is not discovered, name it")
-    source = KeyringSource(provider, serving or (lambda: provider), leeway=leeway, http_timeout=http_timeout)
-    return ApiSession(source, timeout=api_timeout)
+    return KeyringSource(provider, serving or (lambda: provider), leeway=leeway, http_timeout=http_timeout)
 
 
 class KeyringSource:

@@ -9,8 +9,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,8 @@ def main() -> None:
         keep(provider, orders["refresh_token"])
         return
     with ThreadPoolExecutor(orders["threads"]) as callers:
-        calls = [callers.submit(call, provider) for _ in range(orders["threads"])]
+        asked = call_with_httpx if orders["task"] == "httpx" else call
+        calls = [callers.submit(tried, asked, provider) for _ in range(orders["threads"])]
     # By one thread: the lines of several that print at once run into one another.
     for result in calls:
         print(json.dumps(result.result()), flush=True)
@@ -82,13 +85,25 @@ def keep(provider: Provider, refresh_token: str) -> None:
         print(json.dumps(str(error)), flush=True)
 
 
-def call(provider: Provider) -> list[Any]:
+def tried(asked: Callable[[Provider], int], provider: Provider) -> list[Any]:
     try:
-        http = keyring.session_for(provider, http_timeout=5)
-        said: Any = http.get("whatever").status_code
+        said: Any = asked(provider)
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
     return [said, "django" in sys.modules]
+
+
+def call(provider: Provider) -> int:
+    return keyring.session_for(provider, http_timeout=5).get("whatever").status_code
+
+
+def call_with_httpx(provider: Provider) -> int:
+    # Imported here: the other tasks stand without it.
+    httpx, protocol = import_module("httpx"), import_module("oauth_connect.protocol.httpx")
+    source = keyring.source_for(provider, http_timeout=5)
+    with httpx.Client(auth=protocol.TokenAuth(source), base_url=source.provider.api_base_url) as http:
+        status: int = http.get("whatever").status_code
+    return status
 
 
 if __name__ == "__main__":

@@ -59,6 +59,12 @@ def test_a_script_without_django_refreshes_and_calls(kept, entry, rotating):
     assert rotating.spent == {"row-0": 1}, "the token that was written back is used"
 
 
+def test_a_script_without_django_refreshes_and_calls_with_httpx(kept, entry, rotating):
+    assert Script(entry, "httpx", threads=2).go().results() == [[200, False]] * 2
+    assert rotating.spent == {"row-0": 1}
+    assert row(kept).token.refresh_token == "row-1"
+
+
 @pytest.mark.compliance("D25")
 def test_many_processes_and_threads_spend_one_refresh_token_once(kept, entry, rotating):
     scripts = [Script(entry, threads=4) for _ in range(4)]
