@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
-from oauth_connect.errors import CallbackRefused
+from oauth_connect.errors import CallbackRefused, KeyUnavailable
 from oauth_connect.flows.account import Account
 from oauth_connect.flows.authorize import asked_scopes, is_shared, keep
 from oauth_connect.flows.instance import (
@@ -41,8 +42,8 @@ class Place(Protocol):
 
     def store(self, login: Login, token: Token, account: Account) -> None: ...
 
-    def is_shared(self, login: Login, account: Account | None) -> bool:
-        """Tell whether revoking a token that is not kept could end what something else lives on."""
+    def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
+        """Tell whether revoking a token could end something; it may have been stored by now."""
 
 
 class UsersConnection:
@@ -68,8 +69,16 @@ class UsersConnection:
         )
         tell_of_missing_refresh_token(self.connection, login.provider, token)
 
-    def is_shared(self, login: Login, account: Account | None) -> bool:
-        return is_shared(login.provider, self.owner, account, login.landing.values)
+    def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
+        return self._has_stored(login, token) or is_shared(
+            login.provider, self.owner, account, login.landing.values
+        )
+
+    def _has_stored(self, login: Login, token: Token) -> bool:
+        """Ask the database: Ctrl-C may come after the commit and before anybody here has heard of it."""
+        rows = Connection.objects.using(router.db_for_write(Connection)).for_owner(self._whose)
+        living = rows.filter(provider=login.known.slug, status=Connection.Status.ACTIVE)
+        return any(_holds(row, token) for row in living)
 
 
 class MachinesKeyring:
@@ -91,7 +100,7 @@ class MachinesKeyring:
             leeway=conf.refresh_leeway,
         )
 
-    def is_shared(self, login: Login, account: Account | None) -> bool:
+    def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
         return keyring.KeyringStore(login.known).glance() is not None
 
 
@@ -132,7 +141,7 @@ class Login:
             self.provider = server.provider
             self.place.store(self, token, account)
         except BaseException:  # also Ctrl-C: a token that nobody keeps is not left alive
-            if not self.place.is_shared(self, account):
+            if not self.place.is_shared(self, token, account):
                 revoke(server, token)
             raise
         return account
@@ -245,6 +254,13 @@ def without_device_flow(slug: str) -> str:
         f"{slug}.device_authorization_endpoint: missing; the device flow needs it. Set it, or log in with "
         "--browser."
     )
+
+
+def _holds(connection: Connection, token: Token) -> bool:
+    try:
+        return connection.token.access_token == token.access_token
+    except KeyUnavailable:  # from before
+        return False
 
 
 def _answer(redirect: LoopbackRedirect, patience: float, tick: Callable[[float], None]) -> Pairs:
