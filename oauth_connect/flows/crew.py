@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count
 from typing import TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need, Refresh, lease_seconds, refresh_time
@@ -112,7 +112,7 @@ class Crew(Run):
             # Another run took all that was seen. It is no longer due, so the next look sees others.
             while not (catch.claimed or catch.last or self.stopping):
                 catch = self._here(claim)
-        except DatabaseError as error:
+        except Error as error:
             self.problem = error
             self.stop()
             return
@@ -205,8 +205,8 @@ class Crew(Run):
         """Write what would be nice to have written: leases run out, and a back-off is found out again."""
         try:
             self.writer.run(statement)
-        except DatabaseError:
-            logger.warning("a run could not tidy up", extra={"action": "tidy_failed"})
+        except Exception:
+            logger.warning("a run could not tidy up", exc_info=True, extra={"action": "tidy_failed"})
 
     # --- the workers ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from oauth_connect.flows.crew import Crew
 from oauth_connect.flows.due import Due
@@ -47,8 +47,8 @@ class Fleet(Run):
     limit by which others are bound is for one process more, when all are done.
 
     The process that iterates must have no other threads: a fork copies their locks and not them. When it is
-    killed, the others claim no more, finish what is under way and end. Besides DatabaseError, ProcessLost
-    is raised when the others are done.
+    killed, the others claim no more, finish what is under way and end. Besides the database's Error,
+    ProcessLost is raised when the others are done.
     """
 
     def __init__(self, due: Due, workers: int, processes: int, at_most: int | None = None) -> None:
@@ -135,7 +135,7 @@ class Fleet(Run):
                 if not teller.add(result):
                     crew.stop()
             teller.tell(left=crew.left)
-        except DatabaseError as error:
+        except Error as error:
             teller.tell(problem=type(error))  # its words may quote a row
         finally:
             connections.close_all()

@@ -34,8 +34,8 @@ ALONE = Share(0, 1)
 class Run(ABC):
     """Refreshes what is due; iterate over it, once, for how each connection went.
 
-    One bad row stops nothing. DatabaseError is raised where the next rows cannot be read, after what was
-    under way has been finished.
+    One bad row stops nothing. The database's Error is raised where the next rows cannot be read, after what
+    was under way has been finished.
     """
 
     def __init__(self, due: Due, at_most: int | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
-from django.db import DatabaseError
+from django.db import Error
 
 from oauth_connect.management.progress import progress
 
@@ -56,7 +56,7 @@ class Command(ABC, BaseCommand):
             self.work(**options)
         except ImproperlyConfigured as error:
             self.refuse(str(error))
-        except DatabaseError as error:
+        except Error as error:
             self.refuse(database_problem(error))
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Command(ABC, BaseCommand):
         raise CommandError(message, returncode=SOME_FAILED)
 
 
-def database_problem(error: DatabaseError) -> str:
+def database_problem(error: Error) -> str:
     """Say what to do. The driver's own words may quote a row."""
     return (
         f"The database does not answer as it should ({type(error).__name__}). "

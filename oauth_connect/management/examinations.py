@@ -12,7 +12,7 @@ from typing import Any, Literal
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, registry
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connections, router
+from django.db import Error, connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 
@@ -180,7 +180,7 @@ class Examination:
         try:
             yield self._migrations()
             yield self._clock()
-        except DatabaseError as error:
+        except Error as error:
             yield Finding("Database", "error", database_problem(error).partition(" Run")[0], "Is it up?")
 
     def _migrations(self) -> Finding:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import Error
 
 from oauth_connect.flows.rotate import SEALED, Batch, Unopened
 from oauth_connect.management.command import database_problem, table
@@ -36,7 +36,7 @@ class Tally:
             while not stopped() and (batch := next(batches, None)) is not None:
                 self._add(batch)
                 advance(batch.opened_by.total() + len(batch.unopened))
-        except DatabaseError as error:
+        except Error as error:
             self.error = database_problem(error)
         self.seconds = time.monotonic() - started
 

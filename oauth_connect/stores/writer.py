@@ -6,20 +6,24 @@ milliseconds after it has come.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import Error, OperationalError, connections
 from django.db.models import Model
 
 from oauth_connect.stores.batch import Save, Saves
+from oauth_connect.stores.placement import is_locked
 
 T = TypeVar("T")
+logger = logging.getLogger("oauth_connect.stores")
 TOGETHER = 50
 # Called in the writer's thread with the result, or with what was raised; must be quick and raise nothing.
 Answer = Callable[[Any, BaseException | None], None]
@@ -34,7 +38,10 @@ class _Order:
 
 
 class Writer:
-    """Runs statements one after the other, saves together. A context manager: leaving it ends the thread."""
+    """Runs statements one after the other, saves together. A context manager: leaving it ends the thread.
+
+    Nothing else does, whatever is raised: many wait for it.
+    """
 
     def __init__(self, model: type[Model], alias: str) -> None:
         self.model = model
@@ -67,7 +74,7 @@ class Writer:
     def save_soon(self, save: Save, answer: Answer) -> None:
         """Save a token without waiting for it.
 
-        ``answer`` is told whether its row was found as it had been read, or gets the DatabaseError.
+        ``answer`` is told whether its row was found as it had been read, or gets what was raised.
         """
         self._orders.put(_Order(save, answer))
 
@@ -96,28 +103,41 @@ class Writer:
         saves = [order.what for order in orders if isinstance(order.what, Save)]
         if len(saves) > 1 and self._all_saved(saves):
             for order in orders:
-                order.answer(True, None)
+                self._answer(order, True)
             return
         for order in orders:
-            what = order.what
-            self._answer(order, partial(self._saves.run, [what]) if isinstance(what, Save) else what)
+            self._alone(order)
 
     def _all_saved(self, saves: Sequence[Save]) -> bool:
         """Save together. False: none was, one of them is in the way of the others."""
         try:
             return self._saves.run(saves)
-        except DatabaseError:
-            connections[self.alias].close_if_unusable_or_obsolete()
+        except Exception as error:
+            self._mend(error)
             return False
 
-    def _answer(self, order: _Order, statement: Callable[[], Any]) -> None:
+    def _alone(self, order: _Order) -> None:
+        what = order.what
         try:
-            result = statement()
+            result = self._saves.run([what]) if isinstance(what, Save) else what()
         except BaseException as error:
-            connections[self.alias].close_if_unusable_or_obsolete()
-            order.answer(None, error)
+            self._mend(error)
+            self._answer(order, None, error)
         else:
-            order.answer(result, None)
+            self._answer(order, result)
+
+    def _answer(self, order: _Order, result: Any, error: BaseException | None = None) -> None:
+        try:
+            order.answer(result, error)
+        except Exception:
+            logger.exception("an answer was lost", extra={"action": "refresh_crashed"})
+
+    def _mend(self, error: BaseException) -> None:
+        """Go on with another connection; one that still answers may be to a host that is read-only by now."""
+        locked = isinstance(error, OperationalError) and is_locked(error)
+        if isinstance(error, Error) and not locked:
+            with suppress(Exception):
+                connections[self.alias].close()
 
     @cached_property
     def _saves(self) -> Saves:

@@ -223,6 +223,27 @@ def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_con
     assert Connection.objects.filter(lease_owner="", version=0).count() == 4
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, monkeypatch, error):
+    many(10)
+    real, claims, told = crew.claim_due, [], []
+
+    def claim_due(*arguments: Any, **options: Any) -> Catch:
+        claims.append(1)
+        if len(claims) > 1:
+            raise error("the connection is lost")
+        return real(*arguments, **options)
+
+    def listen() -> None:
+        for result in refresh_due(Due(), workers=1):
+            told.append(result.outcome)
+
+    monkeypatch.setattr(crew, "claim_due", claim_due)
+    with pytest.raises(error):
+        listen()
+    assert Connection.objects.filter(version=1, lease_owner="").count() == len(told) > 1
+
+
 def test_when_nothing_can_be_saved_together_each_is_saved_by_itself(rotating, many, monkeypatch):
     """More of them than there are places for what is not settled yet."""
 
@@ -352,6 +373,23 @@ def test_five_failures_in_a_row_and_a_provider_is_left_alone_by_all(scripted, ot
     # What was not sent is due as before; nobody tries it until the back-off has passed.
     assert Due().of("scripted").count() >= 20 - found["scripted", "unavailable"]
     assert outcomes(refresh_due(Due(), workers=2)) == {}
+
+
+@pytest.mark.parametrize("error", [InterfaceError("closed"), RuntimeError("the vault is shut")])
+def test_a_back_off_that_cannot_be_written_stops_nothing(
+    scripted, other, make_connection, monkeypatch, error
+):
+    def back_off(*_: Any) -> None:
+        raise error
+
+    scripted.on("/token", Answer(503))
+    for _ in range(6):
+        make_connection("scripted", age=DUE)
+        make_connection("other", age=DUE)
+    monkeypatch.setattr(ProviderState.__module__ + ".back_off", back_off)
+    found = outcomes(refresh_due(Due(), workers=2))
+    assert found["refreshed"] == 6
+    assert found["unavailable"] >= 5
 
 
 def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forgets_it(

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.db import connection as database
 
+from oauth_connect.flows import crew, outcomes, refresh_due
 from oauth_connect.flows import due as due_module
-from oauth_connect.flows import outcomes, refresh_due
 from oauth_connect.management import progress
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
@@ -359,6 +359,22 @@ def test_a_database_without_tables_ends_it_with_2(command, monkeypatch):
     assert "migrate" in run.err
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+@pytest.mark.parametrize(("where", "what", "status"), [(crew, "claim_due", 1), (oauth_refresh, "idle", 2)])
+def test_a_database_connection_that_is_lost_is_told_as_such(
+    command, make_connection, monkeypatch, error, where, what, status
+):
+    def lose(*_: Any, **__: Any) -> None:
+        raise error("secret words")
+
+    make_connection(age=DUE)
+    monkeypatch.setattr(where, what, lose)
+    run = command("oauth_refresh")
+    assert run.status == status
+    assert f"does not answer as it should ({error.__name__})" in run.err
+    assert "secret" not in run.err
+
+
 # --- what is said ---------------------------------------------------------------------------------
 
 
@@ -503,14 +519,15 @@ def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connectio
     assert [one["total"] for one in passes] == [1, 1]
 
 
-def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connection, monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connection, monkeypatch, error):
     connection = make_connection(age=DUE)
     work, passes = oauth_refresh.refresh_due, []
 
     def fail_once(*arguments: Any, **options: Any) -> Any:
         passes.append(1)
         if len(passes) == 1:
-            raise OperationalError("the database was restarted; secret words")
+            raise error("the database was restarted; secret words")
         if len(passes) == 3:
             signal.raise_signal(signal.SIGTERM)
         return work(*arguments, **options)
@@ -522,7 +539,8 @@ def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connect
     finally:
         signal.signal(signal.SIGTERM, before)
     assert run.status == 0
-    assert "does not answer as it should (OperationalError)" in run.err
+    assert "does not answer as it should" in run.err
+    assert error.__name__ in run.err
     assert "secret" not in run.err
     assert stored(connection).version == 1
 

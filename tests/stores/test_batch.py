@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, InternalError, connections
 from django.db import connection as database
-from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from oauth_connect.flows.due import Due
@@ -139,6 +141,13 @@ def test_a_save_ends_failure_doubt_and_a_mark(make_connection):
 # --- the writer -----------------------------------------------------------------------------------
 
 
+class Answers(queue.SimpleQueue[tuple[Any, BaseException | None]]):
+    """What a writer answers, in the order in which it does."""
+
+    def __call__(self, result: Any, error: BaseException | None) -> None:
+        self.put((result, error))
+
+
 def saved(writer: Writer, save: Save) -> bool:
     """Save through the writer, and wait for what it answers."""
     answered: Future[bool] = Future()
@@ -183,6 +192,55 @@ def test_what_a_statement_raises_reaches_who_ordered_it_and_the_writer_goes_on(m
         with pytest.raises(ValueError, match="of the one who ordered it"):
             writer.run(fail)
         assert writer.run(lambda: 5) == 5
+
+
+@pytest.mark.parametrize("error", [InterfaceError("connection already closed"), ValueError("a fault")])
+def test_saves_that_cannot_go_together_are_saved_one_by_one_whatever_the_reason(
+    make_connection, monkeypatch, error
+):
+    save = Saves.run
+
+    def one_at_a_time(self: Saves, saves: Any) -> bool:
+        if len(saves) > 1:
+            raise error
+        return save(self, saves)
+
+    monkeypatch.setattr(Saves, "run", one_at_a_time)
+    busy, answered = threading.Event(), Answers()
+    with Writer(Connection, "default") as writer:
+        waiting = threading.Thread(target=writer.run, args=(lambda: busy.wait(10),))
+        waiting.start()
+        for _ in range(3):
+            writer.save_soon(a_save(make_connection()), answered)
+        busy.set()
+        waiting.join()
+        assert [answered.get(timeout=10) for _ in range(3)] == [(True, None)] * 3
+
+
+def test_an_answer_that_fails_does_not_end_the_writer(make_connection, caplog):
+    def fail(*_: Any) -> None:
+        raise ValueError("of the one who was told")
+
+    answered = Answers()
+    with Writer(Connection, "default") as writer:
+        writer.save_soon(a_save(make_connection()), fail)
+        writer.save_soon(a_save(make_connection()), answered)
+        assert answered.get(timeout=10) == (True, None)
+    assert {getattr(record, "action", "") for record in caplog.records} == {"refresh_crashed"}
+
+
+@pytest.mark.vendor("postgresql")
+def test_a_host_that_has_become_read_only_is_left_for_the_one_that_writes(make_connection):
+    def failed_over() -> None:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+
+    connection = make_connection()
+    with Writer(Connection, "default") as writer:
+        writer.run(failed_over)
+        with pytest.raises(InternalError):
+            saved(writer, a_save(connection))
+        assert saved(writer, a_save(connection))
 
 
 def test_the_writer_closes_its_database_connection(make_connection):

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db import DatabaseError
+from django.db import Error
 
 from oauth_connect import crypto
 from oauth_connect.conf import conf
@@ -73,7 +73,7 @@ class Command(Base):
         with stop_request() as stop:
             try:
                 self._take(source, take_over, options["provider"], tally, stop)
-            except DatabaseError as error:
+            except Error as error:
                 problem = database_problem(error)
         told = {"stopped": stop.asked, "seconds": round(time.monotonic() - started, 3), "error": problem}
         self._show(source, tally, told)

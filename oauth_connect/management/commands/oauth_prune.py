@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db import DatabaseError
+from django.db import Error
 
 from oauth_connect.conf import LONGEST_HISTORY, conf
 from oauth_connect.flows.prune import Prunable, old
@@ -75,7 +75,7 @@ class Command(Base):
                 for kind in kinds:
                     self._remove(kind, removed, stop)
                 self._revoke(tried, stop)
-            except DatabaseError as error:
+            except Error as error:
                 problem = database_problem(error)
         took = time.monotonic() - started
         self._table("removed", removed)

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandParser
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
 from oauth_connect.conf import conf
 from oauth_connect.flows.due import Due
@@ -136,7 +136,7 @@ class Command(Base):
                     report = self._pass(self._due(owner), request)
                     if report.problem:
                         self.stderr.write(report.problem)
-                except DatabaseError as error:
+                except Error as error:
                     self.stderr.write(database_problem(error))
                 close_old_connections()
                 request.wait(self.options["loop"])
@@ -156,7 +156,7 @@ class Command(Base):
                     report.count(result)
                     self._tell(result)
                     advance()
-        except DatabaseError as error:
+        except Error as error:
             report.problem = database_problem(error)
         except ProcessLost as error:
             report.problem = str(error)
