@@ -1,4 +1,4 @@
-"""A run of `oauth_refresh`: its database goes away."""
+"""A run of `oauth_refresh`: its database goes away, it is killed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as site
+from django.db import connection as database
 
-from oauth_connect.engine.store import ACTIVE
+from oauth_connect.conf import conf
+from oauth_connect.engine.refresh import lease_seconds
+from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
+from oauth_connect.flows.crew import AHEAD
 from oauth_connect.models import Connection
+from oauth_connect.stores.clock import DatabaseMilliseconds
 from tests.databases import ROOT, worker_environment
 from tests.faults.test_database_loss import connect_to_database_server
 from tests.servers.proxy import Proxy
@@ -27,6 +33,13 @@ from tests.servers.scripted import Answer, ScriptedServer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+TABLE = Connection._meta.db_table
+# By the table, not by its rows: a run passes over rows that are locked.
+HOLD_WRITES = {
+    "sqlite": (["BEGIN IMMEDIATE"], "ROLLBACK"),
+    "postgresql": (["BEGIN", f"LOCK TABLE {TABLE} IN SHARE MODE"], "ROLLBACK"),
+    "mysql": ([f"LOCK TABLES {TABLE} READ"], "UNLOCK TABLES"),
+}
 
 
 def rows() -> Any:
@@ -156,3 +169,73 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
     assert start().ended() == 0
     assert spent(scripted) == {f"row{number}-0": 1 for number in range(200)}
     assert saved() == 200
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writes_held() -> Iterator[None]:
+    """From when this begins, nobody else's write gets into the table of connections."""
+    begin, end = HOLD_WRITES[database.vendor]
+    with database.cursor() as cursor:
+        for statement in begin:
+            cursor.execute(statement)
+        try:
+            yield
+        finally:
+            cursor.execute(end)
+
+
+def wait_until_unchanged(look: Callable[[], int]) -> int:
+    """Wait until what is looked at has stood still for a second; return it."""
+    seen, since = look(), time.monotonic()
+    while time.monotonic() < since + 1:
+        time.sleep(0.05)
+        if (now := look()) != seen:
+            seen, since = now, time.monotonic()
+    return seen
+
+
+def let_leases_run_out() -> None:
+    """As if their time were over by the database's clock, which is when their rows are due again."""
+    led = rows().exclude(lease_owner="")
+    led.update(lease_until=DatabaseMilliseconds() - 1, refresh_at=datetime.now(UTC) - timedelta(seconds=1))
+
+
+@pytest.mark.compliance("D31")
+def test_a_run_that_is_killed_in_full_flow_loses_what_its_workers_were_at_and_a_few_answers_more(
+    rotating, many, start
+):
+    """Even where the database takes nothing any more while answers go on coming."""
+    workers, count = 32, 400
+    many(count)
+    # The last of them are answered never, so that the run is at work whenever it is looked at.
+    rotating.hang(*(f"row{number}-0" for number in range(100)))
+    run = start("--workers", str(workers))
+    wait_until(lambda: saved() > 100)
+    with writes_held():
+        wait_until_unchanged(lambda: len(rotating.spent))
+        run.process.kill()
+        run.ended()
+        kept, lost = saved(), len(rotating.spent) - saved()
+    rotating.hang()
+
+    assert lost <= workers + AHEAD
+    assert set(rotating.spent.values()) == {1}
+
+    # All others are due, those that it had claimed when their leases have run out.
+    leases_over = datetime.now(UTC) + timedelta(seconds=lease_seconds(conf.http_timeout))
+    assert rows().filter(version=0, status=ACTIVE, refresh_at__lte=leases_over).count() == count - kept
+    let_leases_run_out()
+    start().ended()
+
+    assert saved() == count - lost
+    ended = rows().filter(status=REAUTHORIZATION_REQUIRED)
+    assert list(ended.values_list("last_error", flat=True)) == ["rotation_lost"] * lost
+
+    # Nobody loops: a third run finds nothing to ask for.
+    asked = rotating.spent
+    assert set(asked.values()) <= {1, 2}
+    assert start().ended() == 0
+    assert rotating.spent == asked
