@@ -1,9 +1,10 @@
-"""A run of `oauth_refresh`: its database goes away, it is killed."""
+"""A run of `oauth_refresh`: its database goes away, it is killed, it is asked to stop."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -239,3 +240,28 @@ def test_a_run_that_is_killed_in_full_flow_loses_what_its_workers_were_at_and_a_
     assert set(asked.values()) <= {1, 2}
     assert start().ended() == 0
     assert rotating.spent == asked
+
+
+# --- asked to stop --------------------------------------------------------------------------------
+
+
+def test_a_loop_that_is_asked_to_stop_finishes_what_is_in_flight_and_frees_what_it_has_not_sent(
+    scripted, scripted_provider, many, start
+):
+    hold = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=hold))
+    before = {connection.pk: connection.refresh_at for connection in many(8, "scripted")}
+    run = start("--workers", "2", "--loop", "1")
+    wait_until(lambda: len(scripted.asked("/token")) == 2)
+    assert rows().exclude(lease_owner="").count() == 6, "four are claimed ahead, and two are not yet"
+
+    run.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: rows().exclude(lease_owner="").count() == 2)
+    hold.set()
+
+    assert run.ended() == 0, run.told
+    assert (run.document["stopped"], run.document["total"]) == (True, 2)
+    assert saved() == len(scripted.asked("/token")) == 2
+    left = rows().filter(version=0, lease_owner="")
+    assert dict(left.values_list("pk", "refresh_at")).items() <= before.items()
+    assert left.count() == 6
