@@ -24,6 +24,7 @@ MODULES = (
     "protocol.token",
     "redaction",
     "signals",
+    "stores.keyring",
     "tasks",
     "views",
 )
