@@ -107,7 +107,9 @@ class Crew(Run):
     def _claim(self, lane: Lane, at_most: int) -> None:
         rows = self.due.of(lane.provider)
         try:
-            claim = partial(claim_due, rows, at_most, seconds=self.lease, again=self.again)
+            claim = partial(
+                claim_due, rows, at_most, seconds=self.lease, again=self.again, index=self.due.index
+            )
             catch = self._here(claim)
             # Another run took all that was seen. It is no longer due, so the next look sees others.
             while not (catch.claimed or catch.last or self.stopping):
