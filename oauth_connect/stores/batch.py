@@ -23,7 +23,7 @@ from oauth_connect.stores.columns import (
     usable,
 )
 from oauth_connect.stores.placement import is_locked, limit_waits
-from oauth_connect.stores.waits import LockWait, lock_wait
+from oauth_connect.stores.waits import LockWait, is_mariadb, lock_wait
 
 T = TypeVar("T")
 ROW_WAIT = 0.5  # seconds that many wait for a row somebody else has locked
@@ -130,6 +130,18 @@ def briefly(alias: str, statement: Callable[[str], T]) -> T:
         return statement(alias)
 
 
+def bounded(connection: Any, sql: str) -> str:
+    """Return an UPDATE that waits no longer than ROW_WAIT, in the transaction that has just begun.
+
+    Nothing is left set on the connection, which may be the caller's own: on MariaDB, which has no bound for
+    a transaction alone, the statement brings its own along.
+    """
+    if connection.vendor == "mysql" and is_mariadb(connection):
+        return f"SET STATEMENT innodb_lock_wait_timeout={max(1, int(ROW_WAIT))} FOR {sql}"
+    limit_waits(connection, ROW_WAIT)
+    return sql
+
+
 # --- saving ---------------------------------------------------------------------------------------
 
 
@@ -187,8 +199,8 @@ class Saves:
         connection = connections[self.alias]
         ordered = sorted(saves, key=lambda save: str(save.pk))  # so that two of these cannot deadlock
         with transaction.atomic(using=self.alias), connection.cursor() as cursor:
-            limit_waits(connection, ROW_WAIT)
-            cursor.executemany(self.sql, [self._values(save, connection) for save in ordered])
+            sql = bounded(connection, self.sql)
+            cursor.executemany(sql, [self._values(save, connection) for save in ordered])
             complete: bool = cursor.rowcount == len(saves)
             if not complete:
                 transaction.set_rollback(True, using=self.alias)

@@ -11,8 +11,7 @@ from django.db.models import F, Field, Model, QuerySet
 from django.db.models.lookups import Exact
 from django.db.models.sql import UpdateQuery
 
-from oauth_connect.stores.batch import ROW_WAIT, Slot, filled
-from oauth_connect.stores.placement import limit_waits
+from oauth_connect.stores.batch import Slot, bounded, filled
 
 
 class Exchanges:
@@ -46,9 +45,8 @@ class Exchanges:
         connection = connections[self.alias]
         ordered = sorted(anew, key=lambda row: str(row.pk))  # as refreshes do: no deadlock among these
         with transaction.atomic(using=self.alias), connection.cursor() as cursor:
-            limit_waits(connection, ROW_WAIT)
-            values = [self._values(row, anew[row], connection) for row in ordered]
-            cursor.executemany(self.sql, values)
+            sql = bounded(connection, self.sql)
+            cursor.executemany(sql, [self._values(row, anew[row], connection) for row in ordered])
             return ordered if cursor.rowcount == len(ordered) else self._done(ordered, anew)
 
     def _values(self, row: Any, anew: Any, connection: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import connection as database
 
 from oauth_connect import crypto
 from oauth_connect.errors import KeyUnavailable
@@ -357,6 +358,23 @@ def test_a_row_that_somebody_holds_does_not_hold_up_the_others(command, configur
     assert crypto.opener(stored(free).sealed_token, binding(free)) == 0
     assert command("oauth_rotate_keys").status == 0
     assert places() == [0, 0]
+
+
+@pytest.mark.vendor("mysql")
+def test_how_long_the_callers_own_connection_waits_is_left_as_it_was(
+    command, configure, make_connection, old
+):
+    def lock_wait() -> int:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
+            (seconds,) = cursor.fetchone()
+        return int(seconds)
+
+    make_connection()
+    configure(KEYS=[NEW, old])
+    before = lock_wait()
+    assert command("oauth_rotate_keys", json=True).document["resealed"]["connections"] == 1
+    assert lock_wait() == before > 1
 
 
 def test_a_terminal_is_no_place_for_a_token(command, configure, make_connection, canary, old):
