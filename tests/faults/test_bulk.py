@@ -172,6 +172,30 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
     assert saved() == 200
 
 
+@pytest.mark.compliance("D31")
+@pytest.mark.vendor("postgresql", "mysql")
+def test_a_loop_whose_database_was_away_goes_on_with_its_next_pass(
+    scripted, scripted_provider, many, start, proxy
+):
+    """So many answers that the history is the first to meet the broken connection, and a claim the next."""
+    hold = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=hold))
+    many(300, "scripted")
+    run = start("--workers", "64", "--loop", "1", proxy=proxy)
+    wait_until(lambda: len(scripted.asked("/token")) == 64)
+
+    proxy.cut()
+    hold.set()
+    wait_until(lambda: "database failed while saving; trying again" in run.told)
+    proxy.restore()
+
+    wait_until(lambda: saved() == 300 or run.process.poll() is not None)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.ended() == 0, run.told
+    assert spent(scripted) == {f"row{number}-0": 1 for number in range(300)}
+    assert saved() == 300
+
+
 # --- killed ---------------------------------------------------------------------------------------
 
 
