@@ -25,10 +25,11 @@ class Account:
 
 
 def identify(
-    server: AuthorizationServer, token: Token, *, nonce: str, parameters: Mapping[str, str]
+    server: AuthorizationServer, token: Token, *, nonce: str | None, parameters: Mapping[str, str]
 ) -> Account:
     """Return the account. Raises CallbackRefused when the provider does not say which it is.
 
+    ``nonce``: None where no ID token was asked for; empty where that has none, as in the device flow.
     ``parameters``: those of the callback.
     """
     provider = server.provider
@@ -40,7 +41,7 @@ def identify(
         document = server.userinfo(token)
         _check_subject(provider, token, document, nonce)
     elif source == "id_token":
-        document = answers.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+        document = answers.id_token_claims(provider, token, nonce=nonce or "", now=datetime.now(UTC))
     elif source == "callback":
         document = parameters
     else:
@@ -56,9 +57,9 @@ def is_account_id(text: str) -> bool:
     return text.isprintable() and 0 < len(text) <= LONGEST
 
 
-def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str) -> None:
+def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str | None) -> None:
     """Where an ID token came too, both must speak of one subject (OpenID Connect Core section 5.3.2)."""
-    if not (nonce and provider.issuer and token.extra.get("id_token") and "sub" in document):
+    if nonce is None or not (provider.issuer and token.extra.get("id_token") and "sub" in document):
         return
     claims = answers.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
     if claims.get("sub") != document["sub"]:

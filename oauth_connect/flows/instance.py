@@ -67,7 +67,7 @@ class Landing:
             self.values[name] = callback.value_from(self.provider, name, given)
         self._move(server)
 
-    def find_account(self, server: AuthorizationServer, token: Token, *, nonce: str) -> Account:
+    def find_account(self, server: AuthorizationServer, token: Token, *, nonce: str | None) -> Account:
         account = identify(server, token, nonce=nonce, parameters=dict(self.pairs))
         rules = self.provider.accounts
         if rules.variable in self.provider.asked_of("accounts") and (chosen := reached(server, token)):

@@ -112,7 +112,7 @@ class Login:
 
     grant = ""
     redirect_uri = ""
-    nonce = ""
+    nonce: str | None = None
 
     def __init__(
         self,
@@ -164,6 +164,7 @@ class DeviceLogin(Login):
         endpoint = self.provider.device_authorization_endpoint
         if not endpoint:
             raise ImproperlyConfigured(without_device_flow(self.known.slug))
+        self.nonce = "" if "openid" in self.scopes else None
         with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
             begun = server.authorize_device(self.scopes)
             show(begun)
@@ -190,7 +191,7 @@ class BrowserLogin(Login):
         self._check()
         state = secrets.token_urlsafe(32)
         verifier = messages.new_code_verifier()
-        self.nonce = secrets.token_urlsafe(16) if "openid" in self.scopes else ""
+        self.nonce = secrets.token_urlsafe(16) if "openid" in self.scopes else None
         with LoopbackRedirect(state) as redirect:
             self.redirect_uri = redirect.redirect_uri
             show(browsable(self._address(state, verifier)))
@@ -226,7 +227,7 @@ class BrowserLogin(Login):
             state=state,
             scopes=self.scopes,
             code_verifier=verifier,
-            nonce=self.nonce,
+            nonce=self.nonce or "",
         )
 
     def _code(self) -> str:

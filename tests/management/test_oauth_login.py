@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import select
 import signal
@@ -231,6 +233,26 @@ def test_a_token_of_an_unknown_account_is_revoked_and_not_kept(device_with_accou
     assert "did not say which account" in run.err
     assert device_with_accounts.asked("/revoke")
     assert not Connection.objects.exists()
+
+
+@pytest.mark.compliance("A39")
+@pytest.mark.parametrize(("subject", "status"), [("ada", 0), ("another", 1)])
+def test_userinfo_and_id_token_of_a_device_speak_of_one_account(
+    device_with_accounts, settings, configure, issues, user, command, subject, status
+):
+    issuer = device_with_accounts.url
+    entry = settings.OAUTH_CONNECT["PROVIDERS"]["scripted"]
+    configure(PROVIDERS={"scripted": {**entry, "issuer": issuer, "scopes": ["openid"]}})
+    claims = {"iss": issuer, "aud": "client", "exp": time.time() + 60, "sub": "ada"}
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    issues(id_token=f"e30.{payload}.signature")
+    device_with_accounts.on("/user", Answer(body={"sub": subject}))
+
+    run = command("oauth_login", "scripted", "--user", "grace")
+
+    assert run.status == status, run.err
+    assert Connection.objects.count() == 1 - status
+    assert len(device_with_accounts.asked("/revoke")) == status
 
 
 def test_who_connects_at_a_terminal_is_told_to_the_site(device, issues, user, command):
