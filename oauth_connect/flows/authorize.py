@@ -25,7 +25,7 @@ from oauth_connect.flows.instance import (
 )
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
-from oauth_connect.models import Connection, ConsumedState, revoking
+from oauth_connect.models import Connection, ConsumedState, access, revoking
 from oauth_connect.models.owner import owner_of
 from oauth_connect.models.pending_revocation import TokenOf
 from oauth_connect.protocol import messages
@@ -103,7 +103,10 @@ def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connecti
 
 
 def keep(token: Token, account: Account, **facts: Any) -> Connection:
-    """Store what a flow has brought, as ``objects.store`` does, and tell the site after the commit."""
+    """Store what a flow has brought, as ``objects.store`` does, and tell the site after the commit.
+
+    An alarm about the provider's settings ends: it has taken them.
+    """
     connection = Connection.objects.store(
         token_response=token, account_id=account.id, account_label=account.label, **facts
     )
@@ -111,6 +114,7 @@ def keep(token: Token, account: Account, **facts: Any) -> Connection:
         lambda: signals.connected.send_robust(sender=Connection, connection=connection),
         using=connection._state.db,
     )
+    access.end_alarm(connection)
     return connection
 
 
@@ -155,7 +159,7 @@ def complete(request: HttpRequest, slug: str) -> Connected:
         try:
             landing.read_token(server, token)
             token = lasting(server, token)
-            account = landing.find_account(server, token, nonce=pending.nonce)
+            account = landing.find_account(server, token, nonce=pending.nonce or None)
             _check_account(renewed, account)
             connection = _store(request, pending, account, token, landing.values)
         except Exception:

@@ -182,7 +182,7 @@ def follow_instance(connection: Connection, store: RowStore | None = None) -> No
             rows: QuerySet[Any] = QuerySet(type(connection), using=alias)
             rows.filter(pk=connection.pk).update(variables=variables)
 
-        _apart(store or row_store(connection), type(connection), statement, "follow_failed")
+        _apart(store or row_store(connection), type(connection), statement, _instance_lost)
         connection.variables = variables
 
 
@@ -214,22 +214,29 @@ def row_store(connection: Connection, listener: Callable[[Event], None] | None =
 
 def alarm(connection: Connection, event: Event, store: RowStore | None = None) -> None:
     """Begin the provider's alarm, or end it. Whose transaction this is in does not decide; raises nothing."""
+    if event.action == "refreshed":
+        end_alarm(connection, store)
+        return
 
     def statement(alias: str) -> None:
-        if event.action == "refreshed":
-            provider_state.end_alarm(alias, connection.provider)
-        else:
-            provider_state.begin_alarm(alias, connection.provider, event.code)
+        provider_state.begin_alarm(alias, connection.provider, event.code)
 
-    _apart(store or row_store(connection), ProviderState, statement, "alarm_failed")
+    _apart(store or row_store(connection), ProviderState, statement, _alarm_lost)
 
 
-def _apart(store: RowStore, model: type[Model], statement: Callable[[str], None], action: str) -> None:
-    """Run what goes along with a refresh where its row is saved; what fails is logged, the token stays."""
+def end_alarm(connection: Connection, store: RowStore | None = None) -> None:
+    """The provider has taken this site's client. As ``alarm``."""
 
-    def lost(error: Exception) -> None:
-        logger.error("what goes along with a refresh was lost", exc_info=error, extra={"action": action})
+    def statement(alias: str) -> None:
+        provider_state.end_alarm(alias, connection.provider)
 
+    _apart(store or row_store(connection), ProviderState, statement, _alarm_lost)
+
+
+def _apart(
+    store: RowStore, model: type[Model], statement: Callable[[str], None], lost: Callable[[Exception], None]
+) -> None:
+    """Run what goes along with a refresh where its row is saved. What fails is ``lost``: the token stays."""
     try:
         alias = router.db_for_write(model, instance=store.row)
         if alias == store.alias:
@@ -238,6 +245,15 @@ def _apart(store: RowStore, model: type[Model], statement: Callable[[str], None]
             statement(alias)
     except Exception as error:
         lost(error)
+
+
+def _alarm_lost(error: Exception) -> None:
+    logger.error("an alarm could not be written", exc_info=error, extra={"action": "alarm_failed"})
+
+
+def _instance_lost(error: Exception) -> None:
+    details = {"action": "follow_failed"}
+    logger.error("what an answer says of its instance was lost", exc_info=error, extra=details)
 
 
 def tell(connection: Connection, event: Event) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oauth_connect.errors import ReauthorizationRequired
-from oauth_connect.models import Connection
+from oauth_connect.models import Connection, ProviderState, provider_state
 from tests.servers.scripted import Answer
 from tests.visitor import Visitor, answer_of_codeyard, query_of
 
@@ -158,3 +158,10 @@ def test_an_account_removed_at_the_provider_is_connected_again_there(codeyard, u
     again = Connection.objects.get()
     assert (again.pk, again.version) == (first.pk, first.version + 1)
     assert again.session().get("user").status_code == 200
+
+
+def test_an_account_that_is_connected_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
+    """The one that met it may have been connected anew just now, and knows nothing of it any more."""
+    provider_state.begin_alarm("default", "scripted", "invalid_client")
+    visitor.connect()
+    assert ProviderState.objects.get().alarm == ""
