@@ -8,11 +8,14 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
-from django.core.exceptions import ImproperlyConfigured
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import Error
 
@@ -61,6 +64,15 @@ class Command(ABC, BaseCommand):
 
     @abstractmethod
     def work(self, **options: Any) -> None: ...
+
+    # --- what is asked for ----------------------------------------------------------------------
+
+    def user(self, username: str) -> AbstractBaseUser:
+        """Return the user of that name; where there is none, that ends it."""
+        try:
+            return get_user_model()._default_manager.get_by_natural_key(username)
+        except ObjectDoesNotExist:
+            self.refuse(f"There is no user {username!r}.")
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -120,6 +132,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str
             for cell, width, right in zip(row, widths, numeric, strict=True)
         )
         yield "  ".join(padded).rstrip()
+
+
+def words(name: str) -> str:
+    """Write the name of an outcome or a table for people."""
+    return name.replace("_", " ")
+
+
+def by_provider(tally: Counter[tuple[str, str]], outcomes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the number of each outcome, the zeros too, for each provider that has any."""
+    slugs = sorted({slug for slug, _ in tally})
+    return {slug: {outcome: tally[slug, outcome] for outcome in outcomes} for slug in slugs}
 
 
 class StopRequest:

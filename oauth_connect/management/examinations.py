@@ -19,7 +19,7 @@ from django.db.models import Count
 from oauth_connect import crypto
 from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
-from oauth_connect.management.command import database_problem
+from oauth_connect.management.command import database_problem, words
 from oauth_connect.management.redirects import redirect_uri
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.provider import Provider
@@ -242,7 +242,7 @@ class Examination:
             yield self._connections_of(slug, by_status, due.get(slug, 0), failing.get(slug, 0))
 
     def _connections_of(self, slug: str, by_status: Mapping[str, int], due: int, failing: int) -> Finding:
-        numbers = [f"{count} {status.replace('_', ' ')}" for status, count in sorted(by_status.items())]
+        numbers = [f"{count} {words(status)}" for status, count in sorted(by_status.items())]
         told = ", ".join([*numbers, f"{due} due", f"{failing} failing"])
         subject = f"Connections of {slug}"
         if by_status.get(Connection.Status.ACTIVE) and not self._known(slug):
@@ -254,7 +254,7 @@ class Examination:
 
     def _known(self, slug: str) -> bool:
         try:
-            return slug in self.slugs or conf.mapping.get("PROVIDER_LOADER") is not None
+            return slug in self.slugs or conf.loads_providers
         except ImproperlyConfigured:  # told by ``settings``
             return True
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from oauth_connect.flows.due import Due
 from oauth_connect.flows.outcomes import FAILED, OUTCOMES, Result
 from oauth_connect.flows.standing import unusable
-from oauth_connect.management.command import table
+from oauth_connect.management.command import by_provider, table, words
 
 REASONS = {
     "provider_missing": 'not in OAUTH_CONNECT["PROVIDERS"]',
@@ -90,22 +90,13 @@ class Report:
             "failed": self.failed,
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
-            "providers": self._by_provider(),
+            "providers": by_provider(self.tally, OUTCOMES),
             "skipped": skipped(self.left_alone),
             "error": self.problem,
         }
 
     def _rows(self) -> Iterator[tuple[str, str, int]]:
-        for slug, outcomes in self._by_provider().items():
+        for slug, outcomes in by_provider(self.tally, OUTCOMES).items():
             for outcome, count in outcomes.items():
                 if count:
                     yield slug, words(outcome), count
-
-    def _by_provider(self) -> dict[str, dict[str, int]]:
-        """Return the number of each outcome, the zeros too, for each provider."""
-        slugs = sorted({slug for slug, _ in self.tally})
-        return {slug: {outcome: self.tally[slug, outcome] for outcome in OUTCOMES} for slug in slugs}
-
-
-def words(outcome: str) -> str:
-    return outcome.replace("_", " ")

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import Error
 
 from oauth_connect.flows.rotate import SEALED, Batch, Unopened
-from oauth_connect.management.command import database_problem, table
+from oauth_connect.management.command import database_problem, table, words
 
 
 class Tally:
@@ -100,7 +100,3 @@ class Tally:
         if sum(self.left.values()):
             return f"{sum(self.left.values())} rows were held by others each time; run this again."
         return ""
-
-
-def words(what: str) -> str:
-    return what.replace("_", " ")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oauth_connect.flows.take_over import FAILED, OUTCOMES, Result
+from oauth_connect.management.command import words
 
 REASONS = {
     "unknown_provider": 'not in OAUTH_CONNECT["PROVIDERS"] under this name; see --map',
@@ -73,7 +74,3 @@ class Tally:
                 for (provider, outcome), pks in sorted(self.unfit.items())
             ],
         }
-
-
-def words(outcome: str) -> str:
-    return outcome.replace("_", " ")

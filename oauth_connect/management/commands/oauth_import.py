@@ -13,7 +13,7 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
 from oauth_connect.flows.take_over import IMPORTED, Source, TakeOver
 from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import StopRequest, database_problem, stop_request, table
+from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, words
 from oauth_connect.management.progress import progress
 from oauth_connect.management.taken import Tally
 
@@ -85,7 +85,7 @@ class Command(Base):
             crypto.prove()
         except KeyUnavailable as error:
             self.refuse(str(error))
-        if conf.mapping.get("PROVIDER_LOADER") is None:
+        if not conf.loads_providers:
             for _, slug in renames:
                 conf.declared_provider(slug)  # says which there are
 
@@ -98,9 +98,7 @@ class Command(Base):
             while not stop.asked and (batch := next(batches, None)) is not None:
                 for result in take_over.batch(batch):
                     tally.count(result)
-                    self.line(
-                        f"{result.provider} {result.pk}: {result.outcome.replace('_', ' ')}", verbosity=2
-                    )
+                    self.line(f"{result.provider} {result.pk}: {words(result.outcome)}", verbosity=2)
                 advance(len(batch))
 
     def _show(self, source: Source, tally: Tally, told: dict[str, Any]) -> None:

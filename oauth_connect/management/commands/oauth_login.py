@@ -6,8 +6,6 @@ import webbrowser
 from argparse import ArgumentTypeError
 from typing import Any, NoReturn
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandError, CommandParser
 
 from oauth_connect.errors import (
@@ -111,10 +109,7 @@ class Command(Base):
             return MachinesKeyring()
         if not username:
             self.refuse(WHERE)
-        try:
-            user = get_user_model()._default_manager.get_by_natural_key(username)
-        except ObjectDoesNotExist:
-            self.refuse(f"There is no user {username!r}.")
+        user = self.user(username)
         if not user.is_active:
             self.refuse(f"The user {username!r} has been deactivated.")
         return UsersConnection(user)

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandParser
 
 from oauth_connect.conf import conf
@@ -77,10 +75,7 @@ class Command(Base):
 
     def _disconnect(self, options: dict[str, Any]) -> None:
         slug, username = options["provider"], options["user"]
-        try:
-            user = get_user_model()._default_manager.get_by_natural_key(username)
-        except ObjectDoesNotExist:
-            self.refuse(f"There is no user {username!r}.")
+        user = self.user(username)
         connection = self._connection(user, slug, options["account"])
         if options["dry_run"]:
             found = str(connection) if connection else "nothing"

@@ -12,7 +12,15 @@ from oauth_connect.conf import LONGEST_HISTORY, conf
 from oauth_connect.flows.prune import Prunable, old
 from oauth_connect.flows.revoke_due import FAILED, OUTCOMES, due, revoke_due
 from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole
+from oauth_connect.management.command import (
+    StopRequest,
+    by_provider,
+    database_problem,
+    stop_request,
+    table,
+    whole,
+    words,
+)
 
 
 def days(text: str) -> int:
@@ -85,7 +93,8 @@ class Command(Base):
             self.line("Stopped as asked; the next run goes on.")
         self.line(f"{sum(removed.values())} rows in {took:.1f} s.")
         told = {"stopped": stop.asked, "seconds": round(took, 3), "error": problem}
-        self.document({"dry_run": False, "removed": removed, "revocations": by_provider(tried), **told})
+        revocations = by_provider(tried, OUTCOMES)
+        self.document({"dry_run": False, "removed": removed, "revocations": revocations, **told})
         self._conclude(tried, problem)
 
     def _remove(self, kind: Prunable, removed: dict[str, int], stop: StopRequest) -> None:
@@ -117,13 +126,3 @@ def revocation_lines(tried: Counter[tuple[str, str]]) -> Iterator[str]:
     if tried:
         rows = [(slug, outcome, count) for (slug, outcome), count in sorted(tried.items())]
         yield from table(("provider", "revocation", "tokens"), rows)
-
-
-def by_provider(tried: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Return the number of each outcome, the zeros too, for each provider."""
-    slugs = sorted({slug for slug, _ in tried})
-    return {slug: {outcome: tried[slug, outcome] for outcome in OUTCOMES} for slug in slugs}
-
-
-def words(what: str) -> str:
-    return what.replace("_", " ")

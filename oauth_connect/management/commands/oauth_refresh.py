@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandParser
 from django.db import Error, close_old_connections
 
@@ -19,8 +17,8 @@ from oauth_connect.flows.fleet import ProcessLost, can_fork
 from oauth_connect.flows.outcomes import Result
 from oauth_connect.flows.refresh_due import WORKERS, in_turn, refresh_due
 from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole
-from oauth_connect.management.report import Report, idle, idle_lines, skipped, words
+from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole, words
+from oauth_connect.management.report import Report, idle, idle_lines, skipped
 
 LONGEST_WITHIN = 366 * 24 * 3600
 MOST_WORKERS = 512
@@ -93,7 +91,7 @@ class Command(Base):
         if options["processes"] > 1 and not can_fork():
             self.refuse("--processes needs fork, which this system lacks: start the command several times.")
         self._check(options["provider"])
-        owner = self._owner(options["user"])
+        owner = self.user(options["user"]) if options["user"] is not None else None
         if options["dry_run"]:
             self._foretell(self._due(owner))
         elif options["loop"]:
@@ -110,18 +108,9 @@ class Command(Base):
             conf.refresh_leeway,
             conf.http_timeout,
         )  # nothing could be refreshed without
-        if conf.mapping.get("PROVIDER_LOADER") is None:
+        if not conf.loads_providers:
             for slug in set(slugs).difference(conf.provider_slugs):
                 conf.declared_provider(slug)  # says which there are
-
-    def _owner(self, username: str | None) -> AbstractBaseUser | None:
-        if username is None:
-            return None
-        users = get_user_model()._default_manager
-        try:
-            return users.get_by_natural_key(username)
-        except ObjectDoesNotExist:
-            self.refuse(f"There is no user {username!r}.")
 
     def _due(self, owner: AbstractBaseUser | None) -> Due:
         return Due(self.options["provider"], self.options["within"], owner=owner)

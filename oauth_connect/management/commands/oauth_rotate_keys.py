@@ -10,8 +10,8 @@ from oauth_connect.conf import conf
 from oauth_connect.flows import rotate as flow
 from oauth_connect.flows.rotate import BATCH_SIZE, SEALED, Batch
 from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import stop_request, whole
-from oauth_connect.management.rotation import Tally, words
+from oauth_connect.management.command import stop_request, whole, words
+from oauth_connect.management.rotation import Tally
 
 LARGEST_BATCH = 10_000
 ADVICE = """\
