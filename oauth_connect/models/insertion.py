@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from django.db import OperationalError, router, transaction
-from django.db import connections as databases
+from django.db import router, transaction
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import refresh_time
@@ -16,9 +16,7 @@ from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import identity_of
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import token_columns
-from oauth_connect.stores.placement import is_locked
-
-TRIES = 10  # of a batch that makes a deadlock with another importer's (MariaDB)
+from oauth_connect.stores.waits import retried
 
 
 def unsaved(token: Token, *, owner: Owner, provider: str, account_id: str, **facts: Any) -> Connection:
@@ -47,13 +45,7 @@ def insert_missing(connections: Sequence[Connection], detail: Mapping[str, Any])
     Whoever connects the same account at the same moment wins.
     """
     alias = router.db_for_write(Connection)
-    for _ in range(TRIES - 1):
-        try:
-            return _insert_missing(connections, detail, alias)
-        except OperationalError as error:
-            if databases[alias].in_atomic_block or not is_locked(error):
-                raise
-    return _insert_missing(connections, detail, alias)
+    return retried(alias, partial(_insert_missing, connections, detail, alias))
 
 
 def _insert_missing(connections: Sequence[Connection], detail: Mapping[str, Any], alias: str) -> set[str]:

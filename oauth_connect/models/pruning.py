@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from django.db import OperationalError, connections, router, transaction
+from django.db import connections, router, transaction
 from django.db.models import Exists, ForeignObjectRel, OuterRef, QuerySet
 
-from oauth_connect.stores.placement import is_locked
+from oauth_connect.stores.waits import retried
 
-T = TypeVar("T")
 BATCH = 500
-TRIES = 10
 
 
 def in_batches(rows: Any, column: str, before: datetime) -> Iterator[int]:
@@ -28,7 +26,7 @@ def in_batches(rows: Any, column: str, before: datetime) -> Iterator[int]:
     oldest = rows.using(alias).filter(**{f"{column}__lt": before}).order_by(column, "pk")
     reached: dict[str, datetime] = {}
     while (
-        batch := _tried(alias, partial(_delete_once, oldest.filter(**reached), column, alias))
+        batch := retried(alias, partial(_delete_once, oldest.filter(**reached), column, alias))
     ) is not None:
         # From here on: the index's dead entries before it need not be walked again.
         reached = {f"{column}__gte": batch[1]}
@@ -52,7 +50,7 @@ def by_key(rows: QuerySet[Any]) -> Iterator[int]:
     """
     reached: dict[str, Any] = {}
     while (
-        batch := _tried(rows.db, partial(_delete_page, rows.filter(**reached).order_by("pk")))
+        batch := retried(rows.db, partial(_delete_page, rows.filter(**reached).order_by("pk")))
     ) is not None:
         reached = {"pk__gt": batch[1]}
         yield batch[0]
@@ -69,17 +67,6 @@ def _delete_page(rows: QuerySet[Any]) -> tuple[int, Any] | None:
         plain: QuerySet[Any] = QuerySet(rows.model, using=rows.db)
         plain.filter(pk__in=found).delete()
     return len(found), found[-1]
-
-
-def _tried(alias: str, delete: Callable[[], T]) -> T:
-    """Delete a batch; again, within bounds, where another one's DELETE made a deadlock of it."""
-    for _ in range(TRIES - 1):
-        try:
-            return delete()
-        except OperationalError as error:
-            if connections[alias].in_atomic_block or not is_locked(error):
-                raise
-    return delete()
 
 
 def _delete_once(rows: QuerySet[Any], column: str, alias: str) -> tuple[int, datetime] | None:

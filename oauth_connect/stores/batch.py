@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import OperationalError, connections, transaction
@@ -23,7 +24,7 @@ from oauth_connect.stores.columns import (
     usable,
 )
 from oauth_connect.stores.placement import is_locked, limit_waits
-from oauth_connect.stores.waits import LockWait, is_mariadb, lock_wait
+from oauth_connect.stores.waits import LockWait, is_mariadb, lock_wait, retried
 
 T = TypeVar("T")
 ROW_WAIT = 0.5  # seconds that many wait for a row somebody else has locked
@@ -58,22 +59,32 @@ def claim_due(due: QuerySet[Any], at_most: int, *, seconds: float, again: dateti
     that one that brings its workers down does not head the queue for ever. ``index``: the one in whose order
     they stand.
     """
-    alias = due.db
+    # Not the queryset's own class: that one refuses to update what belongs to the protocol.
+    rows: QuerySet[Any] = QuerySet(due.model, query=due.query.chain(), using=due.db)
+    claim = partial(_claim, rows.filter(free_lease()), at_most, seconds, again, index)
+    return retried(due.db, claim)
+
+
+def _claim(rows: QuerySet[Any], at_most: int, seconds: float, again: datetime, index: str) -> Catch:
+    alias = rows.db
     owner = uuid.uuid4().hex
     claimed_at = time.monotonic()
-    # Not the queryset's own class: that one refuses to update what belongs to the protocol.
-    rows: QuerySet[Any] = QuerySet(due.model, query=due.query.chain(), using=alias).filter(free_lease())
+    plain: QuerySet[Any] = QuerySet(rows.model, using=alias)
     with _locking(alias):
         chosen = rows.order_by("refresh_at", "pk").values_list("pk", "refresh_at")
-        if connections[alias].features.has_select_for_update_skip_locked:
+        locked = connections[alias].features.has_select_for_update_skip_locked
+        if locked:
             chosen = chosen.select_for_update(skip_locked=True)
-        with _read_by(index, due.model, alias):
+        with _read_by(index, rows.model, alias):
             due_at = dict(chosen[:at_most])
         if due_at:
-            rows.filter(pk__in=due_at).update(**lease_columns(owner, seconds), refresh_at=again)
-        mine: QuerySet[Any] = QuerySet(due.model, using=alias).filter(pk__in=due_at, lease_owner=owner)
+            # By key alone where they are ours by now: MariaDB would look for them in the index of what is
+            # due, lock others there, and make a deadlock with those that are being saved.
+            these = (plain if locked else rows).filter(pk__in=due_at)
+            these.update(**lease_columns(owner, seconds), refresh_at=again)
+        mine = plain.filter(pk__in=due_at, lease_owner=owner)
         # Read after the claim: nobody but a reconnect changes the token from here on.
-        found = [] if not due_at else list(mine.annotate(usable=usable(due.model)))
+        found = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
     claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in found]
     return Catch(sorted(claimed, key=lambda one: one.due_at), last=len(due_at) < at_most)
 

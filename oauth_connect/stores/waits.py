@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import FullResultSet
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, Func
+
+from oauth_connect.stores.placement import is_locked
+
+T = TypeVar("T")
+TRIES = 10
 
 
 class LockWait(Func):
@@ -53,6 +58,20 @@ def lock_wait(alias: str, seconds: float) -> Iterator[None]:
 
     with connection.execute_wrapper(bounded):
         yield
+
+
+def retried(alias: str, transaction: Callable[[], T]) -> T:
+    """Run a transaction of its own; again, within bounds, where it is the victim of a deadlock.
+
+    Inside the caller's it is run once: the deadlock has ended that one.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return transaction()
+        except OperationalError as error:
+            if connections[alias].in_atomic_block or not is_locked(error):
+                raise
+    return transaction()
 
 
 def commits_by_itself(connection: BaseDatabaseWrapper) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, InternalError, connections
+from django.db import InterfaceError, InternalError, OperationalError, connections
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
@@ -50,6 +50,32 @@ def test_the_longest_due_are_claimed_first_and_each_once(make_connection):
     assert pks == [[due[4].pk, due[3].pk], [due[2].pk, due[1].pk], [due[0].pk]]
     assert [first.last, second.last, third.last] == [False, False, True]
     assert claim().claimed == []
+
+
+@pytest.mark.vendor("postgresql", "mysql")
+def test_a_claim_looks_for_rows_by_a_condition_once_and_locks_no_others(make_connection):
+    """MariaDB would lock what stands beside them in the index, and meet those that are being saved."""
+    for number in range(3):
+        make_connection(age=DUE + number)
+    with CaptureQueriesContext(database) as captured:
+        assert len(claim().claimed) == 3
+    (update,) = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+    assert "provider" not in update.partition(" WHERE ")[2]
+
+
+def test_a_claim_that_is_the_victim_of_a_deadlock_is_made_again(make_connection):
+    make_connection(age=DUE)
+    victims = []
+
+    def once(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("UPDATE") and not victims:
+            victims.append(sql)
+            raise OperationalError(1213, "Deadlock found when trying to get lock")
+        return execute(sql, *rest)
+
+    with database.execute_wrapper(once):
+        assert len(claim().claimed) == 1
+    assert len(victims) == 1
 
 
 def test_a_claim_takes_the_lease_by_the_databases_clock_and_is_no_longer_due(make_connection):
