@@ -26,7 +26,7 @@ from oauth_connect.models import Connection, ConnectionEvent, access, ending, hi
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.transport import new_session
-from oauth_connect.stores.batch import Claimed, claim_due, put_back
+from oauth_connect.stores.batch import claim_due, put_back
 from oauth_connect.stores.bulk import BulkStore
 from oauth_connect.stores.row import StoredRow
 from oauth_connect.stores.waits import commits_by_itself
@@ -106,6 +106,7 @@ class Crew(Run):
 
     def _claim(self, lane: Lane, at_most: int) -> None:
         rows = self.due.of(lane.provider)
+        lane.serving = None  # what its issuer says may have changed since
         try:
             claim = partial(
                 claim_due, rows, at_most, seconds=self.lease, again=self.again, index=self.due.index
@@ -303,7 +304,7 @@ class Crew(Run):
         """Ask for a new token and hand it to the writer; False where there is none to be saved."""
         owner = job.claimed.owner
         try:
-            seen, provider = self._prepared(job.claimed, store)
+            seen, provider = self._prepared(job, store)
             need = Need(self.leeway, newer_than=seen.version, patient=False)
             session = None if provider.guard else self.transport
             with AuthorizationServer(provider, timeout=self.timeout, session=session) as server:
@@ -325,13 +326,21 @@ class Crew(Run):
         store.save_soon(seen, owner, fresh, refresh_time(fresh, self.leeway), saved)
         return True
 
-    def _prepared(self, claimed: Claimed, store: BulkStore) -> tuple[StoredRow, Provider]:
+    def _prepared(self, job: Job, store: BulkStore) -> tuple[StoredRow, Provider]:
         """Return what is needed to ask; what goes wrong here frees the lease."""
         try:
-            access.usable_provider(claimed.row)
-            return store.seen(), access.serving_provider(claimed.row)
+            return store.seen(), job.lane.serving or self._serving(job)
         except Exception:
-            store.release(claimed.owner)
+            store.release(job.claimed.owner)
             raise
+
+    def _serving(self, job: Job) -> Provider:
+        """Return the provider at which this connection is; for all of a lane, where they are alike."""
+        try:
+            access.usable_provider(job.claimed.row)
+            provider = access.serving_provider(job.claimed.row)
         finally:
             connections.close_all()  # PROVIDER_LOADER may have asked; not held while HTTP runs
+        if job.lane.alike:
+            job.lane.serving = provider
+        return provider

@@ -26,7 +26,7 @@ from oauth_connect.models import Connection, access
 from oauth_connect.stores.waits import commits_by_itself
 
 logger = logging.getLogger("oauth_connect")
-WORKERS = 64
+WORKERS = 96
 
 
 def refresh_due(due: Due, *, workers: int = WORKERS, processes: int = 1, at_most: int | None = None) -> Run:

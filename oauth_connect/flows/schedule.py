@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from oauth_connect.engine.store import Event
+from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.batch import Claimed
 
 
@@ -17,6 +18,7 @@ class Lane:
     """One provider's share of a run. ``limit``: how many of its requests may be under way at once.
 
     ``alike``: what one of its connections meets, all would; so failures in a row speak for the provider.
+    ``serving``: the provider as the settings and its issuer have it, where they are alike and it is known.
     """
 
     provider: str
@@ -24,6 +26,7 @@ class Lane:
     alike: bool = True
     recovering: bool = False
     alarmed: bool = False
+    serving: Provider | None = None
     exhausted: bool = False
     failures_in_a_row: int = 0
     waiting: deque[Job] = field(default_factory=deque)
