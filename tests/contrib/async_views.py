@@ -9,7 +9,8 @@ import httpx2
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from oauth_connect.contrib.httpx import ConnectionAuth, aclient_for
+from oauth_connect.contrib.httpx import ConnectionAuth, aclient, aclient_for
+from oauth_connect.flows import amachine_access_token, amachine_connection
 from oauth_connect.models import Connection
 
 
@@ -25,6 +26,23 @@ async def me_by_id(request: HttpRequest, pk: Any) -> JsonResponse:
     base = connection.get_provider().api_base_url
     async with httpx2.AsyncClient(auth=ConnectionAuth(connection), base_url=base, timeout=30) as http:
         return answered(await http.get("user"))
+
+
+async def tokens(request: HttpRequest, pk: Any) -> JsonResponse:
+    """For an SDK that wants the token itself: one that is fresh, then another one."""
+    connection = await Connection.objects.aget(pk=pk)
+    before = await connection.aaccess_token()
+    await connection.arefresh()
+    return JsonResponse({"differ": before != await connection.aaccess_token()})
+
+
+async def figures(request: HttpRequest) -> JsonResponse:
+    """In the site's own name: the token itself, and a client that has it."""
+    token = await amachine_access_token("reports")
+    connection = await amachine_connection("reports")
+    async with await aclient(connection) as http:
+        response = await http.get("analytics")
+    return JsonResponse({"status": response.status_code, "same": token == await connection.aaccess_token()})
 
 
 def answered(response: Any) -> JsonResponse:
@@ -44,6 +62,8 @@ async def threads(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("ping/", ping),
     path("threads/", threads),
+    path("figures/", figures),
+    path("<uuid:pk>/tokens/", tokens),
     path("<uuid:pk>/", me_by_id),
     path("<slug:provider>/<str:owner>/", me),
 ]

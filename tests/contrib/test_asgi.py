@@ -71,6 +71,39 @@ def test_many_requests_at_one_expiry_make_one_token_request_in_a_few_threads(
     assert stored(connection).version == 1
 
 
+@pytest.mark.compliance("D59")
+def test_many_first_requests_for_a_machine_token_make_one_token_request_in_a_few_threads(
+    codeyard, site
+) -> None:
+    served = site({"reports": codeyard.machine_entry()})
+
+    async def browse() -> tuple[list[Any], int]:
+        async with client_at(served) as http:
+            answers = await asyncio.gather(*[fetch(http, "/figures/") for _ in range(REQUESTS)])
+            return answers, (await fetch(http, "/threads/"))["refreshing"]
+
+    answers, asking = asyncio.run(browse())
+
+    assert answers == [{"status": 200, "same": True}] * REQUESTS
+    assert codeyard.machine_requests == 1
+    assert 1 <= asking <= THREADS
+
+
+def test_a_view_that_hands_tokens_to_an_sdk_gets_a_fresh_one_and_a_new_one(
+    codeyard, make_connection, site
+) -> None:
+    connection = make_connection("codeyard", age=3600, response=codeyard.grant())
+    served = site({"codeyard": codeyard.entry()})
+
+    async def browse() -> Any:
+        async with client_at(served) as http:
+            return await fetch(http, f"/{connection.pk}/tokens/")
+
+    assert asyncio.run(browse()) == {"differ": True}
+    assert codeyard.refreshes == 2
+    assert codeyard.stats["reuse_seen"] == 0
+
+
 @pytest.mark.compliance("D62")
 def test_other_requests_are_answered_while_a_provider_takes_its_time(
     scripted, scripted_entry, scripted_provider, make_connection, site
