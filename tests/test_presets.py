@@ -237,7 +237,11 @@ def entry_point(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another package, installed, that brings a preset under the name ``elsewhere``, and under ``github``."""
     value = f"{__name__}:OWN_MAPPING"
     found = {name: [EntryPoint(name, value, presets.GROUP)] for name in ("elsewhere", "github")}
-    monkeypatch.setattr(presets, "entry_points", lambda group, name: found.get(name, []))
+
+    def entry_points(group: str, name: str = "") -> list[EntryPoint]:
+        return found.get(name, []) if name else [one for ones in found.values() for one in ones]
+
+    monkeypatch.setattr(presets, "entry_points", entry_points)
     presets.load.cache_clear()
     yield
     presets.load.cache_clear()
@@ -271,7 +275,7 @@ def test_an_environment_is_chosen_by_the_entry(own_file: Path, configure: Config
     ("entry", "told"),
     [
         ({"preset": "nowhere"}, "mine.preset: there is no preset 'nowhere'"),
-        ({"preset": "/nowhere.toml"}, "mine.preset: there is no preset"),
+        ({"preset": "/nowhere.toml"}, "mine.preset: there is no "),
         ({"preset": 5}, "mine.preset: there is no preset"),
         ({"preset": OWN_MAPPING, "environment": "sandbox"}, "mine.environment: there is no 'sandbox'"),
         ({"preset": {**OWN_MAPPING, "api": {"headers": {"X": 5}}}}, "mine.api.headers.X: expected a string"),
@@ -296,6 +300,52 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     path.write_text("name = ", encoding="utf-8")
     with pytest.raises(InvalidProvider, match=r"^preset: "):
         presets.read(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "folder.toml"
+    path.mkdir()
+    with pytest.raises(InvalidProvider, match=r"^preset: .*folder\.toml cannot be read \("):
+        presets.read(path)
+
+
+@pytest.mark.usefixtures("entry_point")
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [
+        ("githbu", "there is no preset 'githbu'; did you mean 'github'?"),
+        ("elsewere", "there is no preset 'elsewere'; did you mean 'elsewhere'?"),
+        ("acme", "there is no preset 'acme'"),
+        (5, "there is no preset 5"),
+    ],
+)
+def test_a_preset_that_is_missing_is_told_with_the_nearest(preset: object, told: str) -> None:
+    assert presets.missing(preset) == told
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
+    kind: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = tmp_path / "acme3.toml"
+    assert presets.read(kind(str(absolute))) is None
+    assert presets.missing(kind(str(absolute))) == f"there is no file {absolute}"
+    assert presets.missing(kind("acme3.toml")) == f"there is no file acme3.toml (looked for in {tmp_path})"
+
+
+@pytest.mark.parametrize(
+    ("slug", "data", "told"),
+    [
+        ("githbu", {}, " (there is no preset of this name; did you mean 'github'?)"),
+        ("githbu", {"token_endpoint": "https://id.example/token"}, ""),
+        ("githbu", {"issuer": "https://id.example"}, ""),
+        ("github", {}, ""),
+        ("acme", {}, ""),
+    ],
+)
+def test_an_entry_that_is_named_nearly_like_a_preset(slug: str, data: dict[str, Any], told: str) -> None:
+    assert presets.overlooked(slug, data) == told
 
 
 def test_a_variable_may_be_just_its_value(configure: Configure) -> None:

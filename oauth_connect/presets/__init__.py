@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oauth_connect.errors import InvalidProvider
+from oauth_connect.protocol.definition import suggestion
 
 GROUP = "oauth_connect.presets"
 
@@ -35,6 +36,28 @@ def load(name: str) -> Mapping[str, Any] | None:
     return None
 
 
+def missing(preset: object) -> str:
+    """Say what is not there, where ``read`` found nothing, and what may be meant."""
+    if not _is_file(preset):
+        return f"there is no preset {preset!r}{nearest(preset) if isinstance(preset, str) else ''}"
+    path = Path(str(preset))
+    where = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+    return f"there is no file {path}{where}"
+
+
+def nearest(name: str) -> str:
+    """Return the end of a message: which preset may be meant, those of entry points too."""
+    return suggestion(name, [*names(), *(found.name for found in entry_points(group=GROUP))])
+
+
+def overlooked(slug: str, data: Mapping[str, Any]) -> str:
+    """Return the end of a message on an entry that leads nowhere, where its name is nearly a preset's."""
+    if data.get("token_endpoint") or data.get("issuer") or load(slug) is not None:
+        return ""
+    near = nearest(slug)
+    return f" (there is no preset of this name{near})" if near else ""
+
+
 def is_name(preset: object) -> bool:
     """Tell whether a preset is given by its name, and not as a file or a mapping."""
     return isinstance(preset, str) and not preset.endswith(".toml")
@@ -44,11 +67,13 @@ def read(preset: object) -> Mapping[str, Any] | None:
     """Return the data of a preset given as a name, a file (a path that ends in .toml) or a mapping."""
     if isinstance(preset, Mapping):
         return preset
-    if isinstance(preset, Path) or (isinstance(preset, str) and preset.endswith(".toml")):
+    if _is_file(preset):
         try:
-            return tomllib.loads(Path(preset).read_text("utf-8"))
-        except OSError:
+            return tomllib.loads(Path(str(preset)).read_text("utf-8"))
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise InvalidProvider(f"preset: {preset} cannot be read ({type(error).__name__})") from None
         except ValueError as error:
             raise InvalidProvider(f"preset: {preset} is not TOML ({error})") from None
     return load(preset) if isinstance(preset, str) else None
@@ -86,6 +111,10 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
         both_tables = isinstance(known, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(known, value) if both_tables else value  # type: ignore[arg-type]
     return merged
+
+
+def _is_file(preset: object) -> bool:
+    return isinstance(preset, Path) or (isinstance(preset, str) and preset.endswith(".toml"))
 
 
 def _tables(data: Mapping[str, Any]) -> Mapping[str, Any]:

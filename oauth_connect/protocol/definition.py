@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -23,7 +23,7 @@ def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
     types_of = _field_types(cls)
     for key in data:
         if key not in types_of:
-            raise InvalidProvider(f"{path}.{key}: unknown key{_suggestion(str(key), types_of)}")
+            raise InvalidProvider(f"{path}.{key}: unknown key{suggestion(str(key), types_of)}")
     for key in _required(cls):
         if key not in data:
             raise InvalidProvider(f"{path}.{key}: missing")
@@ -60,8 +60,9 @@ def _required(cls: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
 
 
-def _suggestion(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """Return the end of a message: which of the known names may be meant; empty where none is near."""
+    close = difflib.get_close_matches(key, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
