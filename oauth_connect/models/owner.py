@@ -35,7 +35,13 @@ class Owner:
         # request.user is a lazy object: only its attributes tell what is inside.
         if isinstance(value, AbstractBaseUser) and value.pk is not None:
             return cls(f"user:{value.pk}", value.get_username(), user=value)
-        raise TypeError("An owner is a saved user, an Owner, or an owner's key.")
+        # The lazy object of a request, too: see above.
+        but = ", not AnonymousUser: let only signed-in users in" if _is_anonymous(value) else ""
+        raise TypeError(f"An owner is a saved user, an Owner, or an owner's key{but}.")
+
+
+def _is_anonymous(value: Any) -> bool:
+    return getattr(value, "is_anonymous", False) is True
 
 
 def owner_of(request: HttpRequest) -> Owner:
