@@ -383,6 +383,8 @@ def test_a_provider_that_cannot_answer_to_a_terminal(scripted_entry, configure, 
     run = command("oauth_login", "scripted", "--user", "grace")
     assert run.status == 2
     assert told in run.err
+    foretold = command("oauth_login", "scripted", "--user", "grace", "--dry-run")
+    assert (foretold.status, foretold.out, foretold.err) == (2, "", run.err)
 
 
 def test_a_deactivated_user_gets_no_connection(scripted_provider, user, command):
@@ -436,6 +438,21 @@ def test_of_several_accounts_one_is_named(scripted_provider, scripted, make_conn
     assert (run.status, "--account" in run.err) == (2, True)
     assert command("oauth_logout", "scripted", "--user", "grace", "--account", "2").status == 0
     assert Connection.objects.get(status="active").account_id == "1"
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+def test_an_account_that_the_user_does_not_have_is_refused_with_those_that_there_are(
+    scripted_provider, scripted, user, make_connection, command, option
+):
+    make_connection(account_id="42", account_label="Ada")
+    make_connection(account_id="43")
+    run = command("oauth_logout", "scripted", "--user", "grace", "--account", "9", *option)
+    assert (run.status, run.out) == (2, "")
+    assert run.err == "grace has no account '9' at scripted; there: 42 (Ada), 43."
+    assert not scripted.requests
+    Connection.objects.all().delete()
+    again = command("oauth_logout", "scripted", "--user", "grace", "--account", "9")
+    assert (again.status, again.out) == (0, "grace has no connection to scripted.\n")
 
 
 @pytest.mark.parametrize(
@@ -575,10 +592,13 @@ def test_a_keyring_that_must_not_hold_a_token_is_refused_before_anybody_logs_in(
     library.set_keyring(null.Keyring())
     try:
         run = command("oauth_login", "scripted", "--store", "keyring")
+        out = command("oauth_logout", "scripted", "--store", "keyring", "--json")
     finally:
         library.set_keyring(before)
     assert run.status == 2
     assert "it keeps nothing" in run.err
+    assert out.status == 2
+    assert "it keeps nothing" in out.document["error"]
     assert not device.requests
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from oauth_connect.conf import conf
-from oauth_connect.errors import CallError, InvalidProvider
+from oauth_connect.errors import CallError, InvalidProvider, KeyringUnavailable
 from oauth_connect.flows.keyring import forget_in_keyring
 from oauth_connect.management.command import Command as Base
 from oauth_connect.models import Connection, PendingRevocation
@@ -50,7 +51,9 @@ class Command(Base):
                 self._forget(options["provider"], dry_run=options["dry_run"])
             else:
                 self._disconnect(options)
-        except (CallError, InvalidProvider) as error:
+        except (KeyringUnavailable, InvalidProvider) as error:
+            self.refuse(str(error))
+        except CallError as error:
             self.document({"error": str(error)})
             self.fail(str(error))
 
@@ -93,8 +96,10 @@ class Command(Base):
         # Compared here: some databases take "abc" for "ABC".
         found = [row for row in living if account is None or row.account_id == account]
         if len(found) > 1:
-            ids = ", ".join(f"{row.account_id} ({row.account_label})" for row in found)
-            self.refuse(f"Several accounts are connected; name one by --account: {ids}.")
+            self.refuse(f"Several accounts are connected; name one by --account: {named(found)}.")
+        if living and not found:
+            username = user.get_username()
+            self.refuse(f"{username} has no account {account!r} at {slug}; there: {named(living)}.")
         if not living:
             conf.declared_provider(slug, f"user:{user.pk}")  # says which there are
         return found[0] if found else None
@@ -110,3 +115,9 @@ class Command(Base):
                 f"Disconnected {told}. The provider could not be asked to revoke; it is kept and tried again."
             )
         self.line(f"Disconnected {told}; the token is revoked where the provider can, and forgotten.")
+
+
+def named(connections: Iterable[Connection]) -> str:
+    """Name accounts by what --account takes, and what people know them by."""
+    labels = ((row.account_id, row.account_label) for row in connections)
+    return ", ".join(f"{account} ({label})" if label else account for account, label in labels)
