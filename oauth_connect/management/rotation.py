@@ -49,6 +49,8 @@ class Tally:
     # --- what is said ---------------------------------------------------------------------------
 
     def lines(self) -> Iterator[str]:
+        if self.error and not self._has_seen_any():  # before migrate: zeros would say that there is nothing
+            return
         head = ["what", *(f"key {place + 1}" for place in range(self.keys)), "no key"]
         head += [] if self.dry_run else ["sealed anew"]
         yield from table(head, [self._cells(what) for what in SEALED])
@@ -60,6 +62,10 @@ class Tally:
         yield f"{sum(self.resealed.values())} rows in {self.seconds:.1f} s."
         if not self.problem() and not self.stopped:
             yield self._conclusion()
+
+    def _has_seen_any(self) -> bool:
+        opened = any(places.total() for places in self.opened_by.values())
+        return opened or bool(self.unopened) or any(self.left.values())
 
     def _cells(self, what: str) -> list[object]:
         by_key = [self.opened_by[what][place] for place in range(self.keys)]

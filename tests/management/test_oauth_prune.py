@@ -142,11 +142,28 @@ def test_a_table_that_is_not_there_ends_with_1_and_says_what_to_do(command):
         editor.alter_db_table(ConsumedState, "oauth_connect_consumedstate", "put_aside")
     try:
         run = command("oauth_prune", "--json")
+        told = command("oauth_prune")
     finally:
         with connections["default"].schema_editor() as editor:
             editor.alter_db_table(ConsumedState, "put_aside", "oauth_connect_consumedstate")
     assert run.status == 1
     assert "Run migrate" in run.document["error"]
+    assert (told.status, told.out) == (1, ""), "no table of zeros"
+    assert "Run migrate" in told.err
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_removed_before_a_table_was_missing_is_told(command, aged):
+    aged(400, 3)
+    with connections["default"].schema_editor() as editor:
+        editor.alter_db_table(ConsumedState, "oauth_connect_consumedstate", "put_aside")
+    try:
+        run = command("oauth_prune")
+    finally:
+        with connections["default"].schema_editor() as editor:
+            editor.alter_db_table(ConsumedState, "put_aside", "oauth_connect_consumedstate")
+    assert run.status == 1
+    assert run.lines[1] == "history                    3"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import OperationalError
 from django.db import connection as database
 
 from oauth_connect import crypto
@@ -201,6 +202,26 @@ def test_without_keys_it_ends_with_2(command, configure):
     run = command("oauth_rotate_keys", "--json")
     assert run.status == 2
     assert "KEYS" in run.document["error"]
+
+
+@pytest.mark.parametrize(("missing", "told"), [("connections", ""), ("pending_revocations", "connections")])
+def test_where_nothing_could_be_read_there_is_no_table(command, make_connection, monkeypatch, missing, told):
+    make_connection()
+    rows_of = rotate._rows
+
+    def rows(what: str) -> Any:
+        if what == missing:
+            raise OperationalError("canary: no such table")
+        return rows_of(what)
+
+    monkeypatch.setattr(rotate, "_rows", rows)
+    for option in ([], ["--dry-run"]):
+        run = command("oauth_rotate_keys", *option)
+        assert run.status == 1
+        assert "Run migrate" in run.err
+        assert "canary" not in run.out + run.err
+        assert bool(run.out) is bool(told)
+        assert told in run.out
 
 
 # --- what no key opens ----------------------------------------------------------------------------

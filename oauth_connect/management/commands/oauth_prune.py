@@ -86,16 +86,22 @@ class Command(Base):
             except Error as error:
                 problem = database_problem(error)
         took = time.monotonic() - started
+        if not problem or any(removed.values()) or tried:  # before migrate there is nothing to tell
+            self._show(removed, tried, took, stop)
+        told = {"stopped": stop.asked, "seconds": round(took, 3), "error": problem}
+        revocations = by_provider(tried, OUTCOMES)
+        self.document({"dry_run": False, "removed": removed, "revocations": revocations, **told})
+        self._conclude(tried, problem)
+
+    def _show(
+        self, removed: dict[str, int], tried: Counter[tuple[str, str]], took: float, stop: StopRequest
+    ) -> None:
         self._table("removed", removed)
         for text in revocation_lines(tried):
             self.line(text)
         if stop.asked:
             self.line("Stopped as asked; the next run goes on.")
         self.line(f"{sum(removed.values())} rows in {took:.1f} s.")
-        told = {"stopped": stop.asked, "seconds": round(took, 3), "error": problem}
-        revocations = by_provider(tried, OUTCOMES)
-        self.document({"dry_run": False, "removed": removed, "revocations": revocations, **told})
-        self._conclude(tried, problem)
 
     def _remove(self, kind: Prunable, removed: dict[str, int], stop: StopRequest) -> None:
         batches = kind.prune()
