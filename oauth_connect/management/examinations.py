@@ -22,6 +22,7 @@ from oauth_connect.errors import KeyUnavailable
 from oauth_connect.management.command import database_problem, words
 from oauth_connect.management.redirects import redirect_uri
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
+from oauth_connect.protocol.codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
 from oauth_connect.stores.columns import binding
@@ -83,6 +84,8 @@ class Examination:
         yield from self.urls()
         yield from self.providers()
         yield from self.redirects()
+        if not settings.USE_TZ:  # told by ``settings``; the database could not be asked for a moment
+            return
         readable = True
         for finding in self.database():
             readable = readable and finding.level != "error"
@@ -119,7 +122,7 @@ class Examination:
             try:
                 provider = conf.declared_provider(slug)
             except ImproperlyConfigured as error:
-                yield Finding(f"Provider {slug}", "error", str(error), "Mend that field.")
+                yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Mend that field.")
             else:
                 yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "turned off")
 
@@ -132,6 +135,8 @@ class Examination:
             subject = f"Redirect URI of {provider.slug}"
             if found.uri:
                 yield Finding(subject, "ok", f"register {found.uri}")
+            elif found.note:
+                yield Finding(subject, "ok", found.note)
             else:
                 yield Finding(subject, "warning", "not known.", found.problem)
 
@@ -234,22 +239,27 @@ class Examination:
             self.counts.setdefault(slug, {})[status] = count
         active = rows.filter(status=Connection.Status.ACTIVE)
         due = grouped(rows.due())
-        failing = grouped(active.filter(failures__gt=0))
+        errors = by_error(active.filter(failures__gt=0))
+        failing = {slug: told.total() for slug, told in errors.items()}
         self.numbers |= {"due": due, "failing": failing}
         if not self.counts:
             yield Finding("Connections", "ok", "none yet")
         for slug, by_status in sorted(self.counts.items()):
-            yield self._connections_of(slug, by_status, due.get(slug, 0), failing.get(slug, 0))
+            yield self._connections_of(slug, by_status, due.get(slug, 0), errors.get(slug, Counter()))
 
-    def _connections_of(self, slug: str, by_status: Mapping[str, int], due: int, failing: int) -> Finding:
+    def _connections_of(
+        self, slug: str, by_status: Mapping[str, int], due: int, errors: Counter[str]
+    ) -> Finding:
         numbers = [f"{count} {words(status)}" for status, count in sorted(by_status.items())]
-        told = ", ".join([*numbers, f"{due} due", f"{failing} failing"])
+        told = ", ".join([*numbers, f"{due} due", f"{errors.total()} failing"])
         subject = f"Connections of {slug}"
         if by_status.get(Connection.Status.ACTIVE) and not self._known(slug):
             hint = f"{slug!r} is not in the settings: put it back, or disconnect them."
             return Finding(subject, "error", f"{told}.", hint)
-        if failing:
-            return Finding(subject, "warning", f"{told}.", "oauth_refresh --verbosity 2 says why.")
+        if errors:
+            # Not left to oauth_refresh: it passes over what backs off, and over machine tokens.
+            why = ", ".join(f"{code} {count}" for code, count in sorted(errors.items()))
+            return Finding(subject, "warning", f"{told}.", f"Failing: {why}.")
         return Finding(subject, "ok", told)
 
     def _known(self, slug: str) -> bool:
@@ -284,3 +294,16 @@ class Examination:
 def grouped(rows: Any) -> dict[str, int]:
     """Count rows by provider."""
     return dict(rows.values_list("provider").annotate(Count("pk")))
+
+
+def by_error(rows: Any) -> dict[str, Counter[str]]:
+    """Count rows by provider and by the word of what went wrong last; only known words, never a server's."""
+    found: dict[str, Counter[str]] = {}
+    for slug, code, count in rows.values_list("provider", "last_error").annotate(Count("pk")):
+        found.setdefault(slug, Counter())[shown(code)] += count
+    return found
+
+
+def sentence(text: str) -> str:
+    """End a text, so that another can follow."""
+    return text if text.endswith((".", "?")) else f"{text}."

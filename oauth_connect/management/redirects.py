@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.urls import NoReverseMatch, reverse
 
 from oauth_connect.conf import base_url_problem, conf
@@ -11,10 +12,14 @@ from oauth_connect.conf import base_url_problem, conf
 
 @dataclass(frozen=True, slots=True)
 class RedirectURI:
-    """``uri`` is empty where a part of it is missing; ``problem`` says which, and what to do."""
+    """``uri`` is empty where a part of it is missing; ``problem`` says which, and what to do.
+
+    ``note``: where nothing is wrong, and all the same no one URI can be told.
+    """
 
     uri: str = ""
     problem: str = ""
+    note: str = ""
 
 
 def redirect_uri(provider: str) -> RedirectURI:
@@ -25,6 +30,8 @@ def redirect_uri(provider: str) -> RedirectURI:
     base = conf.base_url
     if callable(base):
         return RedirectURI(problem=f"BASE_URL is a callable; register {path} under each origin it returns.")
+    if base is None and settings.DEBUG:
+        return RedirectURI(note=f"under DEBUG the request's host; the path is {path}")
     if base is None:
         return RedirectURI(problem=f'Set OAUTH_CONNECT["BASE_URL"]; the path is {path}.')
     if problem := base_url_problem(base):

@@ -87,6 +87,23 @@ def test_wrong_settings_are_told_and_the_rest_is_looked_at(line, command, config
     assert "Alarms: OK" in command("oauth_doctor").out
 
 
+def test_what_is_wrong_with_a_provider_is_a_sentence_of_its_own(line, configure):
+    configure(PROVIDERS={"mine": {"preset": "nowhere", "client_id": "x"}})
+    text, _ = line("Provider mine")
+    assert text.endswith("there is no preset 'nowhere'. Mend that field.")
+
+
+def test_without_time_zones_the_database_is_not_asked(command, settings, make_connection):
+    make_connection()
+    settings.USE_TZ = False
+    run = command("oauth_doctor")
+    assert run.status == 1
+    assert any(line.startswith("Settings: ERROR: USE_TZ = False") for line in run.lines)
+    subjects = [line.partition(":")[0] for line in run.lines]
+    assert subjects[-1] == "Redirect URI of scripted"
+    assert run.err == "Wrong: Settings."
+
+
 @pytest.mark.parametrize("wrong", [None, 5])
 def test_settings_that_are_no_dict_do_not_stop_it(command, settings, make_connection, wrong):
     make_connection()
@@ -158,6 +175,21 @@ def test_urls_that_are_not_included(command):
     assert run.status == 0
 
 
+@pytest.mark.parametrize(
+    ("debug", "told", "failed"),
+    [
+        (True, "OK (under DEBUG the request's host; the path is /oauth/scripted/callback/)", 0),
+        (False, 'WARNING: not known. Set OAUTH_CONNECT["BASE_URL"]', 1),
+    ],
+)
+def test_under_debug_the_redirect_uri_needs_no_base_url(line, configure, settings, debug, told, failed):
+    configure(BASE_URL=None)
+    settings.DEBUG = debug
+    text, status = line("Redirect URI of scripted")
+    assert text.startswith(told)
+    assert status == failed
+
+
 # --- the database ---------------------------------------------------------------------------------
 
 
@@ -212,6 +244,19 @@ def test_numbers_by_provider_and_status(line, make_connection, user):
     text, status = line("Connections of scripted")
     assert text.startswith("WARNING: 3 active, 1 reauthorization required, 1 due, 1 failing.")
     assert status == 0
+
+
+def test_why_connections_fail_is_said_at_once_and_in_known_words_only(line, command, make_connection):
+    for code in ("timeout", "unauthorized_client", "timeout", "canary", "http_502"):
+        row = Connection._base_manager.filter(pk=make_connection().pk)
+        row.update(failures=1, last_error=code)
+    text, status = line("Connections of scripted")
+    assert text == (
+        "WARNING: 5 active, 0 due, 5 failing. "
+        "Failing: http_502 1, other_error 1, timeout 2, unauthorized_client 1."
+    )
+    assert status == 0
+    assert command("oauth_doctor", json=True).document["failing"] == {"scripted": 5}
 
 
 def test_connections_of_a_provider_that_the_settings_lack(line, configure, make_connection):

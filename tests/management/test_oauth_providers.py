@@ -120,8 +120,14 @@ def test_secrets_are_not_shown(command, arguments, options):
     assert SECRET not in run.out + run.err
 
 
-def test_what_the_redirect_uri_lacks_is_said(command, configure):
+def test_what_the_redirect_uri_lacks_is_said(command, configure, settings):
     configure(BASE_URL=None)
+    settings.DEBUG = True
+    told = "under DEBUG the request's host; the path is /oauth/acme/callback/"
+    assert f"  {told}" in command("oauth_providers", "acme").lines
+    document = command("oauth_providers", "acme", json=True).document
+    assert (document["redirect_uri"], document["redirect_uri_problem"]) == ("", told)
+    settings.DEBUG = False
     assert 'Set OAUTH_CONNECT["BASE_URL"]; the path is /oauth/acme/callback/.' in (
         command("oauth_providers", "acme").out
     )
@@ -140,7 +146,8 @@ def test_urls_that_are_not_included_are_said(command):
 
 def test_a_name_that_no_url_can_have_is_said(command, configure):
     configure(PROVIDERS={"a b": ACME})
-    assert "rename it" in command("oauth_providers", "a b").out
+    run = command("oauth_providers", "a b")
+    assert "rename it" in run.out + run.err
 
 
 def test_a_name_that_nobody_knows_ends_with_2(command):

@@ -13,6 +13,7 @@ from oauth_connect.management.examinations import Examination, Finding
 
 class Command(Base):
     help = "Says whether everything is set up, what is wrong and what to do; changes nothing."
+    needs_time_zone = False  # a line of its own says what is wrong
     examples = """\
   manage.py oauth_doctor             settings, keys, database, redirect URIs, connections
   manage.py oauth_doctor --online    do the providers' endpoints answer, too

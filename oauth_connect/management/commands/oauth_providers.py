@@ -46,6 +46,7 @@ class Command(Base):
     help = (
         "Lists the providers of the settings and the presets, or shows one: what to paste, what to register."
     )
+    needs_time_zone = False  # no database is asked
     examples = """\
   manage.py oauth_providers            all of them
   manage.py oauth_providers NAME       one, with the settings to paste and the redirect URI to register
@@ -95,7 +96,7 @@ class Command(Base):
         for text in described(provider, summary):
             self.line(text)
         self.line("\nRedirect URI to register there:")
-        self.line(f"  {uri.uri or uri.problem}")
+        self.line(f"  {uri.uri or uri.problem or uri.note}")
         self.line("\nSettings:")
         for text in paste:
             self.line(f"  {text}")
@@ -108,7 +109,7 @@ class Command(Base):
                 "scopes": list(provider.scopes),
                 "api_hosts": list(provider.api_hosts),
                 "redirect_uri": uri.uri,
-                "redirect_uri_problem": uri.problem,
+                "redirect_uri_problem": uri.problem or uri.note,
                 "settings": "\n".join(paste),
             }
         )
