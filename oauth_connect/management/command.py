@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import Error
 
+from oauth_connect.checks import check_time_zone
 from oauth_connect.management.progress import progress
 
 SOME_FAILED = 1
@@ -38,6 +40,7 @@ class Command(ABC, BaseCommand):
 
     requires_system_checks: Any = []
     examples = ""
+    needs_time_zone = True
     as_json = False
     verbosity = 1
 
@@ -55,6 +58,8 @@ class Command(ABC, BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.as_json = options["json"]
         self.verbosity = options["verbosity"]
+        if self.needs_time_zone and not settings.USE_TZ:
+            self.refuse(time_zone_problem())
         try:
             self.work(**options)
         except ImproperlyConfigured as error:
@@ -110,6 +115,11 @@ def database_problem(error: Error) -> str:
     )
 
 
+def time_zone_problem() -> str:
+    """Say what the system check says; databases refuse moments with a time zone, or lose it."""
+    return " ".join(f"{told.msg} {told.hint}" for told in check_time_zone(app_configs=None))
+
+
 def whole(text: str, least: int, most: int | None) -> int:
     """Read the whole number of an option."""
     try:
@@ -117,7 +127,8 @@ def whole(text: str, least: int, most: int | None) -> int:
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a whole number") from None
     if number < least or (most is not None and number > most):
-        raise ArgumentTypeError(f"{number} is out of range")
+        span = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ArgumentTypeError(f"{number} is out of range ({span})")
     return number
 
 

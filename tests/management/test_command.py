@@ -13,6 +13,11 @@ from oauth_connect.management.command import stop_request, table
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
 ASKING = {"oauth_import", "oauth_login", "oauth_logout"}  # they want to be told of what
+USED = {
+    "oauth_import": ["allauth"],
+    "oauth_login": ["scripted", "--user", "grace"],
+    "oauth_logout": ["scripted", "--user", "grace"],
+}
 DOCUMENTED = (ROOT / "docs" / "commands.md").read_text("utf-8")
 
 
@@ -55,6 +60,21 @@ def test_a_wrong_option_ends_with_2(process, arguments) -> None:
     run = process("oauth_refresh", *arguments.split())
     assert run.status == 2
     assert run.out == ""
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"oauth_doctor", "oauth_providers"}))
+def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, settings, name) -> None:
+    settings.USE_TZ = False
+    run = command(name, *USED.get(name, []))  # no database here: asking it would fail the test
+    assert run.status == 2
+    assert run.err.startswith("USE_TZ = False: ")
+    assert "Set USE_TZ = True" in run.err
+    assert run.out == ""
+
+
+def test_without_time_zones_providers_are_listed_all_the_same(command, settings) -> None:
+    settings.USE_TZ = False
+    assert command("oauth_providers").status == 0
 
 
 def test_numbers_stand_to_the_right() -> None:

@@ -574,9 +574,17 @@ def test_only_a_users_own(command, make_connection, user, other_user):
     assert "There is no user 'nobody'" in run.err
 
 
-@pytest.mark.parametrize("wrong", [("--workers", "0"), ("--workers", "1000"), ("--loop", "0")])
-def test_numbers_out_of_range_are_wrong_options(command, wrong):
-    assert "out of range" in command("oauth_refresh", *wrong).err
+@pytest.mark.parametrize(
+    ("option", "number", "span"),
+    [
+        ("--workers", "0", "1 to 512"),
+        ("--workers", "1000", "1 to 512"),
+        ("--loop", "0", "1 to 31622400"),
+        ("--limit", "0", "1 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_wrong_options(command, option, number, span):
+    assert f"{number} is out of range ({span})" in command("oauth_refresh", option, number).err
 
 
 def test_a_dry_run_in_a_loop_makes_no_sense(command):
