@@ -69,7 +69,7 @@ def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         unknown = sorted(set(conf.mapping) - KNOWN)
-        _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner)
+        _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner, conf.provider_loader)
         _ = (conf.discovery_private_hosts, conf.discovery_cache, conf.history_days, conf.revoked_days)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
@@ -84,6 +84,10 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 @register()
 def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    try:
+        _ = conf.provider_loader
+    except ImproperlyConfigured:
+        return  # E004 says so once
     try:
         slugs = conf.provider_slugs
     except ImproperlyConfigured as error:

@@ -50,11 +50,18 @@ class UnknownProvider(ImproperlyConfigured):
     """No such provider in the settings."""
 
 
+class _Entry(dict[str, Any]):
+    """What an entry says. Its ``repr`` shows names only: error pages print locals, and it has a secret."""
+
+    def __repr__(self) -> str:
+        return f"<entry: {', '.join(map(str, self))}>"
+
+
 @dataclass(frozen=True, slots=True)
 class _Declared:
     """A provider as an entry declares it. ``trusted``: the entry stands in the settings themselves."""
 
-    entry: Mapping[str, Any]
+    entry: _Entry
     trusted: bool
     provider: Provider
 
@@ -106,12 +113,12 @@ class Conf:
     @property
     def http_timeout(self) -> float:
         """Seconds for one whole exchange with an authorization server."""
-        return self._seconds("HTTP_TIMEOUT", 15)
+        return self._time_out("HTTP_TIMEOUT", 15)
 
     @property
     def api_timeout(self) -> float:
         """Seconds for each wait of an API call that names no time-out of its own."""
-        return self._seconds("API_TIMEOUT", 30)
+        return self._time_out("API_TIMEOUT", 30)
 
     @property
     def history_days(self) -> int | None:
@@ -165,9 +172,18 @@ class Conf:
         return tuple(self._providers)
 
     @property
+    def provider_loader(self) -> Callable[[str, str], Mapping[str, Any] | None] | None:
+        found = self.mapping.get("PROVIDER_LOADER")
+        if found is not None and not callable(found):
+            raise ImproperlyConfigured(
+                'OAUTH_CONNECT["PROVIDER_LOADER"] must be a callable that takes a name and an owner\'s key.'
+            )
+        return found
+
+    @property
     def loads_providers(self) -> bool:
         """Whether the site has a PROVIDER_LOADER, which may ask a database."""
-        return self.mapping.get("PROVIDER_LOADER") is not None
+        return self.provider_loader is not None
 
     def provider(self, slug: str, owner: str = "") -> Provider:
         """Return a provider by its name, discovered where its entry gives an issuer and no endpoints.
@@ -220,7 +236,7 @@ class Conf:
         if known is not None and known.trusted is trusted and known.entry == entry:
             return known
         provider = self._build(slug, self._data(slug, entry, trusted))
-        declared = _Declared(copy.deepcopy(dict(entry)), trusted, provider)
+        declared = _Declared(_Entry(copy.deepcopy(dict(entry))), trusted, provider)
         self._built[slug] = declared
         return declared
 
@@ -241,8 +257,13 @@ class Conf:
     def _complete(self, declared: _Declared, metadata: Metadata, guard: AddressGuard) -> Provider:
         slug = declared.provider.slug
         fields = metadata.fields_for(declared.provider)
-        data = presets.merge(fields, self._data(slug, declared.entry, declared.trusted))
-        return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
+        data = _Entry(presets.merge(fields, self._data(slug, declared.entry, declared.trusted)))
+        try:
+            return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
+        except InvalidProvider as error:
+            problem = str(error)
+        # Raised here, where no frame that holds the secret hangs on it.
+        raise InvalidProvider(problem)
 
     def _issuer_problem(self, declared: _Declared) -> str:
         return self._guard(declared).url_problem(declared.provider.issuer)
@@ -253,9 +274,9 @@ class Conf:
         meant = {host} if declared.trusted and is_loopback(host) else frozenset()
         return AddressGuard(self.discovery_private_hosts | meant)
 
-    def _entry(self, slug: str, owner: str) -> tuple[Mapping[str, Any], bool]:
+    def _entry(self, slug: str, owner: str) -> tuple[_Entry, bool]:
         """Return an entry, and whether it stands in the settings; a loader's may be a user's words."""
-        loader = self.mapping.get("PROVIDER_LOADER")
+        loader = self.provider_loader
         entry = loader(slug, owner) if loader is not None else None
         trusted = entry is None
         if entry is None:
@@ -268,10 +289,10 @@ class Conf:
             )
         if not isinstance(entry, Mapping):
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
-        return entry, trusted
+        return _Entry(entry), trusted
 
-    def _data(self, slug: str, entry: Mapping[str, Any], trusted: bool) -> dict[str, Any]:
-        data = dict(entry)
+    def _data(self, slug: str, entry: _Entry, trusted: bool) -> _Entry:
+        data = _Entry(entry)
         named = data.pop("preset", slug)
         try:
             if not trusted and not presets.is_name(named):
@@ -279,7 +300,7 @@ class Conf:
             preset = presets.read(named)
             if preset is None and "preset" in entry:
                 raise InvalidProvider(f"preset: there is no preset {named!r}")
-            whole = presets.compose(preset or {}, data)
+            whole = _Entry(presets.compose(preset or {}, data))
             # A hook is code: only the settings and a preset may name it, not a user's words in a table.
             if not trusted and whole.get("hooks") != (preset or {}).get("hooks"):
                 raise InvalidProvider("hooks: what PROVIDER_LOADER returns has none; name a preset that has")
@@ -287,7 +308,7 @@ class Conf:
         except InvalidProvider as error:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
 
-    def _build(self, slug: str, data: Mapping[str, Any]) -> Provider:
+    def _build(self, slug: str, data: _Entry) -> Provider:
         try:
             return Provider.from_mapping(slug, data)
         except InvalidProvider as error:
@@ -308,6 +329,12 @@ class Conf:
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be a number of seconds.')
         return float(value)
+
+    def _time_out(self, name: str, default: float) -> float:
+        seconds = self._seconds(name, default)
+        if not seconds:
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be more than 0 seconds.')
+        return seconds
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from oauth_connect.conf import conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection, access, machine
-from oauth_connect.protocol.provider import Provider, is_scope
+from oauth_connect.protocol.provider import Provider, is_scope, one_by_one
 from oauth_connect.protocol.session import ApiSession
 
 
@@ -119,9 +119,7 @@ def _entry(slug: str, owner: str) -> Provider:
 
 def _scopes(scopes: Iterable[str]) -> list[str]:
     """Return scopes in one order, which means nothing (RFC 6749 section 3.3): the same token serves."""
-    if isinstance(scopes, str):
-        raise TypeError(f"scopes: a list of them, such as [{scopes!r}], and not one string.")
-    listed = sorted(set(scopes))
+    listed = sorted(set(one_by_one(scopes)))
     for scope in listed:
         if not is_scope(scope):
             raise ValueError(f"scopes: {scope!r} is not one scope; list each by itself.")

@@ -167,6 +167,8 @@ class Connection(models.Model):
 
     def has_scopes(self, *scopes: str) -> bool:
         """Tell whether all of these scopes were granted."""
+        if not all(isinstance(scope, str) for scope in scopes):
+            raise TypeError('Name scopes one by one: has_scopes("repo", "user"), or has_scopes(*scopes).')
         return set(scopes) <= set(self.scopes)
 
     async def aaccess_token(self, min_ttl: float = 60) -> str:

@@ -7,7 +7,7 @@ what is so and refuse what cannot be.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -45,6 +45,7 @@ ENDPOINTS = (
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 MOST_RESOLVED = 256
+_SLUG = re.compile("[-a-zA-Z0-9_]{1,100}")  # it stands in URLs
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
@@ -101,6 +102,7 @@ class Provider:
         return provider
 
     def __post_init__(self) -> None:
+        self._check_slug()
         self._check_client()
         self._check_endpoints()
         self._check_discovery()
@@ -252,6 +254,13 @@ class Provider:
         waiting = {name: one for name, one in self.variables.items() if name not in chosen}
         return replace(self, **filled, variables=waiting)
 
+    def _check_slug(self) -> None:
+        if not _SLUG.fullmatch(self.slug):
+            raise InvalidProvider(
+                "slug: a provider's name may have letters, digits, hyphens and underscores only, "
+                "a hundred at most; rename it"
+            )
+
     def _check_client(self) -> None:
         if not self.client_id and not self.hooks.register_client:
             raise InvalidProvider("client_id: missing; the provider gave it to you with the secret")
@@ -329,6 +338,13 @@ class Provider:
             raise InvalidProvider("variables.client_id: this name stands for the client's own id")
         if self.accounts.endpoint and self.accounts.variable not in self.variables:
             raise InvalidProvider("accounts.variable: not among the provider's variables")
+
+
+def one_by_one(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return scopes that a caller named. Raises TypeError for one string: its letters would be asked for."""
+    if isinstance(scopes, str):
+        raise TypeError(f"scopes: a list of them, such as [{scopes!r}], and not one string.")
+    return tuple(scopes)
 
 
 def is_scope(value: object) -> bool:

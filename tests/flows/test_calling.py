@@ -155,3 +155,13 @@ def test_a_site_without_these_pages_is_told_all_the_same(user, scripted_provider
     with pytest.raises(ReauthorizationRequired) as required:
         session_for(user, "scripted")
     assert required.value.connect_url == ""
+
+
+def test_one_string_for_scopes_is_refused(user, scripted_provider):
+    with pytest.raises(TypeError, match="a list of them"):
+        session_for(user, "scripted", scopes="read")
+
+
+def test_scopes_are_asked_about_one_by_one(make_connection, scripted_provider):
+    with pytest.raises(TypeError, match="one by one"):
+        make_connection().has_scopes(["read"])

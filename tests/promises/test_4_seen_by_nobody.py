@@ -17,6 +17,7 @@ import requests
 from django.contrib.sessions.backends.base import SessionBase
 from django.core import mail
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections
 from django.views.debug import ExceptionReporter
@@ -232,6 +233,28 @@ def test_not_in_tracebacks_error_pages_nor_error_mail(
     assert leaks([frame["vars"] for frame in frames]) == []
     assert leaks("".join(traceback.format_exception(caught.value))) == []
     assert leaks([str(caught.value), caught.value.__dict__]) == []
+
+
+WRONG_ENTRIES = {
+    "a field that does not exist": {"refresh": {"stile": "none"}},
+    "a preset that does not exist": {"preset": "nowhere"},
+    "an issuer that does not answer": {"token_endpoint": "", "issuer": "http://127.0.0.1:9"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ENTRIES.values(), ids=WRONG_ENTRIES)
+def test_an_entry_that_cannot_work_shows_no_secret_in_error_pages(
+    scripted_entry, connection, configure, wrong, rf
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_secret": CLIENT, **wrong}})
+
+    with pytest.raises((ImproperlyConfigured, requests.RequestException)) as caught:
+        connection.refresh()
+
+    report = ExceptionReporter(rf.get("/"), type(caught.value), caught.value, caught.value.__traceback__)
+    frames = [frame for frame in report.get_traceback_frames() if frame["filename"] != __file__]
+    assert any(frame["filename"].endswith("conf.py") for frame in frames)
+    assert leaks([frame["vars"] for frame in frames]) == []
 
 
 def test_a_refused_destination_is_told_without_the_token(connection):
