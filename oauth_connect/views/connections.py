@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
@@ -35,9 +35,13 @@ logger = logging.getLogger("oauth_connect.views")
 
 
 def offered(slug: str, owner: str) -> Provider | None:
+    """Return a provider for a list; what is wrong with one does not take the page from the others."""
     try:
         return offered_provider(slug, owner)
     except Http404:
+        return None
+    except ImproperlyConfigured as error:
+        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
         return None
 
 

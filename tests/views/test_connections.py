@@ -26,6 +26,18 @@ def test_without_a_connection_the_page_offers_the_providers(visitor, scripted_en
     assert b"Machines only" not in page.content
 
 
+def test_an_entry_that_cannot_work_does_not_take_the_page_from_the_others(
+    visitor, scripted_entry, configure, caplog
+):
+    misspelt = {**scripted_entry, "client_secrt": "x"}
+    configure(PROVIDERS={"scripted": {**scripted_entry, "name": "Codeyard"}, "broken": misspelt})
+    page = visitor.get("/oauth/")
+    assert page.status_code == 200
+    assert b">Codeyard</a>" in page.content
+    assert b"/broken/" not in page.content
+    assert [record.action for record in caplog.records if hasattr(record, "action")] == ["provider_invalid"]
+
+
 def test_the_page_shows_an_owner_s_accounts_with_scopes(visitor, scripted_provider, make_connection):
     answer = {"access_token": "a", "token_type": "Bearer", "scope": "read write"}
     make_connection(account_label="ada@example.com", response=answer)
