@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -25,6 +26,7 @@ from oauth_connect.flows.instance import (
 )
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
+from oauth_connect.flows.standing import is_alike
 from oauth_connect.models import Connection, ConsumedState, access, revoking
 from oauth_connect.models.owner import owner_of
 from oauth_connect.models.pending_revocation import TokenOf
@@ -110,12 +112,14 @@ def keep(token: Token, account: Account, **facts: Any) -> Connection:
     connection = Connection.objects.store(
         token_response=token, account_id=account.id, account_label=account.label, **facts
     )
-    transaction.on_commit(
-        lambda: signals.connected.send_robust(sender=Connection, connection=connection),
-        using=connection._state.db,
-    )
-    access.end_alarm(connection)
+    transaction.on_commit(partial(_kept, connection), using=connection._state.db)
     return connection
+
+
+def _kept(connection: Connection) -> None:
+    if is_alike(connection.provider):  # else it says nothing of another's client
+        access.end_alarm(connection)
+    signals.connected.send_robust(sender=Connection, connection=connection)
 
 
 def is_shared(provider: Provider, owner: str, account: Account | None, variables: Mapping[str, str]) -> bool:

@@ -26,7 +26,7 @@ from oauth_connect.models import Connection, ConnectionEvent, access, ending, hi
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.transport import new_session
-from oauth_connect.stores.batch import claim_due, put_back
+from oauth_connect.stores.batch import Claimed, claim_due, put_back
 from oauth_connect.stores.bulk import BulkStore
 from oauth_connect.stores.row import StoredRow
 from oauth_connect.stores.waits import commits_by_itself
@@ -52,6 +52,7 @@ class Crew(Run):
         self.done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.threads: list[threading.Thread] = []
         self.outstanding = 0
+        self.dropped: list[Claimed] = []
         self.history: list[ConnectionEvent] = []
         self.problem: BaseException | None = None
         self.leeway = conf.refresh_leeway
@@ -131,8 +132,10 @@ class Crew(Run):
         """Free the leases of what no worker has begun."""
         dropped = [job.claimed for job in self.schedule.drop(lane)]
         self.outstanding -= len(dropped)
-        for start in range(0, len(dropped), TOGETHER):  # what others save meanwhile goes in between
-            self._quietly(partial(put_back, dropped[start : start + TOGETHER]))
+        self.dropped += dropped
+        while self.dropped:  # what others save meanwhile goes in between
+            self._quietly(partial(put_back, self.dropped[:TOGETHER]))
+            del self.dropped[:TOGETHER]  # not before: Ctrl-C may cut this off, and it is taken again
 
     def _concluded(self, job: Job) -> Result:
         self.outstanding -= 1
@@ -174,11 +177,12 @@ class Crew(Run):
     def _alarm(self, lane: Lane, connection: Connection, event: Event) -> None:
         """Begin the provider's alarm once, and end it once, however many connections meet the change."""
         right = event.action == "refreshed"
-        if lane.alarmed is right and (right or event.alarm):
+        # Where they are not alike, one that takes its client says nothing of another's.
+        if lane.alarmed is right and (event.alarm or (right and lane.alike)):
             lane.alarmed = not right
             access.alarm(connection, event)
 
-    def _watch(self, lane: Lane, verdict: Verdict, error: Exception | None) -> None:
+    def _watch(self, lane: Lane, verdict: Verdict, error: BaseException | None) -> None:
         """Count failures in a row: a provider that is ill is left alone for a while, by all machines."""
         if not lane.alike:
             return
@@ -240,10 +244,11 @@ class Crew(Run):
 
     def _note(self, error: BaseException) -> None:
         """Keep what is raised when all is done: the first fault, unless somebody wants it to end."""
+        other: BaseException | None = error
         if self.problem is None or not isinstance(error, Exception):
-            self.problem = error
-        else:
-            logger.error("a run met another fault", exc_info=error, extra={"action": "refresh_crashed"})
+            self.problem, other = error, self.problem
+        if isinstance(other, Exception):
+            logger.error("a run met another fault", exc_info=other, extra={"action": "refresh_crashed"})
 
     def _conclude(self) -> None:
         """Wait for what is under way. By the schedule's count: Ctrl-C may have put ours out."""
@@ -287,7 +292,7 @@ class Crew(Run):
                 job.again()
             elif self._asked(job, store):
                 return  # the writer goes on with it
-        except Exception as error:
+        except BaseException as error:  # SystemExit too, of a site's function: all would wait for this job
             job.error = error
             # What the engine heard of, it has written down.
             if not job.heard and judged(error) not in LEFT_AS_THEY_ARE:

@@ -56,7 +56,7 @@ LOCKED = Verdict("failed", ConnectionLocked.code)
 LEFT_AS_THEY_ARE = frozenset({BUSY, LOCKED})  # somebody else is at the row, and will move it
 
 
-def judged(error: Exception) -> Verdict:
+def judged(error: BaseException) -> Verdict:
     """Tell an error for what it is."""
     for kinds, judge in _JUDGES:
         if isinstance(error, kinds):

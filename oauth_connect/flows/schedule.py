@@ -52,7 +52,7 @@ class Job:
     lane: Lane
     claimed: Claimed
     heard: list[Event] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
     again: Callable[[], object] | None = None
 
 

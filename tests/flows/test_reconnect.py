@@ -160,6 +160,7 @@ def test_an_account_removed_at_the_provider_is_connected_again_there(codeyard, u
     assert again.session().get("user").status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_account_that_is_connected_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
     """The one that met it may have been connected anew just now, and knows nothing of it any more."""
     provider_state.begin_alarm("default", "scripted", "invalid_client")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from oauth_connect.conf import conf
+from oauth_connect.flows import crew
 from oauth_connect.flows.due import Due
 from oauth_connect.flows.refresh_due import refresh_due
 from oauth_connect.models import Connection, ProviderState, provider_state
@@ -81,3 +84,66 @@ def test_a_run_raises_one_alarm_for_all_that_meet_it(scripted, scripted_provider
     assert ProviderState.objects.get().alarm == "invalid_client"
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert actions.count("provider_misconfigured") == 1
+
+
+def test_where_clients_differ_one_that_is_taken_says_nothing_of_anothers(
+    scripted, scripted_entry, configure, make_connection, caplog
+):
+    tenants = {"tenant": {"source": "user", "pattern": "[a-z]+"}}
+    entry = {**scripted_entry, "token_endpoint": f"{scripted.url}/{{tenant}}/token", "variables": tenants}
+    configure(PROVIDERS={"scripted": entry})
+    scripted.on("/good/token", Answer(body=FRESH))
+    scripted.on("/bad/token", Answer(401, {"error": "invalid_client"}))
+    for number in range(6):
+        make_connection(age=EXPIRED - number, variables={"tenant": "bad" if number % 2 else "good"})
+
+    outcomes = [result.outcome for result in refresh_due(Due(), workers=1)]
+
+    assert sorted(outcomes) == ["misconfigured"] * 3 + ["refreshed"] * 3
+    assert ProviderState.objects.get().alarm == "invalid_client"
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert actions.count("provider_misconfigured") == 1
+
+
+def test_a_function_of_the_site_that_ends_its_thread_does_not_hang_the_run(
+    scripted, scripted_entry, configure, make_connection
+):
+    def without_vault() -> str:
+        sys.exit("no vault")
+
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_secret": without_vault}})
+    make_connection(age=EXPIRED)
+    assert [result.outcome for result in refresh_due(Due(), workers=2)] == ["failed"]
+
+
+def test_an_interruption_while_leases_are_freed_leaves_none_behind(
+    scripted, scripted_provider, make_connection, monkeypatch
+):
+    scripted.on("/token", Answer(body=FRESH))
+    for _ in range(6):
+        make_connection(age=EXPIRED)
+    freed = crew.put_back
+
+    def interrupted(claimed: Any) -> None:
+        monkeypatch.setattr(crew, "put_back", freed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew, "put_back", interrupted)
+    monkeypatch.setattr(crew, "TOGETHER", 1)
+    run = refresh_due(Due(), workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        _ = [run.stop() for _ in run]
+
+    assert set(Connection.objects.filter(version=0).values_list("lease_owner", flat=True)) == {""}
+
+
+def test_what_went_wrong_before_an_interruption_is_told(
+    scripted, scripted_provider, make_connection, monkeypatch, caplog
+):
+    """Only one of the two can be raised."""
+    run = crew.Crew(Due(), workers=1)
+    run._note(OperationalError("away"))
+    run._note(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    assert [getattr(record, "action", "") for record in caplog.records] == ["refresh_crashed"]
