@@ -182,7 +182,7 @@ def follow_instance(connection: Connection, store: RowStore | None = None) -> No
             rows: QuerySet[Any] = QuerySet(type(connection), using=alias)
             rows.filter(pk=connection.pk).update(variables=variables)
 
-        _apart(store or row_store(connection), type(connection), statement, _instance_lost)
+        _apart(store or row_store(connection), type(connection), statement, _instance_lost, now_too=True)
         connection.variables = variables
 
 
@@ -234,13 +234,18 @@ def end_alarm(connection: Connection, store: RowStore | None = None) -> None:
 
 
 def _apart(
-    store: RowStore, model: type[Model], statement: Callable[[str], None], lost: Callable[[Exception], None]
+    store: RowStore,
+    model: type[Model],
+    statement: Callable[[str], None],
+    lost: Callable[[Exception], None],
+    *,
+    now_too: bool = False,
 ) -> None:
     """Run what goes along with a refresh where its row is saved. What fails is ``lost``: the token stays."""
     try:
         alias = router.db_for_write(model, instance=store.row)
         if alias == store.alias:
-            store.apart(statement, lost)
+            store.apart(statement, lost, now_too=now_too)
         else:
             statement(alias)
     except Exception as error:

@@ -14,9 +14,10 @@ from django.db.models import F, QuerySet
 from oauth_connect import signals
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.errors import ConnectionLocked, KeyUnavailable
-from oauth_connect.models import history
-from oauth_connect.models.pending_revocation import PendingRevocation
-from oauth_connect.models.revoking import RETRY, Attempt, attempt, can_revoke, conclude, revoke_now
+from oauth_connect.models import history, machine
+from oauth_connect.models.pending_revocation import PendingRevocation, TokenOf
+from oauth_connect.models.revoking import RETRY, Attempt, attempt, can_revoke, conclude, revoke_now, siblings
+from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import UNLEASED
 from oauth_connect.stores.placement import Placement, placement
@@ -88,8 +89,15 @@ def bury(connection: Connection, token: Token) -> None:
             pending.save(force_insert=True, using=place)
 
     _apart(connection, keep)
-    rows: QuerySet[Connection] = QuerySet(type(connection), using=alias)
-    done = revoke_now(rows, pending, token, about_to_ask=give_back)
+
+    def is_spared(what: TokenOf, provider: Provider) -> bool:
+        # Not by the caller's snapshot, which may still show the row that is gone.
+        def look(place: str) -> bool:
+            return siblings(QuerySet(type(connection), using=place), what, provider).exists()
+
+        return machine.run(alias, look)
+
+    done = revoke_now(is_spared, pending, token, about_to_ask=give_back)
     if placement(alias) is not Placement.FOLLOWED:
         _apart(connection, partial(conclude, pending, done))
     give_back()

@@ -50,7 +50,7 @@ def stored(wanted: Connection) -> Connection:
 def put_back(connection: Connection) -> bool:
     """Make an instance live again whose row has been deleted; False where the row is there."""
     alias = router.db_for_write(type(connection), instance=connection)
-    if _run(alias, lambda private: _rows(connection, private).filter(pk=connection.pk).exists()):
+    if run(alias, lambda private: _rows(connection, private).filter(pk=connection.pk).exists()):
         return False
     kept = ("owner", "provider", "grant", "client_id", "requested_scopes", "resource", "audience")
     described = {name: getattr(connection, name) for name in (*kept, "account_label", "variables")}
@@ -80,11 +80,11 @@ def _inserted(wanted: Connection, alias: str) -> Connection:
         return True
 
     try:
-        if _run(alias, insert):
+        if run(alias, insert):
             present: Connection | None = wanted
         else:
             # By a transaction of its own: the one that lost may not see the winner's row.
-            present = _run(alias, lambda place: _found(wanted, place))
+            present = run(alias, lambda place: _found(wanted, place))
     except OperationalError as error:
         if not is_locked(error):
             raise
@@ -97,7 +97,7 @@ def _inserted(wanted: Connection, alias: str) -> Connection:
     return present
 
 
-def _run(alias: str, statement: Callable[[str], T]) -> T:
+def run(alias: str, statement: Callable[[str], T]) -> T:
     """Run a statement where the caller's transaction does not decide: others wait for the row."""
     if placement(alias) is Placement.ASIDE:
         with aside(alias, CLAIM_WAIT) as place:

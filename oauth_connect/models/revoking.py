@@ -85,17 +85,17 @@ def can_revoke(slug: str, owner: str) -> bool:
 
 
 def revoke_now(
-    rows: QuerySet[Any],
+    is_spared: Callable[[TokenOf, Provider], bool],
     pending: PendingRevocation,
     token: Token,
     about_to_ask: Callable[[], None] = lambda: None,
 ) -> Attempt:
-    """Ask the provider to revoke a token, unless another connection would end with it.
+    """Ask the provider to revoke a token, unless ``is_spared``: another connection would end with it.
 
-    ``rows``: all connections. ``about_to_ask`` is called before the request is sent.
+    ``about_to_ask`` is called before the request is sent.
     """
     try:
-        return _revoke(rows, pending, token, about_to_ask)
+        return _revoke(is_spared, pending, token, about_to_ask)
     except UnknownProvider:
         return Attempt("pending", "provider_missing")
     except (ImproperlyConfigured, InvalidProvider):
@@ -105,13 +105,16 @@ def revoke_now(
 
 
 def _revoke(
-    rows: QuerySet[Any], pending: PendingRevocation, token: Token, about_to_ask: Callable[[], None]
+    is_spared: Callable[[TokenOf, Provider], bool],
+    pending: PendingRevocation,
+    token: Token,
+    about_to_ask: Callable[[], None],
 ) -> Attempt:
     what = pending.what()
     provider = conf.provider(what.provider, what.owner).at_instance(what.variables)
     if provider.client_id != what.client_id:
         return Attempt("pending", "client_changed")  # the app that obtained it is no longer in the settings
-    if siblings(rows, what, provider).exists():
+    if is_spared(what, provider):
         details = {
             "action": "revocation_skipped",
             "provider": what.provider,
@@ -170,4 +173,4 @@ def _attempt(pending: PendingRevocation, alias: str) -> Attempt:
         token = pending.open()
     except KeyUnavailable as error:
         return Attempt("pending", error.code)
-    return revoke_now(rows, pending, token)
+    return revoke_now(lambda what, provider: siblings(rows, what, provider).exists(), pending, token)

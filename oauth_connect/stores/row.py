@@ -221,12 +221,17 @@ class RowStore:
 
         self._persist(statement)
 
-    def apart(self, statement: Callable[[str], None], lost: Callable[[Exception], None]) -> None:
+    def apart(
+        self, statement: Callable[[str], None], lost: Callable[[Exception], None], *, now_too: bool = False
+    ) -> None:
         """Run what is no part of the token, once, where a save would run: a rollback does not undo it.
 
-        On SQLite inside a transaction: by a thread after it. ``lost`` is called where that never succeeds.
+        On SQLite inside a transaction: by a thread after it, and ``now_too`` where the caller will read it.
+        ``lost`` is called where that never succeeds.
         """
         if self._placement is Placement.FOLLOWED:
+            if now_too:
+                statement(self.alias)
             self._follow_up(statement, lost)
         else:
             self._run(CLAIM_WAIT, statement)

@@ -26,8 +26,9 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
+from oauth_connect.flows import machine_connection
 from oauth_connect.flows.refresh_due import refresh_one
-from oauth_connect.models import Connection, ProviderState
+from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.faults.held import wait_for_follow_ups
@@ -570,3 +571,38 @@ def test_the_host_that_an_answer_names_leaves_the_row_free(
 
     assert met is None
     assert stored(connection).version == 2
+
+
+@transactional
+def test_a_row_that_is_read_again_in_the_same_transaction_has_the_host_beside_its_token(
+    scripted, scripted_entry, configure
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, **INSTANCES}})
+    scripted.on("/token", Answer(body={**FRESH, "instance": "new"}))
+    with transaction.atomic():
+        assert [machine_connection("scripted").variables for _ in range(2)] == [{"instance": "new"}] * 2
+    wait_for_follow_ups()
+    assert Connection.objects.get().variables == {"instance": "new"}
+    assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+@pytest.mark.vendor("postgresql", "mysql")
+def test_a_token_minted_for_a_row_that_only_the_snapshot_still_shows_is_revoked(
+    scripted, scripted_provider, make_connection, monkeypatch, calls_at_once
+):
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/revoke", Answer(200))
+    connection = make_connection(age=EXPIRED)
+    refresh = AuthorizationServer.refresh
+
+    def deleted_meanwhile(*args: Any, **options: Any) -> Any:
+        calls_at_once(1, lambda: raw(connection)._raw_delete("default"))
+        return refresh(*args, **options)
+
+    monkeypatch.setattr(AuthorizationServer, "refresh", deleted_meanwhile)
+    with repeatable_read(), pytest.raises(ReauthorizationRequired):
+        Connection.objects.get(pk=connection.pk).access_token()
+
+    assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
+    assert not PendingRevocation.objects.exists()
