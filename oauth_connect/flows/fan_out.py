@@ -28,7 +28,7 @@ def dispatch_due(
     chunk: int = CHUNK,
     limit: int | None = None,
 ) -> int:
-    """Call ``enqueue(provider, primary_keys)`` for what is due, and return how many keys that were.
+    """Call ``enqueue(provider, pks)`` for what is due, and return how many keys that were.
 
     ``within``: seconds ahead. ``chunk``: at most so many keys a call, all of one provider, the longest
     overdue first. ``limit``: at most so many in all, the providers in turn. Raises DatabaseError.
