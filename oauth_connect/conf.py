@@ -299,7 +299,7 @@ class Conf:
                 raise InvalidProvider("preset: what PROVIDER_LOADER returns can only name one")
             preset = presets.read(named)
             if preset is None and "preset" in entry:
-                raise InvalidProvider(f"preset: there is no preset {named!r}")
+                raise InvalidProvider(f"preset: {presets.missing(named)}")
             whole = _Entry(presets.compose(preset or {}, data))
             # A hook is code: only the settings and a preset may name it, not a user's words in a table.
             if not trusted and whole.get("hooks") != (preset or {}).get("hooks"):
@@ -312,7 +312,8 @@ class Conf:
         try:
             return Provider.from_mapping(slug, data)
         except InvalidProvider as error:
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
+            near = presets.overlooked(slug, data)
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}{near}') from None
 
     def _days(self, name: str, default: int, special: str) -> int | None:
         value = self.mapping.get(name, default)

@@ -255,3 +255,10 @@ def test_what_a_loader_returns_names_no_code_and_no_file(configure, entry, path)
     configure(PROVIDER_LOADER=lambda slug, owner: words)
     with pytest.raises(ImproperlyConfigured, match=path):
         conf.provider("acme")
+
+
+def test_a_misspelt_preset_is_named_beside_the_right_one(configure) -> None:
+    for entries in ({"githbu": {"client_id": "x"}}, {"mine": {"preset": "githbu", "client_id": "x"}}):
+        configure(PROVIDERS=entries)
+        with pytest.raises(ImproperlyConfigured, match="did you mean 'github'"):
+            conf.declared_provider(next(iter(entries)))

@@ -188,7 +188,7 @@ class BrowserLogin(Login):
 
         Raises CallbackRefused, and the errors of AuthorizationServer.
         """
-        self._check()
+        self.check()
         state = secrets.token_urlsafe(32)
         verifier = messages.new_code_verifier()
         self.nonce = secrets.token_urlsafe(16) if "openid" in self.scopes else None
@@ -204,7 +204,8 @@ class BrowserLogin(Login):
             )
             return self._land(server, token)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ImproperlyConfigured where the provider's entry does not allow this."""
         slug, rules = self.known.slug, self.provider.authorize
         if not self.provider.authorization_endpoint:
             raise ImproperlyConfigured(

@@ -124,7 +124,7 @@ class Command(Base):
 
     def _foretell(self, login: DeviceLogin | BrowserLogin) -> None:
         if isinstance(login, BrowserLogin):
-            login._check()  # what the login itself would be refused for
+            login.check()  # what the login itself would be refused for
         by = "device flow" if isinstance(login, DeviceLogin) else "browser"
         kept = self.options["user"] or "the keyring of this machine"
         scopes = " ".join(login.scopes) or "none"
