@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from django.db import connections, router, transaction
 from django.db.models import Exists, ForeignObjectRel, OuterRef, QuerySet
 
-from oauth_connect.stores.waits import retried
+from oauth_connect.stores.waits import locking, retried
 
 BATCH = 500
 
@@ -72,8 +71,7 @@ def _delete_page(rows: QuerySet[Any]) -> tuple[int, Any] | None:
 def _delete_once(rows: QuerySet[Any], column: str, alias: str) -> tuple[int, datetime] | None:
     """Return how many rows are gone and the last one's moment; None: there are no more."""
     features = connections[alias].features
-    # Without row locks (SQLite), to read first would only make a transaction that cannot begin to write.
-    with transaction.atomic(using=alias) if features.has_select_for_update else nullcontext():
+    with locking(alias):
         batch = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
         found = list(batch.values_list("pk", column)[:BATCH])
         if not found:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import IntegrityError, connections, models, router, transaction
+from django.db import IntegrityError, models, router, transaction
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
@@ -24,6 +23,7 @@ from oauth_connect.protocol.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import COLUMNS, UNLEASED, open_token, token_columns
+from oauth_connect.stores.waits import locking
 
 if TYPE_CHECKING:
     from oauth_connect.models.connection import Connection
@@ -155,7 +155,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
         """
         rows = self._rows()
         for _ in range(TRIES):
-            with _locking(rows.db):
+            with locking(rows.db):
                 connection = rows.select_for_update().filter(identity=identity).first()
                 if connection is None:
                     return None
@@ -182,16 +182,6 @@ class ConnectionQuerySet(models.QuerySet[M]):
                 raise
             return renewed
         return _Stored(connection)
-
-
-def _locking(alias: str) -> AbstractContextManager[Any]:
-    """Return a transaction for a read that locks; nothing on SQLite, which has no such read.
-
-    A transaction that began by reading may not be able to write any more there.
-    """
-    if connections[alias].features.has_select_for_update:
-        return transaction.atomic(using=alias)
-    return nullcontext()
 
 
 def _write_over(

@@ -58,7 +58,6 @@ class Reply:
     status: int
     document: Any
     retry_after: float | None
-    authenticate: str = ""
 
     @property
     def answer(self) -> Answer | None:
@@ -319,7 +318,6 @@ class AuthorizationServer:
             status=whole.status,
             document=answers.read_document(whole.headers.get("Content-Type", ""), whole.body),
             retry_after=retry_after(whole.headers.get("Retry-After"), self._now()),
-            authenticate=whole.headers.get("WWW-Authenticate", ""),
         )
         self._check_status(reply)
         return reply

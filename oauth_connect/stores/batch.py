@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from oauth_connect.stores.columns import (
     usable,
 )
 from oauth_connect.stores.placement import is_locked, limit_waits
-from oauth_connect.stores.waits import LockWait, is_mariadb, lock_wait, retried
+from oauth_connect.stores.waits import LockWait, is_mariadb, lock_wait, locking, retried
 
 T = TypeVar("T")
 ROW_WAIT = 0.5  # seconds that many wait for a row somebody else has locked
@@ -70,7 +70,7 @@ def _claim(rows: QuerySet[Any], at_most: int, seconds: float, again: datetime, i
     owner = uuid.uuid4().hex
     claimed_at = time.monotonic()
     plain: QuerySet[Any] = QuerySet(rows.model, using=alias)
-    with _locking(alias):
+    with locking(alias):
         chosen = rows.order_by("refresh_at", "pk").values_list("pk", "refresh_at")
         locked = connections[alias].features.has_select_for_update_skip_locked
         if locked:
@@ -126,12 +126,6 @@ def _read_by(index: str, model: type[Model], alias: str) -> Iterator[None]:
 
     with connection.execute_wrapper(hinted):
         yield
-
-
-def _locking(alias: str) -> AbstractContextManager[Any]:
-    """A transaction, where it lets rows be locked; elsewhere each statement judges for itself."""
-    lockable = connections[alias].features.has_select_for_update
-    return transaction.atomic(using=alias) if lockable else nullcontext()
 
 
 def briefly(alias: str, statement: Callable[[str], T]) -> T:

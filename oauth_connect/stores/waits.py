@@ -8,11 +8,11 @@ pooling proxy may hand to somebody else. SQLite waits for its ``timeout``, whate
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from django.core.exceptions import FullResultSet
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, Func
 
@@ -60,18 +60,27 @@ def lock_wait(alias: str, seconds: float) -> Iterator[None]:
         yield
 
 
-def retried(alias: str, transaction: Callable[[], T]) -> T:
+def retried(alias: str, statements: Callable[[], T]) -> T:
     """Run a transaction of its own; again, within bounds, where it is the victim of a deadlock.
 
     Inside the caller's it is run once: the deadlock has ended that one.
     """
     for _ in range(TRIES - 1):
         try:
-            return transaction()
+            return statements()
         except OperationalError as error:
             if connections[alias].in_atomic_block or not is_locked(error):
                 raise
-    return transaction()
+    return statements()
+
+
+def locking(alias: str) -> AbstractContextManager[Any]:
+    """Return a transaction for a read that locks; nothing on SQLite, which has no such read.
+
+    A transaction that began by reading may not be able to write any more there.
+    """
+    lockable = connections[alias].features.has_select_for_update
+    return transaction.atomic(using=alias) if lockable else nullcontext()
 
 
 def commits_by_itself(connection: BaseDatabaseWrapper) -> bool:
