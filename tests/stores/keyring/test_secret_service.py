@@ -134,6 +134,7 @@ def test_tokens_live_in_the_desktops_keyring_and_scripts_share_them(desktop, ent
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow  # and Codeyard has a device flow with oauthlib 3 only, which not every quick run has
 def test_who_logs_in_at_a_terminal_has_a_token_in_the_desktops_keyring_until_the_logout(
     desktop, codeyard, configure, start
 ):
