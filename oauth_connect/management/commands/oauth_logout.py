@@ -92,7 +92,7 @@ class Command(Base):
 
     def _connection(self, user: Any, slug: str, account: str | None) -> Connection | None:
         rows = Connection.objects.for_owner(user).filter(provider=slug)
-        living = list(rows.exclude(status=Connection.Status.REVOKED))
+        living = list(rows.exclude(status=Connection.Status.REVOKED).order_by("account_id", "pk"))
         # Compared here: some databases take "abc" for "ABC".
         found = [row for row in living if account is None or row.account_id == account]
         if len(found) > 1:
