@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
+import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +16,12 @@ import django
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connections
+from filelock import FileLock
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
+from tests import processes
+from tests.databases import WORKER
 from tests.servers.codeyard import Codeyard
 from tests.servers.rotating import RotatingServer
 from tests.servers.scripted import Answer, ScriptedServer
@@ -26,16 +32,38 @@ collect_ignore = [] if django.VERSION >= (6, 0) else ["test_django_tasks.py"]
 
 
 @pytest.fixture(scope="session")
-def codeyard_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Codeyard]:
-    server = Codeyard(Path(tmp_path_factory.mktemp("codeyard")))
+def django_db_modify_db_settings_parallel_suffix() -> None:
+    """The databases have the worker's name already (tests/databases.py), which child processes know too."""
+
+
+@pytest.fixture(scope="session")
+def shared_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if WORKER in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def codeyard_process(tmp_path_factory: pytest.TempPathFactory, shared_path: Path) -> Iterator[Codeyard]:
+    """Codeyard, one for each worker. The first one's database is copied: its migrations take seconds."""
+    database = Path(tmp_path_factory.mktemp("codeyard"), "codeyard.sqlite3")
+    template = shared_path / database.name
+    with FileLock(template.with_suffix(".lock")):
+        if template.exists():
+            shutil.copy(template, database)
+        server = Codeyard(database)
+        if not template.exists():
+            with sqlite3.connect(database) as source, sqlite3.connect(template) as copy:
+                source.backup(copy)
     yield server
     server.stop()
 
 
 @pytest.fixture(autouse=True)
-def follow_ups_have_ended() -> Iterator[None]:
-    """On SQLite a thread writes what a transaction leaves to do: not into the next test's database."""
+def nothing_goes_on_after_a_test() -> Iterator[None]:
+    """Neither a process, nor the thread that on SQLite writes what a transaction leaves to do."""
     yield
+    processes.end_all()
     for thread in threading.enumerate():
         if thread.name == FOLLOW_UP_THREAD:
             thread.join()
@@ -118,13 +146,19 @@ def make_connection(user: Any) -> Callable[..., Connection]:
     return make
 
 
-@pytest.fixture
-def rotating(configure: Callable[..., None]) -> Iterator[RotatingServer]:
-    """A strict provider in a process of its own, in the settings."""
+@pytest.fixture(scope="session")
+def rotating_process() -> Iterator[RotatingServer]:
     server = RotatingServer()
-    configure(PROVIDERS={"rotating": server.entry()})
     yield server
     server.stop()
+
+
+@pytest.fixture
+def rotating(rotating_process: RotatingServer, configure: Callable[..., None]) -> RotatingServer:
+    """A strict provider in a process of its own, in the settings."""
+    rotating_process.reset()
+    configure(PROVIDERS={"rotating": rotating_process.entry()})
+    return rotating_process
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """The databases of a test run, and how a process that a test starts attaches to the very same ones.
 
-A run has a name, which an environment variable hands on to child processes. The test databases bear
-that name, as files or on a server, so that runs at the same time stay apart.
+A run has a name, which an environment variable hands on to child processes. The test databases have
+that name, as files or on a server, so that runs at the same time stay apart. Each worker of pytest-xdist
+has databases of its own, and hands its name on in the same way.
 """
 
 import importlib
-import json
 import os
 import secrets
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 DATABASE_URL = "OAUTH_CONNECT_TEST_DATABASE_URL"
 RUN = "OAUTH_CONNECT_TEST_RUN"
+WORKER = "PYTEST_XDIST_WORKER"
 ATTACH = "OAUTH_CONNECT_TEST_ATTACH"
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +23,7 @@ ALIASES = ("default", "other")
 
 MYSQL = "django.db.backends.mysql"
 POSTGRESQL = "django.db.backends.postgresql"
+SQLITE = "django.db.backends.sqlite3"
 ENGINES = {"mariadb": MYSQL, "mysql": MYSQL, "postgres": POSTGRESQL, "postgresql": POSTGRESQL}
 
 
@@ -34,8 +34,14 @@ def configured() -> dict[str, dict[str, Any]]:
     databases = {alias: database(url, run, alias) for alias in ALIASES}
     if os.environ.get(ATTACH):
         for settings in databases.values():
-            settings["NAME"] = settings["TEST"]["NAME"]
+            settings["NAME"] = attached(settings)
     return databases
+
+
+def attached(settings: dict[str, Any]) -> str:
+    """The name of the test database that is there. SQLite fails where it is not, instead of making a file."""
+    name = str(settings["TEST"]["NAME"])
+    return f"file:{name}?mode=rw" if settings["ENGINE"] == SQLITE else name
 
 
 def worker_environment() -> dict[str, str]:
@@ -43,29 +49,11 @@ def worker_environment() -> dict[str, str]:
     return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", ATTACH: "1"}
 
 
-def started(module: str, orders: Any) -> subprocess.Popen[str]:
-    """Run a module in a process on this run's test databases; its orders are the first line it reads."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env=worker_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    told(process, json.dumps(orders))
-    return process
-
-
-def told(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
-
-
 def run_name() -> str:
-    """The name of this run: the parent process's, or a new one."""
-    return os.environ.setdefault(RUN, f"oauth_connect_{secrets.token_hex(4)}")
+    """The name of this run, the parent process's or a new one, and of the worker."""
+    run = os.environ.setdefault(RUN, f"oauth_connect_{secrets.token_hex(4)}")
+    worker = os.environ.get(WORKER)
+    return f"{run}_{worker}" if worker else run
 
 
 def database(url: SplitResult, run: str, alias: str) -> dict[str, Any]:
@@ -76,15 +64,15 @@ def database(url: SplitResult, run: str, alias: str) -> dict[str, Any]:
 
 def sqlite_database(run: str, alias: str) -> dict[str, Any]:
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": SQLITE,
         "NAME": ":memory:",
         "OPTIONS": {
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
         },
-        # A file, where Django would take memory: other processes are to connect to it.
-        "TEST": {"NAME": Path(tempfile.gettempdir(), f"test_{run}_{alias}.sqlite3")},
+        # A file, where Django would take memory: other processes connect to it.
+        "TEST": {"NAME": str(Path(tempfile.gettempdir(), f"test_{run}_{alias}.sqlite3"))},
     }
 
 

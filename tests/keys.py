@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tests.databases import started, told
+from tests.processes import Forked, started, told
 
 
 class Worker:
@@ -28,7 +27,7 @@ class Worker:
     def __init__(self, task: str, used: Iterable[Any] = (), keys: Iterable[str] = (), **orders: Any) -> None:
         pks = [str(connection.pk) for connection in used]
         site = {**settings.OAUTH_CONNECT, **({"KEYS": list(keys)} if keys else {})}
-        self.process: subprocess.Popen[str] = started(
+        self.process: Forked = started(
             "tests.keys", {"task": task, "connections": pks, "settings": site, **orders}
         )
 

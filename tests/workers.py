@@ -7,12 +7,11 @@ and begins when a second line comes. Each thread loads the connection for itself
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 from typing import Any
 
-from tests.databases import started, told
+from tests.processes import Forked, started, told
 
 
 def call_together(*, processes: int, threads: int, **orders: Any) -> list[dict[str, Any]]:
@@ -26,7 +25,7 @@ def call_together(*, processes: int, threads: int, **orders: Any) -> list[dict[s
     return [result for worker in workers for result in _results(worker)]
 
 
-def _results(worker: subprocess.Popen[str]) -> list[dict[str, Any]]:
+def _results(worker: Forked) -> list[dict[str, Any]]:
     output, _ = worker.communicate(timeout=120)
     assert worker.returncode == 0
     return [json.loads(line) for line in output.splitlines()]

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
+from tests import processes
 from tests.contrib.settings import providers_variable
 from tests.databases import worker_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 VIEWS = "tests.contrib.async_views"
 
 
@@ -28,17 +26,14 @@ class Site:
     """The process, with these providers in its settings, on this run's test databases."""
 
     def __init__(self, providers: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contrib.asgi"],
-            cwd=ROOT,
-            env={
+        self._process = processes.start(
+            "tests.contrib.asgi",
+            environment={
                 **worker_environment(),
                 "DJANGO_SETTINGS_MODULE": "tests.contrib.settings",
                 **providers_variable(providers),
             },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            preloaded="tests.contrib.preloaded",
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.servers.rotating import RotatingServer
 
 
 @pytest.fixture
-def rotating() -> Iterator[RotatingServer]:
-    server = RotatingServer()
-    yield server
-    server.stop()
+def rotating(rotating_process: RotatingServer) -> RotatingServer:
+    """The strict provider, which these tests put into settings of their own."""
+    rotating_process.reset()
+    return rotating_process

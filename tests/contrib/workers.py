@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 import redis
 
+from tests import processes
 from tests.contrib.settings import PROVIDERS_VARIABLE
 from tests.contrib.site import BROKER, QUEUE, new_app
 from tests.databases import worker_environment
+from tests.processes import Forked
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds for what takes one or two
 
 
@@ -30,7 +30,7 @@ class Fleet:
         self.queue = queue
         self.app = new_app(broker, queue)
         self.logs = logs
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Forked] = []
         self.environment = {
             **worker_environment(),
             "DJANGO_SETTINGS_MODULE": "tests.contrib.settings",
@@ -39,21 +39,22 @@ class Fleet:
             QUEUE: queue,
         }
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, *options: str) -> Forked:
         """Start a worker, of one process unless the options say otherwise."""
         name = f"worker-{len(self.processes)}"
-        command = [sys.executable, "-m", "celery", "-A", "tests.contrib.site", "worker", "-n", f"{name}@%h"]
+        command = ["-A", "tests.contrib.site", "worker", "-n", f"{name}@%h"]
         command += ["-Q", self.queue, "--without-gossip", "--without-mingle", "-l", "INFO"]
         command += options or ["--pool", "solo"]
         with (self.logs / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # so that its children can be ended with it
+            process = processes.start(
+                "celery",
+                *command,
+                environment=self.environment,
+                preloaded="tests.contrib.preloaded",
+                stdin=processes.DEVNULL,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
+                new_session=True,  # so that its children can be ended with it
             )
         self.processes.append(process)
         return process
@@ -77,7 +78,7 @@ class Fleet:
             assert time.monotonic() < end, f"waited in vain for: {what}\n{self.told}"
             time.sleep(0.1)
 
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
+    def kill(self, process: Forked) -> None:
         """As the kernel does: nothing is tidied up."""
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -96,6 +97,6 @@ class Fleet:
             connection.default_channel.exchange_delete(self.queue)
 
 
-def children(process: subprocess.Popen[bytes]) -> list[int]:
+def children(process: Forked) -> list[int]:
     found = subprocess.run(["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True)
     return [int(line) for line in found.stdout.split()]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -26,6 +24,7 @@ from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.flows.crew import AHEAD
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
+from tests import processes
 from tests.databases import ROOT, worker_environment
 from tests.faults.test_database_loss import connect_to_database_server
 from tests.servers.proxy import Proxy
@@ -64,12 +63,16 @@ class Run:
         environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT)])
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "django", "oauth_refresh", "--json", *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=out,
-                stderr=err,
+            self.process = processes.start(
+                "django",
+                "oauth_refresh",
+                "--json",
+                *arguments,
+                environment=environment,
+                stdin=None,
+                stdout=out.fileno(),
+                stderr=err.fileno(),
+                warnings_are_errors=True,
             )
 
     @property

@@ -86,6 +86,7 @@ def test_scopes_come_back_sorted_and_once():
 @pytest.mark.parametrize(
     "value",
     ["", "admin", "admin:signed", signing.dumps(["scripted", ["admin"]], salt="another"), "é", "a:b:c\x00"],
+    ids=["empty", "plain", "half signed", "signed for something else", "no ASCII", "NUL"],
 )
 def test_scopes_that_this_site_did_not_sign_ask_for_nothing(value):
     assert signed_scopes(value, "scripted") == []

@@ -8,7 +8,7 @@ import pytest
 
 from oauth_connect.models import Connection
 from tests.interop.browser import Browser
-from tests.management.conftest import ctrl_c, start  # noqa: F401  (fixtures)
+from tests.management.conftest import start  # noqa: F401  (a fixture)
 from tests.servers.oidc_provider import OIDCProvider, absence
 from tests.visitor import Visitor
 

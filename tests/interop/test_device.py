@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +10,12 @@ import pytest
 from oauth_connect.models import Connection
 from tests.interop.browser import Browser
 from tests.management.conftest import finished
+from tests.processes import Forked
 from tests.servers.oidc_provider import OIDCProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Forked]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def terminal(oidc: OIDCProvider, configure: Callable[..., None]) -> OIDCProvider
     return oidc
 
 
-def shown(process: subprocess.Popen[str]) -> tuple[str, str]:
+def shown(process: Forked) -> tuple[str, str]:
     assert process.stdout is not None
     return process.stdout.readline().split()[-1], process.stdout.readline().split()[-1]
 

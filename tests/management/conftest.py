@@ -7,8 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,8 @@ from django.core.management import CommandError, call_command
 from oauth_connect import signals
 from oauth_connect.models import Connection
 from tests.databases import worker_environment
+from tests.processes import PIPE, Forked
+from tests.processes import start as start_process
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER_KEY = base64.urlsafe_b64encode(b"\x07" * 32).decode()
@@ -68,28 +68,28 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, ctrl_c: None) -> Callable[..., subprocess.Popen[str]]:
+def start(tmp_path: Path) -> Callable[..., Forked]:
     """Start ``python -m django`` with this test's OAUTH_CONNECT."""
 
-    def begin(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def begin(*arguments: str, stderr: int = PIPE) -> Forked:
         module = f"from tests.settings import *\nOAUTH_CONNECT = {site.OAUTH_CONNECT!r}\n"
         (tmp_path / "site_of_a_test.py").write_text(module, encoding="utf-8")
         environment = {**worker_environment(), "DJANGO_SETTINGS_MODULE": "site_of_a_test"}
         environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "django", *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
+        return start_process(
+            "django",
+            *arguments,
+            environment=environment,
+            stdin=None,
             stderr=stderr,
-            text=True,
+            warnings_are_errors=True,
         )
 
     return begin
 
 
 @pytest.fixture
-def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Run]:
+def process(start: Callable[..., Forked]) -> Callable[..., Run]:
     """Run a command in a process of its own."""
 
     def run(*arguments: str) -> Run:
@@ -98,7 +98,7 @@ def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Run]:
     return run
 
 
-def finished(started: subprocess.Popen[str]) -> Run:
+def finished(started: Forked) -> Run:
     out, err = started.communicate(timeout=60)
     return Run(out, err, started.returncode)
 

@@ -262,6 +262,7 @@ def test_a_sick_server_is_unavailable_whatever_it_says(scripted, client, status,
         (format_datetime(NOW - timedelta(days=1), usegmt=True), 0),
         (format_datetime(NOW + timedelta(days=9), usegmt=True), 3600),
     ],
+    ids=["2 min", "0", "negative", "long", "nan", "inf", "word", "empty", "odd date", "past", "far future"],
 )
 def test_retry_after_is_read_and_bounded(scripted, client, value, seconds) -> None:
     scripted.on("/token", Answer(503, headers={"Retry-After": value}))

@@ -22,19 +22,20 @@ DEVICE_CLIENT_ID = "tests-terminal"
 
 
 class Codeyard:
-    def __init__(self, folder: Path, *, token_lifetime: int = 300) -> None:
+    def __init__(self, database: Path, *, token_lifetime: int = 300) -> None:
+        log = database.with_suffix(".log")
         command = [sys.executable, "-m", "example_project.provider", "--port", "0"]
-        command += ["--database", str(folder / "codeyard.sqlite3"), "--token-lifetime", str(token_lifetime)]
+        command += ["--database", str(database), "--token-lifetime", str(token_lifetime)]
         command += ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET, "--redirect-uri", CALLBACK]
         command += ["--redirect-uri", LOOPBACK, "--device-client-id", DEVICE_CLIENT_ID]
         command += ["--device-interval", "1", "--urlconf", "tests.servers.codeyard_urls"]
-        self._log = (folder / "codeyard.log").open("wb")
+        self._log = log.open("wb")
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline().decode()
-        assert line.startswith("ready "), (folder / "codeyard.log").read_text()
+        assert line.startswith("ready "), log.read_text()
         self.url = line.split()[1]
 
     def stop(self) -> None:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class RotatingServer:
-    """The process, as a test sees it."""
+    """The process, as a test sees it. One serves many tests; each begins with ``reset``."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -35,6 +35,10 @@ class RotatingServer:
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
+
+    def reset(self) -> None:
+        """Forget every token, and drop the requests that hang."""
+        requests.post(f"{self.url}/reset", json=None, timeout=10).raise_for_status()
 
     def entry(self, **overrides: Any) -> dict[str, Any]:
         """Return the settings of the provider."""
@@ -83,6 +87,7 @@ class Books:
                 self.hanging.append(token)
                 self.changed.wait_for(lambda: token not in self.told_to_hang)
                 self.hanging.remove(token)
+                self.changed.notify_all()
                 return None
             self.spent[token] += 1
             if self.spent[token] > 1:
@@ -100,6 +105,13 @@ class Books:
         with self.changed:
             self.told_to_hang = tokens
             self.changed.notify_all()
+
+    def reset(self) -> None:
+        with self.changed:
+            self.told_to_hang = []
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: not self.hanging)
+            self.spent.clear()
 
     def stats(self) -> dict[str, Any]:
         with self.changed:
@@ -119,6 +131,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/hang":
             BOOKS.hang(json.loads(body))
+            self._send(200, {})
+            return
+        if self.path == "/reset":
+            BOOKS.reset()
             self._send(200, {})
             return
         answer = BOOKS.use(dict(parse_qsl(body.decode()))["refresh_token"])

@@ -1,12 +1,13 @@
-"""A site with another package in its settings: its own database file, commands in processes of their own."""
+"""A site with another package in its settings: its own database file, commands in processes of their own.
+
+The processes are forked from one that has imported the package (tests/forkserver.py).
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,22 +16,31 @@ from typing import Any
 import pytest
 
 from tests.management.conftest import Run
+from tests.processes import PIPE, Forked
+from tests.processes import start as start_process
 from tests.servers.codeyard import Codeyard
 
-ROOT = Path(__file__).resolve().parents[3]
 HERE = "tests.contrib.importers.other_site"
+SETTINGS, ORDERS = "DJANGO_SETTINGS_MODULE", "OAUTH_CONNECT_TEST_SITE"
+
+
+def orders_of(
+    package: str, database: str, codeyard: Codeyard | None = None, **changes: Any
+) -> dict[str, Any]:
+    entry = codeyard.entry() if codeyard else {"client_id": "-", "client_secret": "-", "scopes": []}
+    return {
+        "package": package,
+        "database": database,
+        "codeyard": entry,
+        "providers": {"codeyard": entry} if codeyard else {},
+        "changes": changes,
+    }
 
 
 class OtherSite:
     def __init__(self, database: Path, package: str, codeyard: Codeyard | None, **changes: Any) -> None:
-        entry = codeyard.entry() if codeyard else {"client_id": "-", "client_secret": "-", "scopes": []}
-        self.orders: dict[str, Any] = {
-            "package": package,
-            "database": str(database),
-            "codeyard": entry,
-            "providers": {"codeyard": entry} if codeyard else {},
-            "changes": changes,
-        }
+        self.package = package
+        self.orders = orders_of(package, str(database), codeyard, **changes)
 
     def command(self, *arguments: str) -> Run:
         started = self.start("django", *arguments)
@@ -43,20 +53,25 @@ class OtherSite:
         assert started.returncode == 0, err
         return json.loads(out)
 
-    def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONUNBUFFERED": "1",
-                "DJANGO_SETTINGS_MODULE": f"{HERE}.settings",
-                "OAUTH_CONNECT_TEST_SITE": json.dumps(self.orders),
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    def start(self, module: str, *arguments: str) -> Forked:
+        # What is imported is the same for each site of the package.
+        preloaded_with = {
+            SETTINGS: f"{HERE}.settings",
+            ORDERS: json.dumps(orders_of(self.package, ":memory:")),
+        }
+        environment = {
+            **os.environ,
+            **preloaded_with,
+            ORDERS: json.dumps(self.orders),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return start_process(
+            module,
+            *arguments,
+            environment=environment,
+            preloaded=f"{HERE}.preloaded",
+            preloaded_with=preloaded_with,
+            stderr=PIPE,
         )
 
 

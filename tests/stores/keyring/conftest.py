@@ -11,7 +11,7 @@ import pytest
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from tests import keyrings
-from tests.management.conftest import ctrl_c, start  # noqa: F401  (fixtures)
+from tests.management.conftest import start  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(autouse=True)

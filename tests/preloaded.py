@@ -1,0 +1,33 @@
+"""What processes of the suite's settings have imported when they are forked (tests/forkserver.py)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import django
+import keyring
+from django.conf import empty, settings
+from django.db import connections
+
+import oauth_connect
+
+BRIDGES = "oauth_connect.contrib."
+
+
+def after_fork() -> None:
+    """Read the settings, and choose the keyring, that the environment of this process names."""
+    sys.modules.pop(os.environ["DJANGO_SETTINGS_MODULE"], None)
+    settings._wrapped = empty  # type: ignore[assignment]
+    vars(connections).clear()
+    connections.__init__()  # type: ignore[misc]
+    keyring.core.init_backend()
+
+
+django.setup()
+for module in pkgutil.walk_packages(oauth_connect.__path__, "oauth_connect."):
+    # Each bridge needs a package of its own.
+    if not module.name.startswith(BRIDGES):
+        importlib.import_module(module.name)
