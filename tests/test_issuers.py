@@ -234,6 +234,7 @@ print(conf.provider("acme").token_endpoint)
 """
 
 
+@pytest.mark.process
 def test_so_it_is_with_a_real_process(scripted, publish, known, terms, settings) -> None:
     known.metadata(scripted.url, terms)
     cache = settings.CACHES["default"]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = """
 import sys
@@ -30,6 +32,7 @@ print(sorted(name for name in sys.modules if ".admin" in name and not name.start
 """
 
 
+@pytest.mark.process
 def test_a_site_without_the_admin_starts_and_imports_nothing_of_it() -> None:
     environ = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
     finished = subprocess.run(

@@ -33,6 +33,8 @@ WHY = {
 }
 NEEDED = {"shopify": {"shop": "lovelace-mills"}}
 
+pytestmark = pytest.mark.process  # the other packages have settings of their own
+
 theirs = pytest.mark.parametrize(
     ("package", "provider"),
     [*((ALLAUTH, name) for name in ADAPTERS), *((SOCIAL, name) for name in BACKENDS)],

@@ -39,6 +39,7 @@ def test_a_message_is_given_back_by_a_worker_that_dies(task: Any) -> None:
     assert task.reject_on_worker_lost
 
 
+@pytest.mark.process
 def test_without_celery_the_import_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "celery.py").write_text("raise ImportError('none here')", encoding="utf-8")
     code = "import django; django.setup(); import oauth_connect.contrib.celery"

@@ -384,6 +384,7 @@ asyncio.run(leave())
 """
 
 
+@pytest.mark.process
 def test_a_process_that_ends_during_a_refresh_saves_the_token_first(
     scripted, scripted_provider, make_connection
 ) -> None:

@@ -86,6 +86,7 @@ def led(scripted: Any, scripted_provider: Any, make_connection: Any) -> Iterator
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.process
 def test_a_child_forked_while_a_thread_has_a_turn_finds_the_turn_free(led):
     connection, _ = led
     turn = turns.of(access.row_store(connection).key)
@@ -117,11 +118,13 @@ def test_a_child_forked_while_a_thread_refreshes_takes_over_what_that_saves(led,
     assert len(scripted.asked("/token")) == 1
 
 
+@pytest.mark.process
 def test_a_child_forked_while_a_thread_looks_for_its_turn_can_look_for_one():
     with turns._guard:
         assert succeeded(forked(lambda: turns.of("a key").lock.acquire(blocking=False)))
 
 
+@pytest.mark.process
 def test_a_child_forked_while_every_connection_aside_is_taken_has_all_of_them():
     def takes_all() -> bool:
         return all(placement._slots.free.acquire(blocking=False) for _ in range(placement.AT_MOST))

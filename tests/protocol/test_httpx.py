@@ -432,6 +432,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_of_its_own(without) -> None:
     finished = without(FORKED)
@@ -486,12 +487,14 @@ assert "django" not in sys.modules
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("library", "missing"), [("httpx", "httpx2"), ("httpx2", "httpx")])
 def test_one_of_the_two_libraries_is_enough_and_django_is_not_needed(without, library, missing) -> None:
     finished = without(ONE_CALL.format(library=library), missing)
     assert finished.stdout == "Bearer a-token\n", finished.stderr
 
 
+@pytest.mark.process
 def test_without_either_the_import_says_what_to_install(without) -> None:
     finished = without("import oauth_connect.protocol.httpx", "httpx", "httpx2")
     assert finished.returncode == 1

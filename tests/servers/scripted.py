@@ -5,6 +5,7 @@ It runs in a thread, on a real socket, and remembers what it was asked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -73,8 +74,15 @@ class ScriptedServer:
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        """Accept until closed. (``serve_forever`` looks for its end by a clock, in each of a thousand tests.)"""
+        while not self._closing:
+            with contextlib.suppress(OSError):  # a client that broke off its TLS handshake
+                self._server.process_request(*self._server.get_request())
 
     def on(self, path: str, *answers: Answer) -> None:
         """Replace the answers of a path."""
@@ -94,9 +102,11 @@ class ScriptedServer:
             return queue.popleft() if len(queue) > 1 else queue[0]
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._closing = True
+        # So that there is one more to accept.
+        socket.create_connection(("127.0.0.1", self.port)).close()
         self._thread.join()
+        self._server.server_close()
 
 
 def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:

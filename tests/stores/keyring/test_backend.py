@@ -117,6 +117,7 @@ def test_a_part_fits_into_the_smallest_keyring(home):
     assert found.get("probe") is None
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have a keyring without a desktop")
 def test_with_a_file_package_installed_and_no_desktop_what_keyring_chooses_is_refused():
     """By itself it takes the file of keyrings.alt then: base64, for anybody to read."""
