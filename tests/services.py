@@ -1,7 +1,8 @@
 """The servers beside the test process: where each is looked for, and whether it answers.
 
 A variable names a server's URL. Unset, the usual local address is tried, and what does not answer there
-is left out; set, the server has to answer; empty, it is not used.
+is left out; set, the server has to answer; empty, it is not used. ``python -m tests.services`` prints what
+does not answer, and ends with 1 where anything does not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -98,3 +100,15 @@ RABBITMQ = Service(
 SECRET_SERVICE = Service(
     "gnome-keyring", "OAUTH_CONNECT_TEST_SECRET_SERVICE", "gnome-keyring-daemon", look_for_programs
 )
+ALL = (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE)
+
+
+def main() -> int:
+    absences = [service.absence for service in ALL if service.absence]
+    for absence in absences:
+        print(f"Not there: {absence}.")
+    return int(bool(absences))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

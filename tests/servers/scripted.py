@@ -79,7 +79,7 @@ class ScriptedServer:
         self._thread.start()
 
     def _serve(self) -> None:
-        """Accept until closed. (``serve_forever`` looks for its end by a clock, in each of a thousand tests.)"""
+        """Accept until closed. (``serve_forever`` would poll for its end, in each of a thousand tests.)"""
         while not self._closing:
             with contextlib.suppress(OSError):  # a client that broke off its TLS handshake
                 self._server.process_request(*self._server.get_request())
