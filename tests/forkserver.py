@@ -111,10 +111,9 @@ def become(orders: dict[str, Any], descriptors: list[int], after_fork: Callable[
     for stream, descriptor in zip(STREAMS, descriptors, strict=False):
         os.dup2(descriptor, stream)
         os.close(descriptor)
-    if "PYTHONUNBUFFERED" in orders["environment"]:
-        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(orders["environment"])
+    open_streams()
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     random.seed()
     if orders["warnings_are_errors"]:
@@ -122,6 +121,15 @@ def become(orders: dict[str, Any], descriptors: list[int], after_fork: Callable[
     after_fork()
     sys.argv = [orders["module"], *orders["arguments"]]
     runpy.run_module(orders["module"], run_name="__main__", alter_sys=True)
+
+
+def open_streams() -> None:
+    """Buffer as Python does at its start: by lines on a terminal."""
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def ctrl_c() -> Iterator[None]:
 def start(tmp_path: Path) -> Callable[..., Forked]:
     """Start ``python -m django`` with this test's OAUTH_CONNECT."""
 
-    def begin(*arguments: str, stderr: int = PIPE) -> Forked:
+    def begin(*arguments: str, stdout: int = PIPE, stderr: int = PIPE) -> Forked:
         module = f"from tests.settings import *\nOAUTH_CONNECT = {site.OAUTH_CONNECT!r}\n"
         (tmp_path / "site_of_a_test.py").write_text(module, encoding="utf-8")
         environment = {**worker_environment(), "DJANGO_SETTINGS_MODULE": "site_of_a_test"}
@@ -81,6 +81,7 @@ def start(tmp_path: Path) -> Callable[..., Forked]:
             *arguments,
             environment=environment,
             stdin=None,
+            stdout=stdout,
             stderr=stderr,
             warnings_are_errors=True,
         )

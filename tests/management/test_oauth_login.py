@@ -7,7 +7,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -495,8 +494,6 @@ def start_on_terminal(start, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
     leader, follower = pty.openpty()
-    original = subprocess.Popen
-    begun = []
 
     class OnTerminal:
         def __init__(self, process):
@@ -510,19 +507,7 @@ def start_on_terminal(start, monkeypatch):
                 seen += os.read(leader, 4096).decode("utf-8", "replace")
             return seen
 
-    def run(*arguments):
-        def popen(command, **options):
-            return original(command, **{**options, "stdout": follower})
-
-        monkeypatch.setattr(subprocess, "Popen", popen)
-        process = start(*arguments)
-        begun.append(process)
-        return OnTerminal(process)
-
-    yield run
-    for process in begun:
-        process.kill()
-        process.communicate()
+    yield lambda *arguments: OnTerminal(start(*arguments, stdout=follower))
     os.close(leader)
     os.close(follower)
 
