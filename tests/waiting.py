@@ -1,0 +1,39 @@
+"""Waiting for what another thread or process does: until it has happened, however busy the machine is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 60.0  # seconds for what takes one or two; only a test that fails waits so long
+LOOK = 0.02  # seconds between two looks at something that cannot wake us
+
+
+def eventually(condition: Callable[[], T], what: str | Callable[[], str]) -> T:
+    """Wait until the condition returns something true, and return that.
+
+    ``what`` says what was waited for, or is called to say it once it has not come.
+    """
+    give_up = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        _fail_after(give_up, what)
+        time.sleep(LOOK)
+    return found
+
+
+async def aeventually(condition: Callable[[], T], what: str | Callable[[], str]) -> T:
+    """Wait as ``eventually`` does, and leave the event loop to others meanwhile."""
+    give_up = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        _fail_after(give_up, what)
+        await asyncio.sleep(LOOK)
+    return found
+
+
+def _fail_after(give_up: float, what: str | Callable[[], str]) -> None:
+    if time.monotonic() > give_up:
+        raise AssertionError(f"not within {PATIENCE:.0f} s: {what if isinstance(what, str) else what()}")
