@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import pytest
 
 T = TypeVar("T")
 
@@ -37,3 +41,36 @@ async def aeventually(condition: Callable[[], T], what: str | Callable[[], str])
 def _fail_after(give_up: float, what: str | Callable[[], str]) -> None:
     if time.monotonic() > give_up:
         raise AssertionError(f"not within {PATIENCE:.0f} s: {what if isinstance(what, str) else what()}")
+
+
+class Tally:
+    """Counts what happens, and wakes those who wait for a number of it."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def add(self) -> None:
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            came = self._changed.wait_for(lambda: self._count >= count, PATIENCE)
+            assert came, f"not within {PATIENCE:.0f} s: {count} times {self.what}, only {self._count}"
+
+
+def tally_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Tally:
+    """Count the calls of a function of somebody's, each once it has come back."""
+    tally, function = Tally(name), getattr(owner, name)
+
+    def counted(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        finally:
+            tally.add()
+
+    monkeypatch.setattr(owner, name, counted)
+    return tally

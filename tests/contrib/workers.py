@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import redis
 from tests.contrib.settings import PROVIDERS_VARIABLE
 from tests.contrib.site import BROKER, QUEUE, new_app
 from tests.databases import worker_environment
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60  # seconds for what takes one or two
 
 
 class Fleet:
@@ -72,10 +71,7 @@ class Fleet:
         return "\n".join(path.read_text("utf-8", "replace") for path in sorted(self.logs.glob("*.log")))
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain for: {what}\n{self.told}"
-            time.sleep(0.1)
+        eventually(condition, lambda: f"{what}\n{self.told}")
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """As the kernel does: nothing is tidied up."""

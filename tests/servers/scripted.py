@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,7 +26,8 @@ from tests.waiting import PATIENCE
 class Answer:
     """``body``: bytes go out as they are, anything else as JSON; ``repeat`` times over.
 
-    ``delay``: seconds before the first byte; ``hold``: no byte before this is set.
+    ``delay``: seconds before the first byte; ``hold``: no byte before this is set; ``until``:
+    none before this, called when the request has come, returns.
     ``silent``: no byte at all, and no end of the connection, until the server is closed.
     ``drip``: seconds between single bytes of the body, and ``head_drip``: of two hundred header lines.
     ``cut``: how many bytes of the body are sent before the connection is dropped (-1: not even a status).
@@ -37,6 +39,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     hold: threading.Event | None = None
+    until: Callable[[], object] | None = None
     silent: bool = False
     drip: float = 0.0
     head_drip: float = 0.0
@@ -163,6 +166,8 @@ def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
     time.sleep(answer.delay)
     if answer.hold is not None:
         answer.hold.wait(2 * PATIENCE)  # longer than anybody waits for what happens meanwhile
+    if answer.until is not None:
+        answer.until()
     try:
         if answer.cut == -1:
             handler.close_connection = True
