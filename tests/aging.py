@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import QuerySet
 
@@ -20,3 +20,10 @@ def age(connection: Connection, seconds: float) -> Connection:
     older = replace(token, obtained_at=token.obtained_at - passed, expires_at=ends)
     rows.update(**token_columns(connection, older, rows.get().refresh_at))
     return rows.get()
+
+
+def prolong_back_off(connection: Connection) -> None:
+    """Let the back-off last for an hour where a failure was noted: its own second or two may be over soon."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    rows = QuerySet(Connection, using=connection._state.db)
+    rows.filter(pk=connection.pk, failures__gt=0, refresh_at__isnull=False).update(refresh_at=later)

@@ -446,10 +446,10 @@ def test_a_provider_that_is_down_is_told_and_the_token_that_works_goes_on_servin
     scripted, scripted_provider, make_connection
 ) -> None:
     scripted.on("/token", Answer(503))
-    expired, expiring = make_connection(age=EXPIRED), make_connection(age=3590)
+    expired, expiring = make_connection(age=EXPIRED), make_connection(age=2800)
     with pytest.raises(ProviderUnavailable):
         run(expired.aaccess_token())
-    assert run(expiring.aaccess_token()) == "access-0"
+    assert run(expiring.aaccess_token(900)) == "access-0"
 
 
 @pytest.mark.vendor("postgresql", "mysql")

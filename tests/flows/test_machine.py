@@ -389,12 +389,13 @@ def test_a_lost_answer_leaves_nothing_in_doubt(machine, ill):
     assert machine_access_token("scripted") == "access-2"
 
 
-def test_while_the_present_token_works_a_provider_that_is_ill_fails_no_call(machine):
+def test_while_the_present_token_works_a_provider_that_is_ill_fails_no_call(machine, configure):
+    configure(REFRESH_LEEWAY=900)
     connection = machine_connection("scripted")
     connection.access_token()
     machine.on("/token", Answer(503))
 
-    assert age(connection, HOUR - 30).session().get("figures").ok
+    assert age(connection, HOUR - 800).session().get("figures").ok
     assert Connection.objects.get().failures == 1
 
 

@@ -65,7 +65,7 @@ def test_what_is_due_is_refreshed_and_nothing_else(command, scripted, make_conne
 
 def test_a_token_that_is_still_valid_is_refreshed_once_it_is_due(command, make_connection):
     """refresh_at lies before the leeway, by some jitter: due, and the engine would still serve it."""
-    connection = make_connection(age=3600 - 65)
+    connection = make_connection(age=3000)
     rows().filter(pk=connection.pk).update(refresh_at=datetime.now(UTC))
     command("oauth_refresh")
     assert stored(connection).version == 1
@@ -80,7 +80,7 @@ def test_within_looks_ahead_and_a_short_new_token_does_not_come_twice(command, s
 
 
 def test_within_asks_nobody_who_is_in_back_off(command, scripted, make_connection):
-    scripted.on("/token", Answer(503))
+    scripted.on("/token", Answer(503, headers={"Retry-After": "600"}))
     make_connection(age=DUE)
     assert command("oauth_refresh").status == 1
     assert command("oauth_refresh", "--within", "3600").status == 0
