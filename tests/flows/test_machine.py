@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -181,9 +180,9 @@ def test_a_provider_that_hangs_holds_up_no_query_of_async_code(machine, configur
     async def ask() -> tuple[int, Any]:
         try:
             asking = asyncio.ensure_future(what("scripted"))
-            while not machine.asked("/token"):
-                await asyncio.sleep(0.01)
-            rows = await asyncio.wait_for(Connection.objects.acount(), 5)
+            await machine.awaited("/token")
+            rows = await Connection.objects.acount()
+            assert not asking.done()
             answered.set()
             return rows, await asking
         finally:
@@ -507,8 +506,7 @@ def test_one_that_is_issued_while_staff_revokes_is_revoked_and_asked_for_again(m
 
     caller = threading.Thread(target=ask)
     caller.start()
-    while len(machine.asked("/token")) < 2:
-        time.sleep(0.01)
+    machine.wait_for("/token", 2)
     Connection.objects.get().disconnect()
     go_on.set()
     caller.join()
