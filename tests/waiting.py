@@ -48,18 +48,18 @@ class Tally:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self._count = 0
+        self.count = 0
         self._changed = threading.Condition()
 
     def add(self) -> None:
         with self._changed:
-            self._count += 1
+            self.count += 1
             self._changed.notify_all()
 
     def wait_for(self, count: int) -> None:
         with self._changed:
-            came = self._changed.wait_for(lambda: self._count >= count, PATIENCE)
-            assert came, f"not within {PATIENCE:.0f} s: {count} times {self.what}, only {self._count}"
+            came = self._changed.wait_for(lambda: self.count >= count, PATIENCE)
+            assert came, f"not within {PATIENCE:.0f} s: {count} times {self.what}, only {self.count}"
 
 
 def tally_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Tally:
