@@ -18,6 +18,7 @@ from oauth_connect.stores.keyring.session import TOO_YOUNG
 from tests.keyrings import SmallKeyring
 from tests.servers.scripted import Answer
 from tests.stores.keyring.script import Script
+from tests.waiting import eventually
 
 DUE = 7200
 OLD = TOO_YOUNG.total_seconds() + 5
@@ -79,10 +80,7 @@ def test_many_processes_and_threads_spend_one_refresh_token_once(kept, entry, ro
 def test_who_is_killed_while_the_provider_thinks_leaves_a_token_that_others_can_use(kept, entry, rotating):
     rotating.hang("row-0")
     script = Script(entry).go()
-    give_up = time.monotonic() + 30
-    while not rotating.hanging:
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    eventually(lambda: rotating.hanging, "the script's request")
     script.process.kill()
     script.process.communicate()
     rotating.hang()
