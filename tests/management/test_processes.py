@@ -157,13 +157,14 @@ def test_processes_whose_maker_is_killed_finish_what_is_in_flight_and_claim_no_m
     scripted.wait_for("/token", 2)
     left = children(running)
     running.kill()
-    running.communicate(timeout=PATIENCE)
+    running.wait(PATIENCE)
     first.set()
     eventually(
         lambda: saved() == 2 and claimed() == len(scripted.asked("/token")) - 2, "all freed but what is sent"
     )
     second.set()
     eventually(lambda: all(map(is_gone, left)), "both processes gone")
+    running.communicate(timeout=PATIENCE)
 
     assert saved() == len(scripted.asked("/token")) < 8
     assert not claimed()
