@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from django.db.models import QuerySet
 
+from oauth_connect.engine import refresh
 from oauth_connect.models import Connection
 from oauth_connect.stores.columns import token_columns
 
@@ -27,3 +29,8 @@ def prolong_back_off(connection: Connection) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     rows = QuerySet(Connection, using=connection._state.db)
     rows.filter(pk=connection.pk, failures__gt=0, refresh_at__isnull=False).update(refresh_at=later)
+
+
+def long_back_offs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ten minutes follow a failure, not a second or two: nothing is due again while a test runs."""
+    monkeypatch.setattr(refresh, "pause", lambda failures, asked: 600.0)

@@ -32,7 +32,7 @@ from oauth_connect.flows import (
 from oauth_connect.models import Connection, ConnectionEvent, Owner, PendingRevocation, ProviderState
 from oauth_connect.models.owner import owner_of
 from oauth_connect.stores.columns import token_columns
-from tests.aging import age
+from tests.aging import age, long_back_offs
 from tests.faults.held import wait_for_follow_ups
 from tests.servers.codeyard import MACHINE_ID
 from tests.servers.scripted import Answer
@@ -355,7 +355,8 @@ def test_an_odd_lifetime_is_none_and_the_token_serves_until_it_is_refused(machin
         (403, "access_denied", False),
     ],
 )
-def test_a_refusal_is_for_the_settings_and_never_for_a_user(machine, status, error, alarm):
+def test_a_refusal_is_for_the_settings_and_never_for_a_user(machine, monkeypatch, status, error, alarm):
+    long_back_offs(monkeypatch)
     answered = Answer(status, {"error": error, "error_description": "Not you"})
     machine.on("/token", answered, issued(2))
     connection = machine_connection("scripted")

@@ -24,6 +24,7 @@ from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
 from oauth_connect.stores.batch import Saves
 from oauth_connect.stores.row import RowStore
+from tests.aging import long_back_offs
 from tests.management.conftest import finished, stored
 from tests.servers.scripted import Answer
 from tests.waiting import PATIENCE, eventually, tally_of
@@ -177,8 +178,9 @@ FAILURES = {
 
 @pytest.mark.parametrize(("outcome", "answer"), FAILURES.items())
 def test_one_bad_row_stops_nothing_and_is_told_for_what_it_is(
-    command, scripted, make_connection, outcome, answer
+    command, scripted, make_connection, monkeypatch, outcome, answer
 ):
+    long_back_offs(monkeypatch)
     scripted.on("/token", answer, Answer(body=FRESH))
     bad, good = make_connection(age=DUE * 2), make_connection(age=DUE)
     run = command("oauth_refresh", workers=1, json=True)

@@ -15,6 +15,7 @@ from oauth_connect.errors import (
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores import keyring
 from oauth_connect.stores.keyring.session import TOO_YOUNG
+from tests.aging import long_back_offs
 from tests.keyrings import SmallKeyring
 from tests.servers.scripted import Answer
 from tests.stores.keyring.script import Script
@@ -170,7 +171,8 @@ def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(ke
     assert len(scripted.asked("/token")) == 1
 
 
-def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted):
+def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted, monkeypatch):
+    long_back_offs(monkeypatch)
     provider = keep(age=DUE)
     scripted.on("/token", Answer(cut=-1))
     http = store.session_for(provider)
