@@ -438,11 +438,13 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     due = [make_connection(age=DUE) for _ in range(3)]
     running = start("oauth_refresh", "--json", "--workers", "1")
-    scripted.wait_for("/token")
-    running.send_signal(number)
-    eventually(lambda: Connection.objects.exclude(lease_owner="").count() == 1, "two freed")
-    hold.set()
-    run = finished(running)
+    try:
+        scripted.wait_for("/token")
+        running.send_signal(number)
+        eventually(lambda: Connection.objects.exclude(lease_owner="").count() == 1, "two freed")
+    finally:
+        hold.set()
+        run = finished(running)
 
     assert run.status == 0, run.err
     assert run.document["stopped"]

@@ -97,11 +97,13 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
     for _ in range(4):  # more than one of them claims
         make_connection(age=DUE)
     running = start("oauth_refresh", "--processes", "2", "--json")
-    scripted.wait_for("/token", at_once)
-    time.sleep(0.5)  # one more would come at once
-    assert len(scripted.asked("/token")) == at_once
-    hold.set()
-    run = finished(running)
+    try:
+        scripted.wait_for("/token", at_once)
+        time.sleep(0.5)  # one more would come at once
+        assert len(scripted.asked("/token")) == at_once
+    finally:
+        hold.set()
+        run = finished(running)
     assert (run.status, run.document["total"]) == (0, 4), run.err
 
 
@@ -115,11 +117,13 @@ def test_a_signal_lets_every_process_finish_what_is_in_flight(
     for _ in range(6):
         make_connection(age=DUE)
     running = start("oauth_refresh", "--json", "--workers", "2", "--processes", "2")
-    scripted.wait_for("/token", 2)
-    running.send_signal(number)
-    eventually(lambda: claimed() == 2, "four freed, or never claimed")
-    hold.set()
-    run = finished(running)
+    try:
+        scripted.wait_for("/token", 2)
+        running.send_signal(number)
+        eventually(lambda: claimed() == 2, "four freed, or never claimed")
+    finally:
+        hold.set()
+        run = finished(running)
 
     assert run.status == 0, run.err
     assert run.document["stopped"]
