@@ -17,15 +17,16 @@ PATIENCE = 60.0  # seconds for what takes one or two; only a test that fails wai
 LOOK = 0.02  # seconds between two looks at something that cannot wake us
 
 
-def eventually(condition: Callable[[], T], what: str | Callable[[], str]) -> T:
+def eventually(condition: Callable[[], T], what: str | Callable[[], str], *, look: float = LOOK) -> T:
     """Wait until the condition returns something true, and return that.
 
-    ``what`` says what was waited for, or is called to say it once it has not come.
+    ``what`` says what was waited for, or is called to say it once it has not come. ``look``: seconds
+    between two looks.
     """
     give_up = time.monotonic() + PATIENCE
     while not (found := condition()):
         _fail_after(give_up, what)
-        time.sleep(LOOK)
+        time.sleep(look)
     return found
 
 
