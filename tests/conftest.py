@@ -221,7 +221,7 @@ def calls_at_once() -> Callable[[int, Callable[[], Any]], list[Any]]:
         barrier = threading.Barrier(count)
 
         def caller() -> Any:
-            barrier.wait()
+            barrier.wait(60)
             try:
                 return call()
             except Exception as error:

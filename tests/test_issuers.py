@@ -22,6 +22,7 @@ from oauth_connect.issuers import PAUSE, SALT, STALE, Issuers, Terms
 from oauth_connect.protocol.addresses import AddressGuard
 from oauth_connect.protocol.discovery import Metadata
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.waiting import PATIENCE, Tally, tally_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -65,10 +66,10 @@ def alone() -> Terms:
 def publish(scripted: ScriptedServer) -> Callable[..., None]:
     """Let the scripted server publish its document; a different token endpoint for each ``number``."""
 
-    def say(number: int = 1, *, delay: float = 0, **headers: str) -> None:
+    def say(number: int = 1, *, until: Callable[[], object] | None = None, **headers: str) -> None:
         found = {"issuer": scripted.url, "token_endpoint": f"{scripted.url}/token/{number}"}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        scripted.on(WELL_KNOWN, Answer(body=found, headers=named, delay=delay))
+        scripted.on(WELL_KNOWN, Answer(body=found, headers=named, until=until))
 
     say()
     return say
@@ -106,15 +107,19 @@ def test_a_server_says_for_how_long(scripted, publish, known, clock, alone) -> N
     assert asked(scripted) == 2
 
 
-def test_callers_at_once_make_one_request(scripted, publish, known, alone, calls_at_once) -> None:
-    publish(delay=0.3)
+def test_callers_at_once_make_one_request(
+    scripted, publish, known, alone, calls_at_once, monkeypatch
+) -> None:
+    callers = tally_of(monkeypatch, known, "_slot")
+    publish(until=lambda: callers.wait_for(12))
     found = calls_at_once(12, lambda: known.metadata(scripted.url, alone))
     assert {number(one) for one in found} == {1}
     assert asked(scripted) == 1
 
 
-def test_callers_at_once_meet_one_failure(scripted, known, alone, calls_at_once) -> None:
-    scripted.on(WELL_KNOWN, Answer(503, delay=0.3))
+def test_callers_at_once_meet_one_failure(scripted, known, alone, calls_at_once, monkeypatch) -> None:
+    callers = tally_of(monkeypatch, known, "_slot")
+    scripted.on(WELL_KNOWN, Answer(503, until=lambda: callers.wait_for(12)))
     found = calls_at_once(12, lambda: known.metadata(scripted.url, alone))
     assert {type(one) for one in found} == {ProviderUnavailable}
     assert {one.code for one in found} == {"http_503"}
@@ -125,21 +130,30 @@ def test_an_expired_document_serves_while_somebody_fetches(
     scripted, publish, known, clock, alone, calls_at_once
 ) -> None:
     known.metadata(scripted.url, alone)
-    publish(2, delay=0.5)
+    served = Tally("a caller was served")
+    publish(2, until=lambda: served.wait_for(5))
     clock.now += HOUR + 1
-    found = [number(one) for one in calls_at_once(6, lambda: known.metadata(scripted.url, alone))]
+
+    def call() -> Metadata:
+        found = known.metadata(scripted.url, alone)
+        served.add()
+        return found
+
+    found = [number(one) for one in calls_at_once(6, call)]
     assert sorted(found) == [1, 1, 1, 1, 1, 2]
     assert asked(scripted) == 2
 
 
 def test_nobody_waits_for_ever(scripted, publish, known, alone, monkeypatch) -> None:
     monkeypatch.setattr(issuers, "MARGIN", -4.9)
-    publish(delay=1)
+    given_up = threading.Event()
+    publish(until=lambda: given_up.wait(PATIENCE))
     leader = threading.Thread(target=known.metadata, args=(scripted.url, alone))
     leader.start()
-    time.sleep(0.2)
+    scripted.wait_for(WELL_KNOWN)
     with pytest.raises(ProviderUnavailable) as error:
         known.metadata(scripted.url, alone)
+    given_up.set()
     leader.join()
     assert error.value.code == "busy"
 

@@ -141,22 +141,19 @@ def test_a_stale_instance_does_not_put_a_spent_token_aside(scripted, scripted_pr
 def test_a_row_that_is_deleted_while_it_is_refreshed_leaves_no_living_token_behind(
     scripted, scripted_provider, make_connection
 ):
-    asked, go = threading.Event(), threading.Event()
+    go = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=go))
     scripted.on("/revoke", Answer(200))
     connection = make_connection(age=7200)
 
     def refresh() -> None:
-        asked.set()
         with contextlib.suppress(Exception):
             Connection.objects.get(pk=connection.pk).refresh()
         connections.close_all()
 
     refreshing = threading.Thread(target=refresh)
     refreshing.start()
-    asked.wait(10)
-    while not scripted.asked("/token"):
-        pass
+    scripted.wait_for("/token")
     Connection.objects.all().delete()
     go.set()
     refreshing.join()

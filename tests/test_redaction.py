@@ -314,10 +314,10 @@ ADVERSE = {
 @pytest.mark.parametrize("piece", ADVERSE.values(), ids=ADVERSE)
 @pytest.mark.parametrize("lead", ["", 'token":\\"'], ids=["by itself", "as a value"])
 def test_a_megabyte_of_anything_takes_no_more_than_its_share(piece, lead):
-    """Time that grew with the square of the length would be hours here."""
-    started = time.monotonic()
+    """Time that grew with the square of the length would be hours here; what others use does not count."""
+    started = time.process_time()
     redacted(lead + piece * (MEGABYTE // len(piece)))
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60
 
 
 # --- where it is ------------------------------------------------------------------------------------

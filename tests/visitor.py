@@ -104,7 +104,7 @@ def answer_of_codeyard(
     """Sign in at Codeyard, allow or refuse, and return the query it sends the browser back with."""
     with _CodeyardPages() as pages:
         pages.trust_env = False
-        login = pages.get(authorization_url, timeout=10)
+        login = pages.get(authorization_url, timeout=60)
         signed_in = {"username": username, "password": CODEYARD_PASSWORD}
         consent = _submit(pages, login, {**signed_in, "next": query_of(login.url)["next"]})
         answer = _submit(pages, consent, {"allow": "Authorize"} if allow else {})
@@ -113,7 +113,7 @@ def answer_of_codeyard(
 
 def _submit(pages: requests.Session, page: requests.Response, added: dict[str, str]) -> requests.Response:
     fields = {name: value for name, value in _Form(page.text).fields.items() if name != "allow"}
-    return pages.post(urljoin(page.url, page.url), {**fields, **added}, timeout=10)
+    return pages.post(urljoin(page.url, page.url), {**fields, **added}, timeout=60)
 
 
 MakeVisitor = Callable[..., Visitor]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import Counter
 from typing import Any
 
 import httpx2
@@ -12,6 +14,9 @@ from django.urls import path
 from oauth_connect.contrib.httpx import ConnectionAuth, aclient, aclient_for
 from oauth_connect.flows import amachine_access_token, amachine_connection
 from oauth_connect.models import Connection
+
+# By path: the requests whose visitor went away before the answer came.
+LEFT: Counter[str] = Counter()
 
 
 async def me(request: HttpRequest, provider: str, owner: str) -> JsonResponse:
@@ -24,8 +29,12 @@ async def me_by_id(request: HttpRequest, pk: Any) -> JsonResponse:
     """With a client of the site's own, of the other library."""
     connection = await Connection.objects.aget(pk=pk)
     base = connection.get_provider().api_base_url
-    async with httpx2.AsyncClient(auth=ConnectionAuth(connection), base_url=base, timeout=30) as http:
-        return answered(await http.get("user"))
+    async with httpx2.AsyncClient(auth=ConnectionAuth(connection), base_url=base, timeout=60) as http:
+        try:
+            return answered(await http.get("user"))
+        except asyncio.CancelledError:
+            LEFT[request.path] += 1
+            raise
 
 
 async def tokens(request: HttpRequest, pk: Any) -> JsonResponse:
@@ -53,6 +62,10 @@ async def ping(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+async def left(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(LEFT)
+
+
 async def threads(request: HttpRequest) -> JsonResponse:
     """The threads in which this process has refreshed: they stay, waiting for more."""
     names = [thread.name for thread in threading.enumerate()]
@@ -61,6 +74,7 @@ async def threads(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [
     path("ping/", ping),
+    path("left/", left),
     path("threads/", threads),
     path("figures/", figures),
     path("<uuid:pk>/tokens/", tokens),

@@ -9,7 +9,12 @@ from tests.settings import OAUTH_CONNECT as COMMON
 
 PROVIDERS_VARIABLE = "OAUTH_CONNECT_TEST_PROVIDERS"
 
-OAUTH_CONNECT = {**COMMON, "PROVIDERS": json.loads(os.environ.get(PROVIDERS_VARIABLE, "{}"))}
+# A request that a test holds back does not time out while it does.
+OAUTH_CONNECT = {
+    **COMMON,
+    "HTTP_TIMEOUT": 50,
+    "PROVIDERS": json.loads(os.environ.get(PROVIDERS_VARIABLE, "{}")),
+}
 
 
 def providers_variable(providers: dict[str, Any]) -> dict[str, str]:

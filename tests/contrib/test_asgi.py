@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,9 +13,10 @@ from django.test import AsyncClient
 
 from oauth_connect.protocol.background import THREADS
 from tests.contrib.asgi import VIEWS, Site
-from tests.contrib.test_httpx import FRESH, run, wait_until
+from tests.contrib.test_httpx import FRESH, run
 from tests.faults.processes import stored
 from tests.servers.scripted import Answer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,45 +109,53 @@ def test_a_view_that_hands_tokens_to_an_sdk_gets_a_fresh_one_and_a_new_one(
 def test_other_requests_are_answered_while_a_provider_takes_its_time(
     scripted, scripted_entry, scripted_provider, make_connection, site
 ) -> None:
-    scripted.on("/token", Answer(body=FRESH, delay=2))
+    """The provider answers only when ten other requests have been answered, one after the other."""
+    others_are_answered = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=others_are_answered))
     scripted.on("/api/user", Answer(body={"login": "grace"}))
     connection = make_connection(age=EXPIRED)
     served = site({"scripted": scripted_entry})
 
-    async def browse() -> tuple[list[Any], list[float]]:
+    async def browse() -> list[Any]:
         async with client_at(served) as http:
-            await fetch(http, "/ping/")
             waiting = asyncio.gather(*[fetch(http, f"/{connection.pk}/") for _ in range(20)])
-            while not scripted.asked("/token"):
-                await asyncio.sleep(0.01)
-            took = []
-            while len(took) < 10:
-                before = time.monotonic()
+            await scripted.awaited("/token")
+            for _ in range(10):
                 await fetch(http, "/ping/")
-                took.append(time.monotonic() - before)
             assert not waiting.done()
-            return await waiting, took
+            others_are_answered.set()
+            return await waiting
 
-    answers, took = asyncio.run(browse())
+    answers = asyncio.run(browse())
     assert [answer["body"]["login"] for answer in answers] == ["grace"] * 20
-    assert max(took) < 1
     assert len(scripted.asked("/token")) == 1
 
 
 def test_a_visitor_who_leaves_during_a_refresh_takes_the_token_from_nobody(
     scripted, scripted_entry, scripted_provider, make_connection, site
 ) -> None:
-    scripted.on("/token", Answer(body=FRESH, delay=1))
+    """The provider, which has been asked, answers only after the site has seen that the visitor is gone."""
+    left = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=left))
     connection = make_connection(age=EXPIRED)
     served = site({"scripted": scripted_entry})
 
     async def leave() -> None:
         async with client_at(served) as http:
-            with pytest.raises(httpx.ReadTimeout):
-                await http.get(f"/{connection.pk}/", timeout=0.5)
+            visit = asyncio.create_task(http.get(f"/{connection.pk}/"))
+            await scripted.awaited("/token")
+            assert not visit.done()
+            visit.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await visit
 
     asyncio.run(leave())
-    wait_until(lambda: stored(connection).version == 1)
+    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as http:
+        gone = {f"/{connection.pk}/": 1}
+        eventually(lambda: http.get("/left/").json() == gone, "the site sees the visitor leave")
+    assert stored(connection).version == 0
+    left.set()
+    eventually(lambda: stored(connection).version == 1, "the token saved")
     assert stored(connection).token.refresh_token == "refresh-1"
 
 

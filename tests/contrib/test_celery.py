@@ -57,7 +57,7 @@ def test_a_message_can_be_routed_by_its_provider_and_expires(
 ) -> None:
     bridge.dispatch_due(chunk=DUE, within=60, expires=120)
     with current_app.connection_for_read() as connection:
-        message = connection.SimpleQueue(current_app.conf.task_default_queue).get(timeout=5)
+        message = connection.SimpleQueue(current_app.conf.task_default_queue).get(timeout=60)
     _, keywords, _ = message.payload
     assert keywords["provider"] == "rotating"
     assert keywords["within"] == 60

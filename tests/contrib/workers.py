@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from tests.contrib.settings import PROVIDERS_VARIABLE
 from tests.contrib.site import BROKER, QUEUE, new_app
 from tests.databases import worker_environment
 from tests.processes import Forked
-
-PATIENCE = 60  # seconds for what takes one or two
+from tests.waiting import eventually
 
 
 class Fleet:
@@ -73,10 +71,7 @@ class Fleet:
         return "\n".join(path.read_text("utf-8", "replace") for path in sorted(self.logs.glob("*.log")))
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain for: {what}\n{self.told}"
-            time.sleep(0.1)
+        eventually(condition, lambda: f"{what}\n{self.told}")
 
     def kill(self, process: Forked) -> None:
         """As the kernel does: nothing is tidied up."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarn
 
 FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 EXPIRED = 7200
-PATIENCE = 30  # seconds after which a child that hangs is ended by its alarm
+PATIENCE = 60  # seconds after which a child that hangs is ended by its alarm
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -64,13 +63,6 @@ def in_a_thread(work: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def wait_until(fulfilled: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 30
-    while not fulfilled():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def led(scripted: Any, scripted_provider: Any, make_connection: Any) -> Iterator[tuple[Connection, Any]]:
     """A connection whose turn a thread has, and the event until which its answer is held back."""
@@ -79,7 +71,7 @@ def led(scripted: Any, scripted_provider: Any, make_connection: Any) -> Iterator
     connection = make_connection(age=EXPIRED)
     with in_a_thread(Connection.objects.get(pk=connection.pk).access_token):
         try:
-            wait_until(lambda: scripted.asked("/token"))
+            scripted.wait_for("/token")
             yield connection, hold
         finally:
             hold.set()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.db import connection as database
 from django.db import connections, transaction
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
+from tests.waiting import PATIENCE, Tally, eventually
 
 
 @contextmanager
@@ -32,11 +36,55 @@ def held_by_another(connection: Connection, seconds: float = 20.0) -> Iterator[N
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        assert locked.wait(10)
+        assert locked.wait(PATIENCE)
         yield
     finally:
         done.set()
         holder.join()
+
+
+def wait_until_somebody_waits() -> None:
+    """Wait until another session of this test's database waits for a lock.
+
+    SQLite has no sessions that could be looked at: there it is a moment, and what is shown is shown if it
+    was long enough.
+    """
+    if database.vendor == "sqlite":
+        time.sleep(0.5)
+        return
+    waiting = {
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock'",
+        "mysql": "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p "
+        "ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()",
+    }
+
+    def somebody_waits() -> bool:
+        with database.cursor() as cursor:
+            cursor.execute(waiting[database.vendor])
+            return bool(cursor.fetchone()[0])
+
+    # InnoDB shows what it has shown before to whoever looks again within a tenth of a second.
+    eventually(somebody_waits, "a session that waits for the lock", look=0.2)
+
+
+@contextmanager
+def retries() -> Iterator[Tally]:
+    """Count, in this process, how often a save that the database did not take is about to be repeated."""
+    tally = Tally("a save was given up, to be repeated")
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if getattr(record, "action", "") == "save_retried":
+                tally.add()
+
+    listener = Listener(logging.WARNING)
+    logger = logging.getLogger("oauth_connect")
+    logger.addHandler(listener)
+    try:
+        yield tally
+    finally:
+        logger.removeHandler(listener)
 
 
 def wait_for_follow_ups() -> None:

@@ -29,6 +29,7 @@ from tests.databases import ROOT, worker_environment
 from tests.faults.test_database_loss import connect_to_database_server
 from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,11 +47,10 @@ def rows() -> Any:
     return Connection._base_manager.all()
 
 
-def wait_until(fulfilled: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 60
-    while not fulfilled():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+@pytest.fixture(autouse=True)
+def patient(configure: Callable[..., None]) -> None:
+    """A request that a test holds back does not time out while it does."""
+    configure(HTTP_TIMEOUT=50)
 
 
 class Run:
@@ -84,7 +84,11 @@ class Run:
         return json.loads(self._out.read_text())
 
     def ended(self) -> int:
-        return self.process.wait(timeout=90)
+        return self.process.wait(timeout=2 * PATIENCE)
+
+    def retries(self) -> None:
+        """Wait until it has met the database's absence."""
+        eventually(lambda: "database failed while saving; trying again" in self.told, lambda: self.told)
 
 
 @pytest.fixture
@@ -133,11 +137,11 @@ def test_answers_that_come_while_the_database_is_away_are_saved_when_it_is_back_
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     many(12, "scripted")
     run = start("--workers", "6", proxy=proxy)
-    wait_until(lambda: len(scripted.asked("/token")) == 6)
+    scripted.wait_for("/token", 6)
 
     proxy.cut()
     hold.set()
-    wait_until(lambda: "database failed while saving; trying again" in run.told)
+    run.retries()
     proxy.restore()
 
     assert run.ended() == 0, run.told
@@ -155,11 +159,11 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
     scripted.on("/token", *[Answer(body=FRESH)] * 60, Answer(body=FRESH, hold=hold))
     many(200, "scripted")
     run = start("--workers", "16", proxy=proxy)
-    wait_until(lambda: len(scripted.asked("/token")) == 76)
+    scripted.wait_for("/token", 76)
 
     proxy.cut()
     hold.set()
-    wait_until(lambda: "database failed while saving; trying again" in run.told)
+    run.retries()
     proxy.restore()
 
     assert run.ended() == 1
@@ -185,14 +189,14 @@ def test_a_loop_whose_database_was_away_goes_on_with_its_next_pass(
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     many(300, "scripted")
     run = start("--workers", "64", "--loop", "1", proxy=proxy)
-    wait_until(lambda: len(scripted.asked("/token")) == 64)
+    scripted.wait_for("/token", 64)
 
     proxy.cut()
     hold.set()
-    wait_until(lambda: "database failed while saving; trying again" in run.told)
+    run.retries()
     proxy.restore()
 
-    wait_until(lambda: saved() == 300 or run.process.poll() is not None)
+    eventually(lambda: saved() == 300 or run.process.poll() is not None, lambda: f"all saved\n{run.told}")
     run.process.send_signal(signal.SIGTERM)
     assert run.ended() == 0, run.told
     assert spent(scripted) == {f"row{number}-0": 1 for number in range(300)}
@@ -241,11 +245,12 @@ def test_a_run_that_is_killed_in_full_flow_loses_what_its_workers_were_at_and_a_
     # The last of them are answered never, so that the run is at work whenever it is looked at.
     rotating.hang(*(f"row{number}-0" for number in range(100)))
     run = start("--workers", str(workers))
-    wait_until(lambda: saved() > 100)
+    eventually(lambda: saved() > 100, lambda: f"a hundred saved\n{run.told}")
     with writes_held():
         wait_until_unchanged(lambda: len(rotating.spent))
         run.process.kill()
         run.ended()
+        wait_until_unchanged(lambda: len(rotating.spent))  # what it had sent may just have come
         kept, lost = saved(), len(rotating.spent) - saved()
     rotating.hang()
 
@@ -279,11 +284,12 @@ def test_a_loop_that_is_asked_to_stop_finishes_what_is_in_flight_and_frees_what_
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     before = {connection.pk: connection.refresh_at for connection in many(8, "scripted")}
     run = start("--workers", "2", "--loop", "1")
-    wait_until(lambda: len(scripted.asked("/token")) == 2)
+    scripted.wait_for("/token", 2)
+    eventually(lambda: rows().exclude(lease_owner="").count() >= 6, "four more claimed ahead")
     assert rows().exclude(lease_owner="").count() == 6, "four are claimed ahead, and two are not yet"
 
     run.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: rows().exclude(lease_owner="").count() == 2)
+    eventually(lambda: rows().exclude(lease_owner="").count() == 2, lambda: f"four freed\n{run.told}")
     hold.set()
 
     assert run.ended() == 0, run.told

@@ -68,11 +68,11 @@ def test_machines_that_disagree_about_the_time_spend_no_token_twice(codeyard, ma
 
 @pytest.mark.compliance("D35")
 @pytest.mark.parametrize("clock", [FAST, SLOW], ids=["fast", "slow"])
-def test_a_wrong_clock_steals_no_lease(scripted, scripted_provider, make_connection, start, configure, clock):
-    configure(HTTP_TIMEOUT=2)
+def test_a_wrong_clock_steals_no_lease(scripted, scripted_provider, make_connection, start, clock):
+    """The other waits for hardly more than five seconds, and the leader's lease lasts for thirty."""
     scripted.on("/token", Answer(body=FRESH))
     connection = make_connection(age=100_000)
-    other = start(connection, clock=clock).ready()
+    other = start(connection, clock=clock, HTTP_TIMEOUT=0.1).ready()
     leader = start(connection, stops=[BEFORE_SAVE]).ready().go().until(BEFORE_SAVE)
     theirs = raw(connection).get().lease_owner
 
@@ -85,13 +85,14 @@ def test_a_wrong_clock_steals_no_lease(scripted, scripted_provider, make_connect
 
 
 def test_a_token_that_lives_shorter_than_the_leeway_is_refreshed_once_by_many_callers(
-    scripted, scripted_provider, make_connection, start
+    scripted, scripted_provider, make_connection, start, configure
 ):
     """Otherwise each call would find it within its leeway, and refresh."""
-    short = {**FRESH, "expires_in": 40}
+    configure(REFRESH_LEEWAY=900)
+    short = {**FRESH, "expires_in": 800}
     scripted.on("/token", Answer(body=short))
     scripted.on("/api/user", Answer(body={}))
-    connection = make_connection(age=35, response={**short, "refresh_token": "refresh-0"})
+    connection = make_connection(age=700, response={**short, "refresh_token": "refresh-0"})
 
     workers = at_once([start(connection, task="call", path="user", times=5) for _ in range(4)])
 

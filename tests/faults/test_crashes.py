@@ -101,11 +101,11 @@ def test_killed_after_the_save_nothing_is_missing(codeyard, make_connection, sta
 def test_until_a_killed_leaders_lease_has_run_out_nobody_else_asks(
     scripted, scripted_provider, make_connection, start, configure
 ):
-    configure(HTTP_TIMEOUT=2)
     scripted.on("/token", Answer(body=rotated()))
     connection = make_connection(age=EXPIRED)
     start(connection, stops=[BEFORE_SAVE]).ready().go().until(BEFORE_SAVE).kill()
 
+    configure(HTTP_TIMEOUT=0.1)  # the killed one's lease is that of a longer time-out
     with pytest.raises(ProviderUnavailable) as caught:  # after five seconds and the time-out
         stored(connection).access_token()
     assert caught.value.code == "busy"

@@ -39,8 +39,7 @@ def during(scripted: Any, start: Any) -> Callable[..., dict[str, Any]]:
         scripted.on("/token", answer)
         scripted.on("/revoke", Answer(200))
         worker = start(connection).ready().go()
-        while not scripted.asked("/token"):
-            assert worker.process.poll() is None
+        scripted.wait_for("/token")
         happening()
         released.set()
         result: dict[str, Any] = worker.result()

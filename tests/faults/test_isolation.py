@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection as database
 
 from oauth_connect.models import Connection
-from tests.faults.held import held_by_another
+from tests.faults.held import held_by_another, wait_until_somebody_waits
 from tests.faults.processes import at_once, stored
 from tests.faults.worker import BEFORE_SAVE
 from tests.servers.scripted import Answer
@@ -30,11 +31,15 @@ def options(level: str) -> dict[str, Any]:
     return {} if database.vendor == "sqlite" else {"isolation_level": level}
 
 
-def written_by_another(connection: Connection, inside: list[str]) -> AbstractContextManager[None]:
-    """Hold the row for a second, then commit a change to it. On SQLite nobody writes beside a transaction."""
+@contextmanager
+def written_by_another(connection: Connection, inside: list[str]) -> Iterator[None]:
+    """Commit a change to the row once a worker waits for it. On SQLite nobody writes beside a transaction."""
     if database.vendor == "sqlite" and inside:
-        return nullcontext()
-    return held_by_another(connection, seconds=1)
+        yield
+        return
+    with held_by_another(connection):
+        yield
+        wait_until_somebody_waits()
 
 
 @pytest.mark.compliance("D30")
@@ -62,7 +67,7 @@ def test_a_claim_that_conflicts_with_another_write_is_tried_again(
 
     with written_by_another(connection, inside):
         worker.go()
-        assert worker.result() == {"token": "access-1", "version": 1}
+    assert worker.result() == {"token": "access-1", "version": 1}
 
     assert len(scripted.asked("/token")) == 1
 
@@ -79,7 +84,7 @@ def test_a_save_that_conflicts_with_another_write_is_repeated_and_the_request_is
 
     with written_by_another(connection, inside):
         worker.go()
-        assert worker.result() == {"token": "access-1", "version": 1}
+    assert worker.result() == {"token": "access-1", "version": 1}
 
     if inside:
         assert get_user_model().objects.filter(username="written in the transaction").exists()

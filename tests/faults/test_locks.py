@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +15,7 @@ from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models import Connection
 from oauth_connect.stores import row as store
-from tests.faults.held import held_by_another, wait_for_follow_ups
+from tests.faults.held import held_by_another, retries, wait_for_follow_ups
 from tests.servers.scripted import Answer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
@@ -48,7 +47,11 @@ def test_a_claim_on_a_row_that_another_holds_gives_up_and_sends_nothing(make_con
     assert connection.access_token() == "access-1"
 
 
-def test_a_short_lock_on_the_row_only_delays_a_claim(make_connection, scripted):
+def test_a_short_lock_on_the_row_only_delays_a_claim(make_connection, scripted, monkeypatch):
+    monkeypatch.setattr(store, "CLAIM_WAIT", 40.0)
+    if database.vendor == "sqlite":
+        with database.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 40000")
     connection = make_connection(age=EXPIRED)
     with held_by_another(connection, seconds=0.2):
         assert connection.access_token() == "access-1"
@@ -73,12 +76,22 @@ def test_in_a_transaction_of_the_caller_no_bound_of_ours_is_left_behind(make_con
 
 
 def test_a_save_outlasts_a_lock_on_the_row(make_connection, scripted, monkeypatch):
-    """Saving is patient: the token has been spent. Each wait has an end all the same, and is repeated."""
+    """Saving is patient: the token has been spent. Each wait has an end all the same, and is repeated.
+
+    The provider answers once the row is locked, and it is free again once a save has been given up.
+    """
     monkeypatch.setattr(store, "SAVE_WAIT", 1.0)
     connection = make_connection(age=EXPIRED)
-    scripted.on("/token", Answer(body=FRESH, delay=0.5))
+    locked = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=locked))
 
-    with at_the_token_endpoint(scripted, lambda: hold_for(2.0, connection)):
+    def hold() -> None:
+        scripted.wait_for("/token")
+        with held_by_another(connection):
+            locked.set()
+            retried.wait_for(1)
+
+    with retries() as retried, in_a_thread(hold):
         assert connection.access_token() == "access-1"
 
     assert len(scripted.asked("/token")) == 1
@@ -86,24 +99,14 @@ def test_a_save_outlasts_a_lock_on_the_row(make_connection, scripted, monkeypatc
     assert (stored.version, stored.status, stored.token.refresh_token) == (1, ACTIVE, "refresh-1")
 
 
-def hold_for(seconds: float, connection: Connection) -> None:
-    with held_by_another(connection):
-        time.sleep(seconds)
-
-
 @contextmanager
-def at_the_token_endpoint(scripted: Any, happening: Callable[[], None]) -> Iterator[None]:
-    """Let something happen in a thread of its own as soon as the provider has been asked."""
-
-    def watch() -> None:
-        while not scripted.asked("/token"):
-            time.sleep(0.01)
-        happening()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    yield
-    watcher.join()
+def in_a_thread(work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def lock_wait_of_the_session() -> Any:

@@ -7,15 +7,31 @@ import time
 
 import pytest
 
-from tests.faults.processes import at_once, raw, stored
+from tests.faults.processes import Worker, at_once, raw, stored
 from tests.faults.worker import BEFORE_CLAIM, BEFORE_SAVE
 from tests.servers.scripted import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED, WITHIN_LEEWAY = 7200, 3570
+EXPIRED, WITHIN_LEEWAY = 7200, 2800
 PROCESSES = 16
+
+
+BEFORE = {"stops": [BEFORE_CLAIM]}
+
+
+def all_before_a_claim(workers: list[Worker]) -> list[Worker]:
+    """Let one thread of each find the lease free; only then do they go on, and one gets it.
+
+    The second thread of each waits for the first by then, or comes before the provider has answered: nothing
+    is started meanwhile.
+    """
+    for worker in at_once(workers):
+        worker.until(BEFORE_CLAIM)
+    for worker in workers:
+        worker.go()
+    return workers
 
 
 @pytest.mark.compliance("D30")
@@ -34,20 +50,24 @@ def test_sixteen_processes_make_one_request_and_all_succeed(codeyard, make_conne
 def test_while_the_present_token_is_valid_no_process_waits_for_the_one_that_refreshes(
     scripted, scripted_provider, make_connection, start, configure
 ):
-    configure(HTTP_TIMEOUT=50)
+    configure(HTTP_TIMEOUT=50, REFRESH_LEEWAY=900)  # so that the token works for minutes more
     answered = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=answered))
+    scripted.on("/api/user", Answer(body={}))
     connection = make_connection(age=WITHIN_LEEWAY)
-    leader = start(connection).ready().go()
-    while not scripted.asked("/token"):
-        assert leader.process.poll() is None
+    orders = {"task": "call", "path": "user"}
+    others = [start(connection, **orders) for _ in range(5)]
+    leader = start(connection, **orders).ready().go()
+    scripted.wait_for("/token")
 
-    others = at_once([start(connection) for _ in range(5)])
+    at_once(others)
 
     # The provider answers only after all of them have come back.
-    assert [worker.result() for worker in others] == [{"token": "access-0", "version": 0}] * 5
+    assert [worker.result() for worker in others] == [{"status": 200, "version": 0}] * 5
     answered.set()
-    assert leader.result() == {"token": "access-1", "version": 1}
+    assert leader.result() == {"status": 200, "version": 1}
+    sent = [request.headers["Authorization"] for request in scripted.asked("/api/user")]
+    assert sent == ["Bearer access-0"] * 5 + ["Bearer access-1"]
     assert len(scripted.asked("/token")) == 1
 
 
@@ -55,10 +75,10 @@ def test_while_the_present_token_is_valid_no_process_waits_for_the_one_that_refr
 def test_an_ill_provider_gets_one_attempt_and_not_thirty_two(
     scripted, scripted_provider, make_connection, start
 ):
-    scripted.on("/token", Answer(503, delay=1.5))
+    scripted.on("/token", Answer(503, delay=1))
     connection = make_connection(age=EXPIRED)
 
-    workers = at_once([start(connection, connection) for _ in range(PROCESSES)])
+    workers = all_before_a_claim([start(connection, connection, **BEFORE) for _ in range(PROCESSES)])
     met = [result for worker in workers for result in worker.results()]
 
     assert len(met) == 32
@@ -72,10 +92,10 @@ def test_those_who_insist_on_a_refresh_share_the_leaders_failure_too(
     scripted, scripted_provider, make_connection, start
 ):
     """``refresh()`` is not held up by a back-off, so only what the leader met keeps them from a try each."""
-    scripted.on("/token", Answer(503, delay=3))
+    scripted.on("/token", Answer(503, delay=1))
     connection = make_connection(age=EXPIRED)
 
-    workers = at_once([start(connection, connection, task="refresh") for _ in range(4)])
+    workers = all_before_a_claim([start(connection, connection, task="refresh", **BEFORE) for _ in range(4)])
     met = [result for worker in workers for result in worker.results()]
 
     assert [result["code"] for result in met] == ["http_503"] * 8
@@ -93,7 +113,7 @@ def test_of_two_that_both_found_the_lease_free_one_gets_it(
     theirs = raw(connection).get().lease_owner
 
     slower.go()
-    time.sleep(0.5)
+    time.sleep(0.5)  # it must not get the lease: it is at it, or has failed and looks again and again
     assert raw(connection).get().lease_owner == theirs
 
     faster.go()

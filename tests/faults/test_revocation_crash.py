@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,9 +43,6 @@ def kill_while_it_revokes(scripted: ScriptedServer, start: Start, connection: Co
     answers = threading.Event()
     scripted.on("/revoke", Answer(200, hold=answers))
     worker = start(connection, task="disconnect").ready().go()
-    give_up = time.monotonic() + 30
-    while not scripted.asked("/revoke"):
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    scripted.wait_for("/revoke")
     worker.kill()
     answers.set()

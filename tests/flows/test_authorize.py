@@ -19,6 +19,7 @@ from oauth_connect.models import Connection, ConsumedState
 from tests.servers.codeyard import CALLBACK
 from tests.servers.scripted import Answer
 from tests.visitor import Visitor, answer_of_codeyard, query_of, state_of
+from tests.waiting import Tally
 
 pytestmark = pytest.mark.django_db
 
@@ -220,16 +221,20 @@ def test_only_codes_are_asked_for(visitor, scripted_provider):
 def test_a_callback_delivered_twice_at_once_is_exchanged_once(
     engine, user, scripted, scripted_provider, issues, settings
 ):
+    """The provider answers the one once the three others have been sent away."""
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     visitor = Visitor(user)
     state = state_of(visitor.start())
     token = scripted.script["/token"][0]
-    scripted.on("/token", Answer(body=token.body, delay=0.3))
+    back = Tally("a window was sent back")
+    scripted.on("/token", Answer(body=token.body, until=lambda: back.wait_for(3)))
 
-    statuses = at_once(
-        lambda window: window.come_back(state=state, code="code").status_code,
-        [Visitor(cookies=visitor.client.cookies) for _ in range(4)],
-    )
+    def come_back(window):
+        status = window.come_back(state=state, code="code").status_code
+        back.add()
+        return status
+
+    statuses = at_once(come_back, [Visitor(cookies=visitor.client.cookies) for _ in range(4)])
 
     assert sorted(statuses) == [302, 400, 400, 400]
     assert len(scripted.asked("/token")) == 1

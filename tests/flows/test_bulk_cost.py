@@ -17,6 +17,7 @@ from oauth_connect.flows.due import Due
 from oauth_connect.flows.refresh_due import refresh_due
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.stores.writer import TOGETHER, Writer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +73,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
             left = saves
 
             def _next(self) -> Any:
-                give_up = time.monotonic() + 30
+                give_up = time.monotonic() + PATIENCE
                 while self._orders.qsize() < min(TOGETHER, self.left) and time.monotonic() < give_up:
                     time.sleep(0.002)
                 orders = super()._next()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,10 +94,7 @@ def disconnecting_while_the_provider_thinks(scripted, owner, pk):
     other = threading.Thread(target=lambda: (disconnect(owner, pk), connections.close_all()))
     other.start()
     try:
-        give_up = time.monotonic() + 10
-        while not scripted.asked("/revoke"):
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        scripted.wait_for("/revoke")
         yield
     finally:
         answers.set()

@@ -26,6 +26,7 @@ from oauth_connect.stores.batch import Catch, Saves
 from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.waiting import Tally, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -211,8 +212,7 @@ def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_con
     run = refresh_due(Due(), workers=2)
 
     def stop() -> None:
-        while len(scripted.asked("/token")) < 2:
-            time.sleep(0.01)
+        scripted.wait_for("/token", 2)
         run.stop()
         hold.set()
 
@@ -273,13 +273,10 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
     runner = threading.Thread(target=lambda: (outcomes(refresh_due(Due())), connections.close_all()))
     runner.start()
     try:
-        while len(scripted.asked("/token")) < 3:
-            time.sleep(0.01)
+        scripted.wait_for("/token", 3)
         with held_by_another(due[0]):
             hold.set()
-            give_up = time.monotonic() + 10
-            while len(saved) < 2 and time.monotonic() < give_up:
-                time.sleep(0.01)
+            eventually(lambda: len(saved) >= 2, "two saved beside the row that is locked")
             assert set(saved) == {due[1].pk, due[2].pk}
         runner.join()
     finally:
@@ -290,23 +287,25 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
 def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and_again(
     scripted, other, make_connection, monkeypatch
 ):
-    """The first save fails as well, and nobody iterates any more who would wait for the next."""
-    other.on("/token", Answer(400, {"error": "invalid_scope"}))
+    """The first save fails as well, and nobody iterates any more who would wait for the next.
+
+    That is so once the others, which are all under way before the first is answered, have been told of.
+    """
+    other.on("/token", Answer(400, {"error": "invalid_scope"}, until=lambda: other.wait_for("/token", 3)))
     for _ in range(3):
         make_connection("other", age=DUE)
     scripted.on("/token", Answer(body=FRESH))
     connection = make_connection(age=DUE)
-    tell, save, failing = access.tell, Saves.run, threading.Event()
+    tell, save, failed = access.tell, Saves.run, Tally("telling of another failed")
 
     def telling(told: Connection, event: Event) -> None:
         if told.provider == "other":
-            failing.set()
+            failed.add()
             raise RuntimeError("of who was told")
         tell(told, event)
 
     def saving(self: Saves, saves: Any) -> bool:
-        failing.wait(10)
-        time.sleep(0.5)  # long enough for the others to be told
+        failed.wait_for(3)
         monkeypatch.setattr(Saves, "run", save)
         raise OperationalError("server closed the connection unexpectedly")
 
@@ -341,7 +340,7 @@ def test_a_row_that_cannot_be_put_off_stops_nothing(
 
 
 def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, configure):
-    configure(HTTP_TIMEOUT=3)
+    configure(HTTP_TIMEOUT=50)
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(12):
@@ -356,13 +355,32 @@ def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, con
     outcomes(run)
 
 
+class Keeping:
+    """Whoever iterates keeps up: a request is answered once the results of those before it are known."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        self.server = server
+        self.known = Tally("a result was known")
+
+    def up(self) -> None:
+        self.known.wait_for(len(self.server.asked("/token")) - 1)
+
+    def of(self, run: Any, provider: str) -> Iterator[Any]:
+        for result in run:
+            if result.provider == provider:
+                self.known.add()
+            yield result
+
+
 def test_five_failures_in_a_row_and_a_provider_is_left_alone_by_all(scripted, other, make_connection):
-    scripted.on("/token", Answer(503))
+    keeping = Keeping(scripted)
+    scripted.on("/token", Answer(503, until=keeping.up))
     for _ in range(20):
         make_connection("scripted", age=DUE)
         make_connection("other", age=DUE)
 
-    found = Counter((result.provider, result.outcome) for result in refresh_due(Due(), workers=2))
+    results = keeping.of(refresh_due(Due(), workers=2), "scripted")
+    found = Counter((result.provider, result.outcome) for result in results)
 
     assert found["other", "refreshed"] == 20
     assert 5 <= found["scripted", "unavailable"] <= 8
@@ -396,10 +414,11 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     scripted, scripted_entry, configure, make_connection
 ):
     configure(PROVIDERS={"scripted": scripted_entry})
-    scripted.on("/token", Answer(401, {"error": "invalid_client"}))
+    keeping = Keeping(scripted)
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}, until=keeping.up))
     for _ in range(8):
         make_connection(age=DUE)
-    met = outcomes(refresh_due(Due(), workers=1))["misconfigured"]
+    met = outcomes(keeping.of(refresh_due(Due(), workers=1), "scripted"))["misconfigured"]
     assert 5 <= met <= 7
     assert ProviderState.objects.get().alarm == "invalid_client"
     assert outcomes(refresh_due(Due(), workers=1)) == {}
@@ -425,11 +444,18 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
     for _ in range(6):
         make_connection(age=DUE)
     run = refresh_due(Due(), workers=8)
-    watcher = threading.Timer(1.0, hold.set)
     most: list[int] = []
-    watcher.function = lambda: (most.append(len(scripted.asked("/token"))), hold.set())
+
+    def watch() -> None:
+        scripted.wait_for("/token", 2)
+        time.sleep(0.3)  # a third would come at once
+        most.append(len(scripted.asked("/token")))
+        hold.set()
+
+    watcher = threading.Thread(target=watch)
     watcher.start()
     assert outcomes(run) == {"refreshed": 6}
+    watcher.join()
     assert most == [2]
 
 

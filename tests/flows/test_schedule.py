@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oauth_connect.flows.schedule import Job, Lane, Schedule
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -23,19 +24,23 @@ def schedule(lane: Lane) -> Schedule:
 
 @pytest.fixture
 def taken_by_another(schedule: Schedule) -> Iterator[Callable[[], list[Job | None]]]:
-    """Have a worker wait for one job; the list is empty until it has got something."""
+    """Have a worker take one job; the list is empty while it waits for one."""
     workers: list[threading.Thread] = []
+
+    def waits() -> bool:
+        with schedule._lock:
+            return schedule._free > 0
 
     def take() -> list[Job | None]:
         got: list[Job | None] = []
         workers.append(threading.Thread(target=lambda: got.append(schedule.take())))
         workers[-1].start()
-        workers[-1].join(0.1)
+        eventually(lambda: got or waits(), "a worker that has a job, or waits for one")
         return got
 
     yield take
     for worker in workers:
-        worker.join(10)
+        worker.join(PATIENCE)
         assert not worker.is_alive()
 
 

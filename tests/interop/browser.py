@@ -56,10 +56,10 @@ class Browser(requests.Session):
         while (form := Form(page.text)).action is not None and page.status_code == 200:
             known = {"login": self.login, "password": "any", **typed}
             fields = {name: known.get(name, value) for name, value in form.fields.items()}
-            page = self.post(urljoin(page.url, form.action), data=fields, timeout=10)
+            page = self.post(urljoin(page.url, form.action), data=fields, timeout=60)
         return page
 
     def authorize(self, authorization_url: str) -> dict[str, str]:
         """Return the query with which the site gets the browser back."""
-        landed = self.through(self.get(authorization_url, timeout=10))
+        landed = self.through(self.get(authorization_url, timeout=60))
         return query_of(landed.headers["Location"])

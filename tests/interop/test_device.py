@@ -37,7 +37,7 @@ def test_a_code_that_is_entered_at_the_server_s_page_becomes_a_connection(
     process = start("oauth_login", "oidc", "--device", "--user", "grace")
     address, code = shown(process)
     with Browser(terminal.url) as browser:
-        page = browser.through(browser.get(address, timeout=10), user_code=code)
+        page = browser.through(browser.get(address, timeout=60), user_code=code)
     assert page.status_code == 200
     run = finished(process)
     assert run.status == 0, run.err

@@ -100,7 +100,7 @@ def process(start: Callable[..., Forked]) -> Callable[..., Run]:
 
 
 def finished(started: Forked) -> Run:
-    out, err = started.communicate(timeout=60)
+    out, err = started.communicate(timeout=120)
     return Run(out, err, started.returncode)
 
 

@@ -217,7 +217,7 @@ def test_clocks(line, monkeypatch, apart, told):
 
 
 def test_the_clock_of_the_database_is_really_asked():
-    assert abs(examinations.database_now("default") - datetime.now(UTC)) < timedelta(seconds=5)
+    assert abs(examinations.database_now("default") - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_a_database_that_does_not_answer(command, monkeypatch):
@@ -296,12 +296,12 @@ TOKEN = "scripted.token_endpoint"
         (Answer(404), "WARNING: HTTP 404.", 0),
         (Answer(503), "ERROR: HTTP 503.", 1),
         (Answer(cut=-1), "ERROR: no answer", 1),
-        (Answer(delay=1.5), "ERROR: no answer (timeout)", 1),
+        (Answer(silent=True), "ERROR: no answer (timeout)", 1),
         (Answer(head_drip=0.05), "ERROR: no answer (timeout)", 1),
     ],
 )
 def test_an_endpoint_is_alive_if_it_answers(line, scripted, configure, answer, told, failed):
-    configure(HTTP_TIMEOUT=0.5)
+    configure(HTTP_TIMEOUT=0.5 if "timeout" in told else 50)
     for path in ("/authorize", "/revoke", "/token"):
         scripted.on(path, Answer(405))
     scripted.on("/token", answer)

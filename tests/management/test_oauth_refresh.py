@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,8 +23,11 @@ from oauth_connect.management import progress
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
 from oauth_connect.stores.batch import Saves
+from oauth_connect.stores.row import RowStore
+from tests.aging import long_back_offs
 from tests.management.conftest import finished, stored
 from tests.servers.scripted import Answer
+from tests.waiting import PATIENCE, eventually, tally_of
 
 try:
     import termios
@@ -65,7 +67,7 @@ def test_what_is_due_is_refreshed_and_nothing_else(command, scripted, make_conne
 
 def test_a_token_that_is_still_valid_is_refreshed_once_it_is_due(command, make_connection):
     """refresh_at lies before the leeway, by some jitter: due, and the engine would still serve it."""
-    connection = make_connection(age=3600 - 65)
+    connection = make_connection(age=3000)
     rows().filter(pk=connection.pk).update(refresh_at=datetime.now(UTC))
     command("oauth_refresh")
     assert stored(connection).version == 1
@@ -80,7 +82,7 @@ def test_within_looks_ahead_and_a_short_new_token_does_not_come_twice(command, s
 
 
 def test_within_asks_nobody_who_is_in_back_off(command, scripted, make_connection):
-    scripted.on("/token", Answer(503))
+    scripted.on("/token", Answer(503, headers={"Retry-After": "600"}))
     make_connection(age=DUE)
     assert command("oauth_refresh").status == 1
     assert command("oauth_refresh", "--within", "3600").status == 0
@@ -176,8 +178,9 @@ FAILURES = {
 
 @pytest.mark.parametrize(("outcome", "answer"), FAILURES.items())
 def test_one_bad_row_stops_nothing_and_is_told_for_what_it_is(
-    command, scripted, make_connection, outcome, answer
+    command, scripted, make_connection, monkeypatch, outcome, answer
 ):
+    long_back_offs(monkeypatch)
     scripted.on("/token", answer, Answer(body=FRESH))
     bad, good = make_connection(age=DUE * 2), make_connection(age=DUE)
     run = command("oauth_refresh", workers=1, json=True)
@@ -260,13 +263,13 @@ def test_a_secret_that_cannot_be_had_now_is_a_provider_that_cannot_be_asked(
     assert (after.lease_owner, after.in_doubt, after.failures) == ("", False, 1)
 
 
-def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, make_connection):
+def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, make_connection, monkeypatch):
     connection = make_connection(age=DUE)
-    later = int((time.time() + 60) * 1000)
+    later = int((time.time() + 600) * 1000)
     rows().filter(pk=connection.pk).update(lease_owner="another machine", lease_until=later)
-    started = time.monotonic()
+    looks = tally_of(monkeypatch, RowStore, "glance")  # who waits, looks again and again
     run = command("oauth_refresh", json=True)
-    assert time.monotonic() - started < 5
+    assert looks.count == 0
     assert run.document["total"] == 0
     assert run.status == 0
 
@@ -428,15 +431,20 @@ def test_two_at_once_refresh_each_connection_once(codeyard, make_connection, sta
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, start, number):
-    scripted.on("/token", Answer(body=FRESH, delay=1.0))
+def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, start, configure, number):
+    """The provider answers once the run has freed what it had claimed and not sent."""
+    configure(HTTP_TIMEOUT=50)
+    hold = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=hold))
     due = [make_connection(age=DUE) for _ in range(3)]
     running = start("oauth_refresh", "--json", "--workers", "1")
-    give_up = time.monotonic() + 20
-    while not scripted.asked("/token") and time.monotonic() < give_up:
-        time.sleep(0.02)
-    running.send_signal(number)
-    run = finished(running)
+    try:
+        scripted.wait_for("/token")
+        running.send_signal(number)
+        eventually(lambda: Connection.objects.exclude(lease_owner="").count() == 1, "two freed")
+    finally:
+        hold.set()
+        run = finished(running)
 
     assert run.status == 0, run.err
     assert run.document["stopped"]
@@ -479,7 +487,7 @@ def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
         raise OperationalError("server closed the connection unexpectedly")
 
     def interrupt() -> None:
-        wait_until(lambda: bool(scripted.asked("/token")))
+        scripted.wait_for("/token")
         for _ in range(4):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             time.sleep(0.2)
@@ -498,21 +506,14 @@ def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
 # --- a long-lived worker --------------------------------------------------------------------------
 
 
-def wait_until(fulfilled: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not fulfilled():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-
-
 def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connection, start):
     first = make_connection(age=DUE)
     running = start("oauth_refresh", "--loop", "1", "--json")
-    wait_until(lambda: stored(first).version == 1)
+    eventually(lambda: stored(first).version == 1, "the first refreshed")
     second = make_connection(age=DUE)
-    wait_until(lambda: stored(second).version == 1)
+    eventually(lambda: stored(second).version == 1, "the second refreshed")
     running.send_signal(signal.SIGTERM)
-    out, err = running.communicate(timeout=30)
+    out, err = running.communicate(timeout=PATIENCE)
 
     assert running.returncode == 0, err
     passes = [json.loads(line) for line in out.splitlines()]
@@ -546,15 +547,16 @@ def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connect
 
 
 def test_a_worker_killed_in_the_middle_loses_nothing_it_had_not_sent(
-    rotating, many, start, command, make_connection
+    rotating, many, start, command, make_connection, configure
 ):
+    configure(HTTP_TIMEOUT=300)  # so that its leases last for minutes
     due = many(12)
     rotating.hang("row3-0", "row7-0")
     running = start("oauth_refresh", "--workers", "3")
-    wait_until(lambda: len(rotating.hanging) == 2 and len(rotating.spent) == 10)
-    wait_until(lambda: Connection.objects.filter(version=1).count() == 10)
+    eventually(lambda: len(rotating.hanging) == 2 and len(rotating.spent) == 10, "two asked in vain")
+    eventually(lambda: Connection.objects.filter(version=1).count() == 10, "the others saved")
     running.kill()
-    running.communicate(timeout=30)
+    running.communicate(timeout=PATIENCE)
 
     assert Connection.objects.exclude(lease_owner="").count() == 2
     assert command("oauth_refresh", json=True).document["total"] == 0, "their leases have not run out"
@@ -602,7 +604,7 @@ def on_a_terminal(start: Any, *arguments: str) -> str:
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     return shown.decode()
 
 

@@ -21,6 +21,7 @@ from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
 from tests.management.conftest import finished
 from tests.servers.scripted import Answer
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,11 +29,18 @@ FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type":
 DUE = 7200
 
 
-def wait_until(fulfilled: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not fulfilled():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+@pytest.fixture(autouse=True)
+def patient(configure: Callable[..., None]) -> None:
+    """A request that a test holds back does not time out while it does."""
+    configure(HTTP_TIMEOUT=50)
+
+
+def claimed() -> int:
+    return Connection.objects.exclude(lease_owner="").count()
+
+
+def saved() -> int:
+    return Connection.objects.filter(version=1).count()
 
 
 def children(of: subprocess.Popen[str]) -> list[int]:
@@ -84,14 +92,18 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
     scripted, scripted_entry, configure, make_connection, start, at_once
 ):
     configure(PROVIDERS={"scripted": {**scripted_entry, "refresh": {"at_once": at_once}}})
-    scripted.on("/token", Answer(body=FRESH, delay=1.0))
+    hold = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(4):  # more than one of them claims
         make_connection(age=DUE)
     running = start("oauth_refresh", "--processes", "2", "--json")
-    wait_until(lambda: len(scripted.asked("/token")) >= at_once)
-    time.sleep(0.7)
-    assert len(scripted.asked("/token")) == at_once
-    run = finished(running)
+    try:
+        scripted.wait_for("/token", at_once)
+        time.sleep(0.5)  # one more would come at once
+        assert len(scripted.asked("/token")) == at_once
+    finally:
+        hold.set()
+        run = finished(running)
     assert (run.status, run.document["total"]) == (0, 4), run.err
 
 
@@ -99,13 +111,19 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
 def test_a_signal_lets_every_process_finish_what_is_in_flight(
     scripted, scripted_provider, make_connection, start, number
 ):
-    scripted.on("/token", Answer(body=FRESH, delay=1.0))
+    """The provider answers once they have freed what they had claimed and not sent."""
+    hold = threading.Event()
+    scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(6):
         make_connection(age=DUE)
     running = start("oauth_refresh", "--json", "--workers", "2", "--processes", "2")
-    wait_until(lambda: len(scripted.asked("/token")) == 2)
-    running.send_signal(number)
-    run = finished(running)
+    try:
+        scripted.wait_for("/token", 2)
+        running.send_signal(number)
+        eventually(lambda: claimed() == 2, "four freed, or never claimed")
+    finally:
+        hold.set()
+        run = finished(running)
 
     assert run.status == 0, run.err
     assert run.document["stopped"]
@@ -118,7 +136,7 @@ def test_a_process_that_is_killed_is_told_and_the_others_go_on(rotating, many, s
     many(12)
     rotating.hang(*(f"row{number}-0" for number in range(12)))
     running = start("oauth_refresh", "--processes", "2", "--workers", "2")
-    wait_until(lambda: len(rotating.hanging) == 2)  # one of each
+    eventually(lambda: len(rotating.hanging) == 2, "one request of each")
     os.kill(children(running)[0], signal.SIGKILL)
     rotating.hang()  # the answer of the other one's first is lost
     run = finished(running)
@@ -133,19 +151,27 @@ def test_a_process_that_is_killed_is_told_and_the_others_go_on(rotating, many, s
 def test_processes_whose_maker_is_killed_finish_what_is_in_flight_and_claim_no_more(
     scripted, scripted_provider, make_connection, start
 ):
-    scripted.on("/token", Answer(body=FRESH, delay=1.0))
+    """They find that out when they tell of what was answered first; each has one more under way by then."""
+    first, second = threading.Event(), threading.Event()
+    held = Answer(body=FRESH, hold=first)
+    scripted.on("/token", held, held, Answer(body=FRESH, hold=second))
     for _ in range(8):
         make_connection(age=DUE)
     running = start("oauth_refresh", "--workers", "2", "--processes", "2")
-    wait_until(lambda: len(scripted.asked("/token")) == 2)
+    scripted.wait_for("/token", 2)
     left = children(running)
     running.kill()
-    running.communicate(timeout=30)
-    wait_until(lambda: all(map(is_gone, left)))
+    running.wait(PATIENCE)
+    first.set()
+    eventually(
+        lambda: saved() == 2 and claimed() == len(scripted.asked("/token")) - 2, "all freed but what is sent"
+    )
+    second.set()
+    eventually(lambda: all(map(is_gone, left)), "both processes gone")
+    running.communicate(timeout=PATIENCE)
 
-    saved = Connection.objects.filter(version=1).count()
-    assert saved == len(scripted.asked("/token")) < 8
-    assert not Connection.objects.exclude(lease_owner="").exists()
+    assert saved() == len(scripted.asked("/token")) < 8
+    assert not claimed()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def server_of(provider_at: Callable[..., Provider]) -> Iterator[Callable[..., Au
     """This site's client at the scripted server; ``timeout`` in seconds."""
     opened: list[AuthorizationServer] = []
 
-    def make(timeout: float = 10, **changes: Any) -> AuthorizationServer:
+    def make(timeout: float = 50, **changes: Any) -> AuthorizationServer:
         opened.append(AuthorizationServer(provider_at(**changes), timeout=timeout))
         return opened[-1]
 

@@ -176,11 +176,12 @@ def test_no_cookie_is_kept_from_one_exchange_to_the_next(scripted, client) -> No
 
 
 def test_a_lifetime_counts_from_the_start_of_the_request(scripted, client) -> None:
-    scripted.on("/token", Answer(body=ISSUED, delay=0.3))
+    arrived: list[datetime] = []
+    scripted.on("/token", Answer(body=ISSUED, until=lambda: arrived.append(datetime.now(UTC))))
     server = client()
     before = datetime.now(UTC)
     token = exchange(server)
-    assert before <= token.obtained_at < before + timedelta(seconds=0.3)
+    assert before <= token.obtained_at <= arrived[0]
     assert token.expires_at == token.obtained_at + timedelta(seconds=60)
 
 
@@ -404,8 +405,9 @@ def test_a_large_answer_within_the_limit_is_read(scripted, client) -> None:
     assert len(exchange(client()).extra["padding"]) == 1_000_000
 
 
+NO_LONGER = 15.0  # seconds: fifty deadlines, and less than the quickest of these takes to its end
 SLOW = {
-    "no first byte": Answer(body=ISSUED, delay=3),
+    "no first byte": Answer(silent=True),
     "a body in drips": Answer(body=b" " * 1000, drip=0.1),
     "a header in drips": Answer(head_drip=0.1),
     "an error page in drips": Answer(500, body=b" " * 1000, drip=0.1),
@@ -420,7 +422,7 @@ def test_an_exchange_ends_at_its_deadline(scripted, client, answer, path, call) 
     started = time.monotonic()
     with pytest.raises(ProviderUnavailable) as raised:
         call(client(timeout=0.3))
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < NO_LONGER
     assert (raised.value.code, raised.value.answer_lost) == ("timeout", True)
 
 
@@ -500,7 +502,7 @@ def test_the_deadline_holds_inside_tls(tls_server, certificate, client, monkeypa
     started = time.monotonic()
     with pytest.raises(ProviderUnavailable, match="in full"):
         exchange(client(timeout=0.3, token_endpoint=f"{tls_server.url}/token"))
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < NO_LONGER
 
 
 # --- proxies ------------------------------------------------------------------------------------
@@ -537,7 +539,7 @@ def test_the_deadline_holds_through_a_proxy(proxy, client) -> None:
     started = time.monotonic()
     with pytest.raises(ProviderUnavailable):
         exchange(client(timeout=0.3))
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < NO_LONGER
 
 
 def test_a_proxy_that_is_not_there_leaves_no_doubt(client, closed_port, monkeypatch) -> None:

@@ -25,7 +25,7 @@ ISSUED = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type"
 @pytest.fixture
 def server(scripted, scripted_entry):
     entry = {**scripted_entry, "device_authorization_endpoint": f"{scripted.url}/device"}
-    with AuthorizationServer(Provider.from_mapping("scripted", entry), timeout=2) as server:
+    with AuthorizationServer(Provider.from_mapping("scripted", entry), timeout=50) as server:
         yield server
 
 

@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from tests.protocol.providers import acme
 from tests.protocol.test_session import HEADERS, Source, tokens_sent
 from tests.protocol.urls import NOT_THE_API
 from tests.servers.scripted import Answer
+from tests.waiting import PATIENCE, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 # One for all: a client that makes its own reads a bundle of certificates for tens of milliseconds.
@@ -367,16 +367,17 @@ def test_a_streamed_answer_is_the_retrys(scripted, source) -> None:
 
 
 class Slow(Source):
-    """Takes a moment for each token, as a refresh does, and notes who made it."""
+    """Takes its time for each token, as a refresh does: until ``ready`` returns. Notes who made it."""
 
-    def __init__(self, provider: Provider, seconds: float) -> None:
+    ready: Callable[[], object]
+
+    def __init__(self, provider: Provider) -> None:
         super().__init__(provider)
-        self.seconds = seconds
         self.threads: list[str] = []
 
     def current(self) -> Token:
         self.threads.append(threading.current_thread().name)
-        time.sleep(self.seconds)
+        self.ready()
         return super().current()
 
 
@@ -384,25 +385,24 @@ class Slow(Source):
 def test_a_slow_source_is_asked_once_by_many_and_never_in_the_event_loop(
     scripted, provider_at, library: ModuleType
 ) -> None:
+    """A token takes as long as twenty beats of the event loop."""
     scripted.on("/api/user", Answer(body={}))
-    source = Slow(provider_at(), 0.5)
+    source = Slow(provider_at())
+    beats = Tally("the event loop beat")
+    source.ready = lambda: beats.wait_for(20)
 
-    async def call_together() -> int:
-        async with library.AsyncClient(auth=TokenAuth(source), timeout=10) as http:
+    async def call_together() -> None:
+        async with library.AsyncClient(auth=TokenAuth(source), timeout=PATIENCE) as http:
             heartbeat = asyncio.create_task(beat())
             await asyncio.gather(*[http.get(f"{scripted.url}/api/user") for _ in range(20)])
             heartbeat.cancel()
-            return beats
-
-    beats = 0
 
     async def beat() -> None:
-        nonlocal beats
         while True:
             await asyncio.sleep(0.01)
-            beats += 1
+            beats.add()
 
-    assert asyncio.run(call_together()) > 20
+    asyncio.run(call_together())
     assert len(source.threads) == 1
     assert source.threads[0].startswith("oauth_connect-async")
     assert len(scripted.asked("/api/user")) == 20
@@ -430,7 +430,7 @@ async def ask(): return await background.once("key", lambda: "answered")
 assert asyncio.run(ask()) == "answered"
 child = os.fork()
 if not child:
-    os._exit(0 if asyncio.run(asyncio.wait_for(ask(), 10)) == "answered" else 1)
+    os._exit(0 if asyncio.run(asyncio.wait_for(ask(), 50)) == "answered" else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
 

@@ -19,7 +19,7 @@ def redirect():
 def get(url, **options):
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(url, timeout=5, **options)
+        return session.get(url, timeout=60, **options)
 
 
 @pytest.mark.compliance("A38")
@@ -33,7 +33,7 @@ def test_it_listens_on_loopback_only_on_a_port_that_was_free(redirect):
 def test_the_answer_arrives_with_each_parameter_as_often_as_it_came(redirect):
     page = get(f"{redirect.redirect_uri}?code=a&code=b&state=state-1&empty=")
     assert page.status_code == 200
-    assert redirect.wait(5) == [("code", "a"), ("code", "b"), ("state", "state-1"), ("empty", "")]
+    assert redirect.wait(60) == [("code", "a"), ("code", "b"), ("state", "state-1"), ("empty", "")]
 
 
 @pytest.mark.compliance("A42")
@@ -68,13 +68,13 @@ def test_a_second_answer_is_sent_away_and_after_the_end_nobody_listens(redirect)
     url = f"{redirect.redirect_uri}?code=a&state=state-1"
     assert get(url).status_code == 200
     assert get(url).status_code == 400
-    redirect.wait(5)
+    redirect.wait(60)
     redirect.close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", redirect.port), timeout=5)
+        socket.create_connection(("127.0.0.1", redirect.port), timeout=60)
 
 
 def test_a_connection_that_says_nothing_holds_nothing_up(redirect):
     with socket.create_connection(("127.0.0.1", redirect.port)):
         assert get(f"{redirect.redirect_uri}?state=state-1").status_code == 200
-        assert redirect.wait(5) == [("state", "state-1")]
+        assert redirect.wait(60) == [("state", "state-1")]

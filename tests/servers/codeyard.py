@@ -101,7 +101,7 @@ class Codeyard:
 
     @property
     def stats(self) -> dict[str, Any]:
-        found: dict[str, Any] = requests.get(f"{self.url}/stats", timeout=10).json()
+        found: dict[str, Any] = requests.get(f"{self.url}/stats", timeout=60).json()
         return found
 
     @property
@@ -115,7 +115,7 @@ class Codeyard:
         return int(self.stats["token_requests"].get("client_credentials", 0))
 
     def _post(self, switch: str, data: Any = None) -> dict[str, Any]:
-        response = requests.post(f"{self.url}/testing/{switch}", json=data, timeout=10)
+        response = requests.post(f"{self.url}/testing/{switch}", json=data, timeout=60)
         response.raise_for_status()
         found: dict[str, Any] = response.json()
         return found

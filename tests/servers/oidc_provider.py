@@ -119,7 +119,7 @@ class OIDCProvider:
         self.url = line.split()[1]
 
     def stop(self) -> None:
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=60)
         self._log.close()
 
     def entry(self, client: str = "web", **overrides: Any) -> dict[str, Any]:
@@ -134,12 +134,12 @@ class OIDCProvider:
         }
 
     def reset(self) -> None:
-        requests.post(f"{self.url}/testing/reset", timeout=10).raise_for_status()
+        requests.post(f"{self.url}/testing/reset", timeout=60).raise_for_status()
 
     @property
     def stats(self) -> dict[str, Any]:
         """``granted`` by grant type, ``refused`` by error, and how often each refresh token was seen."""
-        found: dict[str, Any] = requests.get(f"{self.url}/testing/stats", timeout=10).json()
+        found: dict[str, Any] = requests.get(f"{self.url}/testing/stats", timeout=60).json()
         return found
 
     @property

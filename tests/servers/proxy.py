@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from tests.waiting import Tally
+
 
 class Proxy:
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
@@ -14,6 +16,7 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._cut = False
         self._lock = threading.Lock()
+        self.sent_away = Tally("a connection was sent away by the proxy")
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -44,6 +47,7 @@ class Proxy:
         with self._lock:
             if self._cut:
                 client.close()
+                self.sent_away.add()
                 return
             server = self._connect()
             self._open |= {client, server}

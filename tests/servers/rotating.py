@@ -38,7 +38,7 @@ class RotatingServer:
 
     def reset(self) -> None:
         """Forget every token, and drop the requests that hang."""
-        requests.post(f"{self.url}/reset", json=None, timeout=10).raise_for_status()
+        requests.post(f"{self.url}/reset", json=None, timeout=60).raise_for_status()
 
     def entry(self, **overrides: Any) -> dict[str, Any]:
         """Return the settings of the provider."""
@@ -53,7 +53,7 @@ class RotatingServer:
 
     def hang(self, *refresh_tokens: str) -> None:
         """Let requests with these hang from now on; those that hang already for others are dropped."""
-        requests.post(f"{self.url}/hang", json=list(refresh_tokens), timeout=10).raise_for_status()
+        requests.post(f"{self.url}/hang", json=list(refresh_tokens), timeout=60).raise_for_status()
 
     @property
     def spent(self) -> dict[str, int]:
@@ -67,10 +67,10 @@ class RotatingServer:
 
     @property
     def _stats(self) -> Any:
-        return requests.get(f"{self.url}/stats", timeout=10).json()
+        return requests.get(f"{self.url}/stats", timeout=60).json()
 
     def stop(self) -> None:
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=60)
 
 
 class Books:
@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of connections that a killed client left."""

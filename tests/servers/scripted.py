@@ -5,6 +5,7 @@ It runs in a thread, on a real socket, and remembers what it was asked.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -13,17 +14,22 @@ import struct
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.waiting import PATIENCE
 
 
 @dataclass
 class Answer:
     """``body``: bytes go out as they are, anything else as JSON; ``repeat`` times over.
 
-    ``delay``: seconds before the first byte; ``hold``: no byte before this is set.
+    ``delay``: seconds before the first byte; ``hold``: no byte before this is set; ``until``:
+    none before this, called when the request has come, returns.
+    ``silent``: no byte at all, and no end of the connection, until the server is closed.
     ``drip``: seconds between single bytes of the body, and ``head_drip``: of two hundred header lines.
     ``cut``: how many bytes of the body are sent before the connection is dropped (-1: not even a status).
     ``reset``: dropped with a TCP reset, without a word.
@@ -34,6 +40,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     hold: threading.Event | None = None
+    until: Callable[[], object] | None = None
+    silent: bool = False
     drip: float = 0.0
     head_drip: float = 0.0
     cut: int | None = None
@@ -58,6 +66,11 @@ class Recorded:
         return dict(parse_qsl(self.body.decode(), keep_blank_values=True))
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # with five, the default, some of many who come at once wait for seconds
+
+
 class ScriptedServer:
     """``script[path]`` is the queue of answers for a path; the last one stays.
 
@@ -67,42 +80,54 @@ class ScriptedServer:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.script: dict[str, deque[Answer]] = defaultdict(deque)
         self.requests: list[Recorded] = []
-        self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self.closing = threading.Event()
+        self._asked = threading.Condition()
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.port = self._server.server_port
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._closing = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         """Accept until closed. (``serve_forever`` would poll for its end, in each of a thousand tests.)"""
-        while not self._closing:
+        while not self.closing.is_set():
             with contextlib.suppress(OSError):  # a client that broke off its TLS handshake
                 self._server.process_request(*self._server.get_request())
 
     def on(self, path: str, *answers: Answer) -> None:
         """Replace the answers of a path."""
-        with self._lock:
+        with self._asked:
             self.script[path] = deque(answers)
 
     def asked(self, path: str) -> list[Recorded]:
-        with self._lock:
+        with self._asked:
             return [request for request in self.requests if request.path == path]
 
+    def wait_for(self, path: str, count: int = 1) -> list[Recorded]:
+        """Wait until a path has been asked so many times; return what it was asked."""
+        with self._asked:
+            self._asked.wait_for(lambda: len(self.asked(path)) >= count, PATIENCE)
+            asked = self.asked(path)
+        assert len(asked) >= count, f"{path} was asked {len(asked)} times in {PATIENCE:.0f} s, not {count}"
+        return asked
+
+    async def awaited(self, path: str, count: int = 1) -> list[Recorded]:
+        """Wait as ``wait_for`` does, and leave the event loop to others meanwhile."""
+        return await asyncio.to_thread(self.wait_for, path, count)
+
     def take(self, request: Recorded) -> Answer:
-        with self._lock:
+        with self._asked:
             self.requests.append(request)
+            self._asked.notify_all()
             queue = self.script[request.path]
             if not queue:
                 return Answer(404)
             return queue.popleft() if len(queue) > 1 else queue[0]
 
     def close(self) -> None:
-        self._closing = True
+        self.closing.set()
         # So that there is one more to accept.
         socket.create_connection(("127.0.0.1", self.port)).close()
         self._thread.join()
@@ -118,7 +143,12 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             body = _received(self)
             query = dict(parse_qsl(split.query))
             recorded = Recorded(self.command, split.path, query, dict(self.headers), body)
-            _send(self, server.take(recorded))
+            answer = server.take(recorded)
+            if answer.silent:
+                server.closing.wait()
+                self.close_connection = True
+                return
+            _send(self, answer)
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -143,7 +173,9 @@ def _received(handler: BaseHTTPRequestHandler) -> bytes:
 def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
     time.sleep(answer.delay)
     if answer.hold is not None:
-        answer.hold.wait(60)
+        answer.hold.wait(2 * PATIENCE)  # longer than anybody waits for what happens meanwhile
+    if answer.until is not None:
+        answer.until()
     try:
         if answer.cut == -1:
             handler.close_connection = True

@@ -20,6 +20,7 @@ from oauth_connect.stores.batch import Save, Saves, claim_due, put_back
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.writer import Writer
 from tests.faults.held import held_by_another
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
@@ -185,7 +186,7 @@ def saved(writer: Writer, save: Save) -> bool:
             answered.set_exception(error)
 
     writer.save_soon(save, answer)
-    return answered.result(timeout=30)
+    return answered.result(timeout=PATIENCE)
 
 
 def test_one_save_that_does_not_fit_is_told_and_the_others_are_saved(make_connection, calls_at_once):
@@ -234,13 +235,13 @@ def test_saves_that_cannot_go_together_are_saved_one_by_one_whatever_the_reason(
     monkeypatch.setattr(Saves, "run", one_at_a_time)
     busy, answered = threading.Event(), Answers()
     with Writer(Connection, "default") as writer:
-        waiting = threading.Thread(target=writer.run, args=(lambda: busy.wait(10),))
+        waiting = threading.Thread(target=writer.run, args=(lambda: busy.wait(PATIENCE),))
         waiting.start()
         for _ in range(3):
             writer.save_soon(a_save(make_connection()), answered)
         busy.set()
         waiting.join()
-        assert [answered.get(timeout=10) for _ in range(3)] == [(True, None)] * 3
+        assert [answered.get(timeout=PATIENCE) for _ in range(3)] == [(True, None)] * 3
 
 
 def test_an_answer_that_fails_does_not_end_the_writer(make_connection, caplog):
@@ -251,7 +252,7 @@ def test_an_answer_that_fails_does_not_end_the_writer(make_connection, caplog):
     with Writer(Connection, "default") as writer:
         writer.save_soon(a_save(make_connection()), fail)
         writer.save_soon(a_save(make_connection()), answered)
-        assert answered.get(timeout=10) == (True, None)
+        assert answered.get(timeout=PATIENCE) == (True, None)
     assert {getattr(record, "action", "") for record in caplog.records} == {"refresh_crashed"}
 
 
@@ -280,7 +281,7 @@ def test_the_writer_closes_its_database_connection(make_connection):
 def test_due_again(make_connection):
     """What a dead worker had claimed is due again when its lease has run out."""
     make_connection(age=DUE)
-    soon = datetime.now(UTC) + timedelta(seconds=30)
+    soon = datetime.now(UTC) + timedelta(hours=1)
     claim_due(Due().of("scripted"), 1, seconds=30, again=soon)
     assert not Due().of("scripted").exists()
-    assert Due(within=timedelta(seconds=31)).of("scripted").exists()
+    assert Due(within=timedelta(hours=1, seconds=1)).of("scripted").exists()

@@ -94,13 +94,13 @@ def tried(asked: Callable[[Provider], int], provider: Provider) -> list[Any]:
 
 
 def call(provider: Provider) -> int:
-    return keyring.session_for(provider, http_timeout=5).get("whatever").status_code
+    return keyring.session_for(provider, http_timeout=50).get("whatever").status_code
 
 
 def call_with_httpx(provider: Provider) -> int:
     # Imported here: the other tasks stand without it.
     httpx, protocol = import_module("httpx"), import_module("oauth_connect.protocol.httpx")
-    source = keyring.source_for(provider, http_timeout=5)
+    source = keyring.source_for(provider, http_timeout=50)
     with httpx.Client(auth=protocol.TokenAuth(source), base_url=source.provider.api_base_url) as http:
         status: int = http.get("whatever").status_code
     return status

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.management.test_oauth_login import shown
 from tests.person import Person
 from tests.services import SECRET_SERVICE
 from tests.stores.keyring.script import Script
+from tests.waiting import eventually
 
 DUE = 7200
 LONG = "long" * 1500
@@ -47,7 +47,7 @@ def stopped(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -92,10 +92,7 @@ def start_keyring(stack: ExitStack, *, unlocked: bool) -> None:
     daemon.stdin.write(b"a password" if unlocked else b"")
     daemon.stdin.close()
     daemon.stdin = None
-    give_up = time.monotonic() + 30
-    while not (is_unlocked() if unlocked else answers()):
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    eventually(is_unlocked if unlocked else answers, "a keyring that answers, unlocked where it is to be")
 
 
 def answers() -> bool:

@@ -15,9 +15,11 @@ from oauth_connect.errors import (
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores import keyring
 from oauth_connect.stores.keyring.session import TOO_YOUNG
+from tests.aging import long_back_offs
 from tests.keyrings import SmallKeyring
 from tests.servers.scripted import Answer
 from tests.stores.keyring.script import Script
+from tests.waiting import eventually
 
 DUE = 7200
 OLD = TOO_YOUNG.total_seconds() + 5
@@ -79,10 +81,7 @@ def test_many_processes_and_threads_spend_one_refresh_token_once(kept, entry, ro
 def test_who_is_killed_while_the_provider_thinks_leaves_a_token_that_others_can_use(kept, entry, rotating):
     rotating.hang("row-0")
     script = Script(entry).go()
-    give_up = time.monotonic() + 30
-    while not rotating.hanging:
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    eventually(lambda: rotating.hanging, "the script's request")
     script.process.kill()
     script.process.communicate()
     rotating.hang()
@@ -172,7 +171,8 @@ def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(ke
     assert len(scripted.asked("/token")) == 1
 
 
-def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted):
+def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted, monkeypatch):
+    long_back_offs(monkeypatch)
     provider = keep(age=DUE)
     scripted.on("/token", Answer(cut=-1))
     http = store.session_for(provider)
