@@ -22,10 +22,9 @@ BEFORE = {"stops": [BEFORE_CLAIM]}
 
 
 def all_before_a_claim(workers: list[Worker]) -> list[Worker]:
-    """Let one thread of each find the lease free; only then do they go on, and one gets it.
+    """Let one thread of each find the lease free, while the others of its process wait for it.
 
-    The second thread of each waits for the first by then, or comes before the provider has answered: nothing
-    is started meanwhile.
+    Only then do they go on, and one gets the lease.
     """
     for worker in at_once(workers):
         worker.until(BEFORE_CLAIM)
@@ -75,7 +74,7 @@ def test_while_the_present_token_is_valid_no_process_waits_for_the_one_that_refr
 def test_an_ill_provider_gets_one_attempt_and_not_thirty_two(
     scripted, scripted_provider, make_connection, start
 ):
-    scripted.on("/token", Answer(503, delay=1))
+    scripted.on("/token", Answer(503))
     connection = make_connection(age=EXPIRED)
 
     workers = all_before_a_claim([start(connection, connection, **BEFORE) for _ in range(PROCESSES)])
@@ -92,7 +91,7 @@ def test_those_who_insist_on_a_refresh_share_the_leaders_failure_too(
     scripted, scripted_provider, make_connection, start
 ):
     """``refresh()`` is not held up by a back-off, so only what the leader met keeps them from a try each."""
-    scripted.on("/token", Answer(503, delay=1))
+    scripted.on("/token", Answer(503))
     connection = make_connection(age=EXPIRED)
 
     workers = all_before_a_claim([start(connection, connection, task="refresh", **BEFORE) for _ in range(4)])

@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.waiting import Tally
+
 BEFORE_CLAIM, BEFORE_POST = "before_claim", "before_post"
 BEFORE_SAVE, AFTER_SAVE = "before_save", "after_save"
 
@@ -77,7 +79,7 @@ def set_up(orders: dict[str, Any]) -> None:
     if orders["port"]:  # a proxy's, also where the server itself listens at a Unix socket
         database.update(HOST="127.0.0.1", PORT=orders["port"])
     arrange_pauses(orders["save_pauses"])
-    arrange_stops(orders["stops"])
+    arrange_stops(orders["stops"], callers=len(orders["connections"]))
     if orders["slept"]:
         let_time_pass_after_the_claim(orders["slept"])
     if orders["clock"]:
@@ -89,7 +91,8 @@ def arrange_pauses(pauses: list[float] | None) -> None:
         importlib.import_module("oauth_connect.stores.row").SAVE_PAUSES = tuple(pauses)  # type: ignore[attr-defined]
 
 
-def arrange_stops(points: list[str]) -> None:
+def arrange_stops(points: list[str], *, callers: int) -> None:
+    """Stop at these points; before a claim, only when the other callers wait for the one that claims."""
     from oauth_connect.protocol.client import AuthorizationServer
     from oauth_connect.stores.row import RowStore
 
@@ -105,9 +108,18 @@ def arrange_stops(points: list[str]) -> None:
     def stop(point: str) -> None:
         if point in points:
             points.remove(point)
+            if point == BEFORE_CLAIM:
+                waiting.wait_for(callers - 1)
             say(f"at {point}")
             sys.stdin.readline()
 
+    def glance(store: RowStore) -> Any:
+        seen = look(store)
+        waiting.add()
+        return seen
+
+    waiting, look = Tally("a caller that waits"), RowStore.glance
+    RowStore.glance = glance  # type: ignore[method-assign]
     AuthorizationServer.refresh = stopping(AuthorizationServer.refresh, BEFORE_POST, "")  # type: ignore[method-assign]
     RowStore.claim = stopping(RowStore.claim, BEFORE_CLAIM, "")  # type: ignore[method-assign]
     RowStore.save = stopping(RowStore.save, BEFORE_SAVE, AFTER_SAVE)  # type: ignore[method-assign]
