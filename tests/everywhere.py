@@ -32,8 +32,8 @@ from tests.services import MARIADB
 NO_SKIPS = "--no-skips"
 ONLY_DATABASE = "--only-database"
 FAST = "--fast"
-# One test after the other is handed out, for their lengths differ a thousandfold.
-IN_PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "load", "--maxschedchunk", "1")
+WORKERS = (os.cpu_count() or 1) + 1
+IN_PARALLEL = ("-n", str(WORKERS), "--dist", "loadscope", "--no-loadscope-reorder")
 # With one of these the caller has chosen, or needs a single process.
 NOT_IN_PARALLEL = re.compile(r"-n.*|--numprocesses.*|--pdb|--trace|-s|--capture=no|--co|--collect-only")
 ENDS_THE_RUN = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR}

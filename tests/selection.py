@@ -1,4 +1,4 @@
-"""Which tests a run collects, and what a skip means to it (a plugin of pytest, loaded by tests/conftest.py).
+"""Which tests a run collects, which worker runs them, and what a skip means (loaded by tests/conftest.py).
 
 ``--only-database``: those that use a database, but for those marked ``once``. A test marked ``vendor`` is
 collected on the databases it names only. ``--fast``: those that start no process; one that starts a process
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import TransactionTestCase
+from xdist.scheduler import LoadScopeScheduling
 
 FIXTURES = {
     "django_db_setup",
@@ -35,6 +36,8 @@ PROCESS_FIXTURES = {
     "start",
     "worker",
 }
+# Modules whose tests share what takes long to make, so that one worker runs them all.
+TOGETHER = {"tests/contract/test_against_others.py", "tests/test_benchmarks.py", "tests/test_packaging.py"}
 STARTS_A_PROCESS = {"os.exec", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen"}  # audit events
 WRAPPED = pytest.hookimpl(wrapper=True)
 
@@ -49,6 +52,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast"):
         config.pluginmanager.register(NoProcesses(), "no-processes")
+
+
+class OneByOne(LoadScopeScheduling):
+    """Hands out one test after the other, because their lengths differ a thousandfold."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return OneByOne(config, log)
 
 
 @pytest.hookimpl(trylast=True)
