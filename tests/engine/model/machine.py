@@ -144,13 +144,7 @@ class LeaseProtocol(RuleBasedStateMachine):
         """Step it up to, and not into, the point; past one where it already is."""
         if until == "end":
             return self.world.finish(actor)
-        stops = WRITES if until == "write" else {until}
-        for _ in range(12):
-            if actor.alive:
-                self.world.step(actor)
-            if actor.at in stops or not actor.alive:
-                break
-        return None
+        return self.world.run(actor, stops=WRITES if until == "write" else {until}, most=12)
 
     def teardown(self) -> None:
         """Everybody comes to an end, and then one more caller, undisturbed."""
