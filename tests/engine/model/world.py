@@ -251,6 +251,14 @@ class World:
         self.lost_grants.add(token.grant.number)
         self.paused_grants.add(token.grant.number)
 
+    def healed(self, token: Minted) -> None:
+        """Who was slower than its lease has saved over a mark, and so ended the doubt.
+
+        A successor's lost answer may have made that token void: then the row cannot tell any more why.
+        """
+        if not self.provider.accepts(token.name):
+            self.outlived(token)
+
     def marked(self, lead: Lead | None, reason: str) -> None:
         """A connection is marked only when nothing that we have or shall get works, and rightly told."""
         assert self.row.token is not None
@@ -307,10 +315,12 @@ class World:
         actor.judge()
 
     def _dropped(self, lead: Lead, token: Minted) -> None:
+        if token.grant is not self.stored_grant:
+            return  # a reconnect has left that grant behind
         if self.disconnected:
             if token.name not in [orphan.refresh_token for orphan in self.row.orphans]:
                 self.violate(f"{token.name} outlives its connection, and nobody revokes it")
-        elif token.grant is self.stored_grant and not lead.is_late(self.clock.seconds):
+        elif not lead.is_late(self.clock.seconds):
             self.violate(f"{lead.worker} got {token.name}, and drops it")
 
     def settle(self) -> None:
