@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+import hypothesis
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connections
@@ -28,6 +29,13 @@ from tests.servers.scripted import Answer, ScriptedServer
 from tests.visitor import Visitor
 
 pytest_plugins = ["tests.selection"]
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
+# The long run: --hypothesis-profile=thorough. Every search, of every test, has twenty times as many examples.
+hypothesis.settings.register_profile("thorough", hypothesis.settings.default, max_examples=2000)
 collect_ignore = [] if django.VERSION >= (6, 0) else ["test_django_tasks.py"]
 
 

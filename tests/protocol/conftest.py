@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,12 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from tests.servers.scripted import ScriptedServer
-
-# A busy machine is no fault of the code.
-hypothesis.settings.register_profile(
-    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("tests")
 
 PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from oauth_connect.engine import refresh
 from oauth_connect.protocol import token
 from tests.engine.model import memory
-from tests.engine.model.machine import Trouble
+from tests.engine.model.machine import POINTS, Point, Trouble
 from tests.engine.model.provider import Kind
 from tests.engine.model.worker import Wish
 from tests.engine.model.world import Parts
@@ -24,7 +24,8 @@ class Rule:
     """``line`` stands once in the function ``within``, of a module of that ``place``; ``instead`` without it.
 
     ``without``: what is lost then, as docs/refresh-protocol.md says it. The rest: where the search
-    looks for it, ``needs`` being what must go wrong.
+    looks for it, ``needs`` being what must go wrong, ``passing`` how much time passes while nobody comes,
+    and ``points`` where workers are held up. The fewer there are of each, the sooner it is found.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Rule:
     needs: tuple[Trouble, ...] = ()
     wishes: tuple[Wish, ...] = ("newer", "forced")
     passing: tuple[float, ...] = (16.0, 31.0)
+    points: tuple[Point, ...] = POINTS
 
     def taken_out(self) -> Parts:
         """Return the parts with this rule alone missing. AssertionError: the source has changed."""
@@ -57,6 +59,16 @@ class Rule:
             case "token":
                 return Parts(after=copy.Token.after)
 
+    def hints(self) -> dict[str, Any]:
+        """Return where a LeaseProtocol is to look."""
+        return {
+            "kinds": (self.kind,),
+            "troubles": self.needs,
+            "wishes": self.wishes,
+            "passing": self.passing,
+            "points": self.points,
+        }
+
     def _function(self, module: ModuleType) -> str:
         found: object = module
         for name in self.within.split("."):
@@ -72,6 +84,8 @@ RULES = (
         within="MemoryStore.claim",
         line="if row.version != seen.version:",
         instead="if False:",
+        passing=(),
+        points=("claim", "end"),
     ),
     Rule(
         name="a claim needs a connection that is still active",
@@ -81,6 +95,8 @@ RULES = (
         line="if row.status != seen.status:",
         instead="if False:",
         needs=("revoked there",),
+        passing=(),
+        points=("claim", "end"),
     ),
     Rule(
         name="a claim needs that nobody has failed since the row was read",
@@ -90,6 +106,8 @@ RULES = (
         line="if row.failures != seen.failures:",
         instead="if False:",
         needs=("provider ill",),
+        passing=(),
+        points=("claim", "end"),
     ),
     Rule(
         name="a living lease is left alone",
@@ -98,6 +116,8 @@ RULES = (
         within="MemoryStore.claim",
         line="if row.is_leased():",
         instead="if False:",
+        passing=(),
+        points=("claim", "send"),
     ),
     Rule(
         name="a lease runs out",
@@ -132,6 +152,7 @@ RULES = (
         within="Refresh._sendable",
         line="if time.monotonic() - claimed_at > self.lease - self.server.timeout - MARGIN:",
         instead="if False:",
+        points=("prove", "end"),
     ),
     Rule(
         name="only one's own lease is released",
@@ -140,7 +161,8 @@ RULES = (
         within="MemoryStore.release",
         line="if self.row.lease_owner == owner:",
         instead="if True:",
-        passing=(31.0,),
+        passing=(),
+        points=("prove", "send"),
     ),
     Rule(
         name="a failure frees only one's own lease",
@@ -151,7 +173,8 @@ RULES = (
         instead="if False:",
         needs=("provider ill",),
         wishes=("forced",),
-        passing=(31.0,),
+        passing=(),
+        points=("send",),
     ),
     Rule(
         name="who sent nothing frees the lease",
@@ -196,6 +219,8 @@ RULES = (
         line="if not (same or mine):",
         instead="if not same:",
         needs=("consent again",),
+        passing=(),
+        points=("write", "end"),
     ),
     Rule(
         name="an answer is not saved when neither holds",
@@ -215,7 +240,8 @@ RULES = (
         instead="if True:",
         kind="grace",
         wishes=("forced",),
-        passing=(31.0,),
+        passing=(),
+        points=("write",),
     ),
     Rule(
         name="a save moves the version",
@@ -232,6 +258,8 @@ RULES = (
         within="MemoryRow.put",
         line="self.status = ACTIVE",
         instead="pass",
+        passing=(),
+        points=("write", "end"),
     ),
     Rule(
         name="a refresh token that the answer leaves out is the old one",
@@ -259,7 +287,8 @@ RULES = (
         line="if row.lease_owner != owner:",
         instead="if False:",
         wishes=("forced",),
-        passing=(31.0,),
+        passing=(),
+        points=("send", "write"),
     ),
     Rule(
         name="marking needs the version that was read",
@@ -269,7 +298,8 @@ RULES = (
         line="if row.version != seen.version:",
         instead="if False:",
         wishes=("forced",),
-        passing=(31.0,),
+        passing=(),
+        points=("write",),
     ),
     Rule(
         name="the row is read again before it is marked",
@@ -299,6 +329,8 @@ RULES = (
         within="Refresh._end",
         line="self.store.release(owner)",
         instead="pass",
+        passing=(),
+        points=("write",),
     ),
     Rule(
         name="a marked connection is not asked for",
@@ -334,7 +366,10 @@ RULES = (
         within="MemoryRow.put",
         line="self.in_doubt = False",
         instead="pass",
-        needs=("answer lost", "revoked there"),
+        needs=("request lost", "revoked there"),
+        wishes=("forced",),
+        passing=(),
+        points=("end",),
     ),
     Rule(
         name="a save ends no doubt that came with a later claim",
@@ -345,8 +380,9 @@ RULES = (
         instead="pass",
         kind="grace",
         needs=("answer lost",),
-        wishes=("valid", "forced"),
-        passing=(31.0,),
+        wishes=("forced",),
+        passing=(),
+        points=("write", "end"),
     ),
     Rule(
         name="who waited for a leader that failed fails as well",
@@ -365,6 +401,8 @@ RULES = (
         line="if not self.need.insist and row.failures and row.refresh_at and row.refresh_at > now:",
         instead="if False:",
         needs=("provider ill",),
+        passing=(),
+        points=("end",),
     ),
     Rule(
         name="a token that still works is served",
@@ -376,6 +414,7 @@ RULES = (
         needs=("provider ill",),
         wishes=("valid",),
         passing=(80.0,),
+        points=("end",),
     ),
     Rule(
         name="a reconnect moves the version",
@@ -403,6 +442,8 @@ RULES = (
         line="if row.version != seen.version:",
         instead="if False:",
         needs=("consent again",),
+        passing=(),
+        points=("write", "end"),
     ),
     Rule(
         name="a consent that leaves the refresh token out ends no doubt",

@@ -161,11 +161,14 @@ class WorkerStore:
         self._seal()
         mine = self.world.row.lease_owner == owner
         overtaken = self.world.row.version != seen.version
+        marked = self.world.row.status != ACTIVE
         saved = self.store.save(seen, owner, token, refresh_at)
         lead = self._lead(owner)
         late = lead.until <= self.world.clock.seconds
         if saved is None and overtaken and late and lead.minted is not None:
             self.world.outlived(lead.minted)
+        if saved is not None and marked and late and lead.minted is not None:
+            self.world.healed(lead.minted)
         if saved is not None:
             self._lead(owner).saved = True
             if mine:

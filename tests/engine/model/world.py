@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
@@ -37,6 +37,18 @@ class Parts:
     store: type[MemoryStore] = MemoryStore
     row: type[MemoryRow] = MemoryRow
     after: Any = Token.after
+
+
+# Seconds, what happened, and the row after it: version, token, status, doubt.
+Moment = tuple[float, tuple[object, ...], int, Token | None, str, bool]
+
+
+def in_words(
+    seconds: float, what: tuple[object, ...], version: int, token: Token | None, status: str, in_doubt: bool
+) -> str:
+    name = token.refresh_token if token else "nothing"
+    doubt = ", in doubt" if in_doubt else ""
+    return f"[{seconds:7.2f}] {' '.join(map(str, what))}: v{version} {name} {status}{doubt}"
 
 
 @dataclass
@@ -78,7 +90,7 @@ class World:
     actors: list[Actor] = field(default_factory=list)
     leads: dict[str, Lead] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)
+    story: list[Moment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -113,25 +125,37 @@ class World:
     # --- what happens ---------------------------------------------------------------------------
 
     def step(self, actor: Actor) -> None:
+        self.run(actor, most=1)
+
+    def run(self, actor: Actor, *, stops: Collection[str] = (), most: int) -> None:
+        """Let it do ``most`` steps, or fewer where it comes to one of the ``stops`` or to its end."""
         self.running = actor
-        where = actor.at
-        actor.step()
-        self.tell(f"{actor} did {where}")
+        steps, doing = 0, actor.at
+
+        def paused() -> bool:
+            nonlocal steps, doing
+            steps += 1
+            self.tell(actor, "did", doing)
+            self.look()
+            doing = actor.at
+            return steps < most and doing not in stops and not self.violations
+
+        actor.run_on(paused)
         if actor.done:
+            self.tell(actor, "did", doing)
             self._finished(actor)
         self.check()
 
     def finish(self, actor: Actor) -> None:
-        """Step it to its end. A caller that never comes to one loops."""
-        for _ in range(MOST_STEPS):
-            if not actor.alive:
-                return
-            self.step(actor)
-        self.violate(f"{actor} never comes to an end")
+        """Let it come to its end. A caller that never comes to one loops."""
+        if actor.alive:
+            self.run(actor, most=MOST_STEPS)
+        if actor.alive:
+            self.violate(f"{actor} never comes to an end")
         self.check()
 
     def kill(self, actor: Actor) -> None:
-        self.tell(f"{actor} is killed before {actor.at}")
+        self.tell(actor, "is killed before", actor.at)
         actor.kill()
         for lead in self.leads_of(actor):
             if lead.minted and not lead.saved:
@@ -144,7 +168,7 @@ class World:
         self.stored_grant, self.disconnected = consent.grant, False
         self.mishaps.clear()
         self.store.reconnect(token, refresh.refresh_time(token, LEEWAY))
-        self.tell(f"reconnected with {consent.name}")
+        self.tell("reconnected with", consent.name)
         self.check()
 
     def disconnect(self) -> None:
@@ -178,7 +202,7 @@ class World:
 
     def pass_time(self, seconds: float) -> None:
         self.clock.seconds += seconds
-        self.tell(f"{seconds:g} s pass")
+        self.tell(seconds, "s pass")
 
     def leads_of(self, actor: Actor) -> list[Lead]:
         return [lead for lead in self.leads.values() if lead.worker is actor]
@@ -188,11 +212,10 @@ class World:
 
     # --- what is noted --------------------------------------------------------------------------
 
-    def tell(self, what: str) -> None:
+    def tell(self, *what: object) -> None:
+        """Note what has happened. It is put into words only when it comes out as a violation."""
         row = self.row
-        token = row.token.refresh_token if row.token else "nothing"
-        doubt = ", in doubt" if row.in_doubt else ""
-        self.story.append(f"[{self.clock.seconds:7.2f}] {what}: v{row.version} {token} {row.status}{doubt}")
+        self.story.append((self.clock.seconds, what, row.version, row.token, row.status, row.in_doubt))
 
     def violate(self, what: str) -> None:
         self.violations.append(what)
@@ -228,6 +251,14 @@ class World:
         self.lost_grants.add(token.grant.number)
         self.paused_grants.add(token.grant.number)
 
+    def healed(self, token: Minted) -> None:
+        """Who was slower than its lease has saved over a mark, and so ended the doubt.
+
+        A successor's lost answer may have made that token void: then the row cannot tell any more why.
+        """
+        if not self.provider.accepts(token.name):
+            self.outlived(token)
+
     def marked(self, lead: Lead | None, reason: str) -> None:
         """A connection is marked only when nothing that we have or shall get works, and rightly told."""
         assert self.row.token is not None
@@ -252,6 +283,10 @@ class World:
     # --- what must be true ----------------------------------------------------------------------
 
     def check(self) -> None:
+        self.look()
+        self.raise_violations()
+
+    def look(self) -> None:
         """At every moment."""
         row = self.row
         if (row.status == REVOKED) != self.disconnected:
@@ -262,11 +297,11 @@ class World:
             self.violate("the refresh token is gone")
         elif row.token and self.provider.minted[row.token.refresh_token].grant is not self.stored_grant:
             self.violate("an older refresh has written over the token of a reconnect")
-        self.raise_violations()
 
     def raise_violations(self) -> None:
         if self.violations:
-            raise Violation("\n".join([*self.violations, f"({self.kind} provider)", *self.story]))
+            story = [in_words(*moment) for moment in self.story]
+            raise Violation("\n".join([*self.violations, f"({self.kind} provider)", *story]))
 
     def _finished(self, actor: Actor) -> None:
         """Whoever comes to its end leaves no lease, and no living token that is nowhere else."""
@@ -280,10 +315,12 @@ class World:
         actor.judge()
 
     def _dropped(self, lead: Lead, token: Minted) -> None:
+        if token.grant is not self.stored_grant:
+            return  # a reconnect has left that grant behind
         if self.disconnected:
             if token.name not in [orphan.refresh_token for orphan in self.row.orphans]:
                 self.violate(f"{token.name} outlives its connection, and nobody revokes it")
-        elif token.grant is self.stored_grant and not lead.is_late(self.clock.seconds):
+        elif not lead.is_late(self.clock.seconds):
             self.violate(f"{lead.worker} got {token.name}, and drops it")
 
     def settle(self) -> None:
