@@ -45,8 +45,12 @@ def attached(settings: dict[str, Any]) -> str:
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment for a process that is to use this run's test databases."""
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", ATTACH: "1"}
+    """The environment for a process that is to use this run's test databases.
+
+    What a pipe shows at once on a machine with PYTHONUNBUFFERED, it must show on every other one.
+    """
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**own, "DJANGO_SETTINGS_MODULE": "tests.settings", ATTACH: "1"}
 
 
 def run_name() -> str:

@@ -124,12 +124,11 @@ def become(orders: dict[str, Any], descriptors: list[int], after_fork: Callable[
 
 
 def open_streams() -> None:
-    """Buffer as Python does at its start: by lines on a terminal."""
+    """Buffer as Python does at its start: by lines on a terminal, or where the environment says so."""
+    by_lines = os.isatty(1) or "PYTHONUNBUFFERED" in os.environ
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", 1 if by_lines else -1, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
-    if os.environ.get("PYTHONUNBUFFERED"):
-        sys.stdout.reconfigure(write_through=True)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,6 @@ import keyring
 from django.conf import empty, settings
 from django.db import connections
 
-import oauth_connect
-
-BRIDGES = "oauth_connect.contrib."
-
 
 def after_fork() -> None:
     """Read the settings, and choose the keyring, that the environment of this process names."""
@@ -27,7 +23,7 @@ def after_fork() -> None:
 
 
 django.setup()
-for module in pkgutil.walk_packages(oauth_connect.__path__, "oauth_connect."):
-    # Each bridge needs a package of its own.
-    if not module.name.startswith(BRIDGES):
-        importlib.import_module(module.name)
+importlib.import_module("oauth_connect.views")
+commands = importlib.import_module("oauth_connect.management.commands")
+for command in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
+    importlib.import_module(command.name)

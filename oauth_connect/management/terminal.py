@@ -23,8 +23,10 @@ class Screen:
         self._counting = False
 
     def line(self, text: str = "") -> None:
+        """Write a line, and flush it: the command waits for a person, who may read through a pipe."""
         self.end_countdown()
         self._out.write(text, _plain)
+        self._out.flush()
 
     def countdown(self, left: float) -> None:
         """Show the seconds left, over what was shown before."""
