@@ -109,7 +109,8 @@ class MemoryStore:
             row.in_doubt = doubt
         if mine:
             row.unlease()
-        return replace(row.seen(), lease_owner="", leased=False)
+        # The real one returns what it wrote, and leaves out a doubt and a lease that stay in the row.
+        return replace(row.seen(), lease_owner="", leased=False, in_doubt=False)
 
     def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         row = self.row

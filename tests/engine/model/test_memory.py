@@ -27,7 +27,8 @@ OWNERS = st.sampled_from(["a", "b"])
 SEEN = st.sampled_from([0, 0, 0, 1, 2, 3])
 LOOKS = ("read", "glance")
 OPERATIONS = st.one_of(
-    *(st.tuples(st.just(look)) for look in LOOKS),
+    st.tuples(st.sampled_from(LOOKS)),
+    st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("save"), SEEN, OWNERS),
     st.tuples(st.just("postpone"), SEEN, OWNERS, st.booleans()),
@@ -38,6 +39,9 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("disconnect")),
     # No sum of these comes near the lease's 30 seconds.
     st.tuples(st.just("pass_time"), st.sampled_from([11, 31])),
+    # By chance these come together too seldom.
+    st.tuples(st.just("claim_and_run_out"), OWNERS),
+    st.tuples(st.just("claim_and_mark"), OWNERS),
 )
 accounts = itertools.count(1)
 
@@ -99,6 +103,14 @@ class Pair:
 
     def _claim(self, index: int, owner: str) -> None:
         self.both("claim", self._at(index), owner, 30)
+
+    def _claim_and_run_out(self, owner: str) -> None:
+        self._claim(0, owner)
+        self._pass_time(31)
+
+    def _claim_and_mark(self, owner: str) -> None:
+        self._claim(0, owner)
+        self._mark(0, owner)
 
     def _save(self, index: int, owner: str) -> None:
         self.both("save", self._at(index), owner, self.token(), LATER)
