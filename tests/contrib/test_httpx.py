@@ -30,8 +30,9 @@ from oauth_connect.models import Connection
 from oauth_connect.models.offloading import away
 from oauth_connect.protocol.background import AT_ONCE, THREADS
 from oauth_connect.protocol.client import AuthorizationServer
-from tests.databases import ROOT, told, worker_environment
+from tests.databases import ROOT, worker_environment
 from tests.faults.processes import raw, stored
+from tests.processes import told
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.waiting import PATIENCE, eventually
 
