@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -119,13 +120,16 @@ def test_a_function_of_the_site_that_ends_its_thread_does_not_hang_the_run(
 def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     scripted, scripted_provider, make_connection, monkeypatch
 ):
-    scripted.on("/token", Answer(body=FRESH))
+    freeing = threading.Event()
+    # The second request is under way until the rest is freed, so that there is a rest.
+    scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=freeing))
     for _ in range(6):
         make_connection(age=EXPIRED)
     freed = crew.put_back
 
     def interrupted(claimed: Any) -> None:
         monkeypatch.setattr(crew, "put_back", freed)
+        freeing.set()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(crew, "put_back", interrupted)

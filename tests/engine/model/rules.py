@@ -392,6 +392,8 @@ RULES = (
         line="if before is not None and row.failures > before.failures:",
         instead="if False:",
         needs=("provider ill",),
+        passing=(),
+        points=("send",),
     ),
     Rule(
         name="nobody asks within the back-off",

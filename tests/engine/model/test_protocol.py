@@ -13,7 +13,7 @@ from tests.engine.model.rules import RULES, Rule
 from tests.engine.model.search import examples, search
 from tests.engine.model.world import Violation
 
-# Examples. No rule needed half of them with any of a dozen seeds, most of them less than fifty.
+# Examples. With ten seeds tried, no rule needed half of them, and most needed less than fifty.
 ENOUGH = 1000
 
 
