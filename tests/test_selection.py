@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,26 @@ def test_vendor(db): pass
 
 @pytest.mark.vendor("oracle")
 def test_foreign_vendor(db): pass
+"""
+OF_PROCESSES = """
+import subprocess, sys
+import pytest
+
+@pytest.fixture
+def start(): pass
+
+def test_by_a_fixture(start): pass
+
+@pytest.mark.process
+def test_marked(): pass
+
+@pytest.mark.slow
+def test_slow(): pass
+
+def test_without(): pass
+
+def test_unmarked():
+    subprocess.run([sys.executable, "-c", ""])
 """
 OF_A_SKIP = """
 import pytest
@@ -83,13 +104,36 @@ def run_pytest(folder: Path, content: str, *options: str) -> subprocess.Complete
     return run("-m", "pytest", "-q", *plugins, *where, *options, str(module))
 
 
-def collected(folder: Path, *options: str) -> set[str]:
-    finished = run_pytest(folder, MODULE, "--collect-only", *options)
+def collected(folder: Path, *options: str, content: str = MODULE) -> set[str]:
+    finished = run_pytest(folder, content, "--collect-only", *options)
     return set(re.findall(r"::test_(\w+)", finished.stdout))
 
 
 def test_on_a_second_database_only_those_run_that_it_may_change(tmp_path: Path) -> None:
     assert collected(tmp_path, "--only-database") == {"with_db", "by_another_fixture", "marked", "vendor"}
+
+
+def test_a_fast_run_leaves_out_what_starts_a_process(tmp_path: Path) -> None:
+    assert collected(tmp_path, "--fast", content=OF_PROCESSES) == {"without", "unmarked"}
+
+
+def test_in_a_fast_run_a_test_that_starts_a_process_without_a_mark_fails(tmp_path: Path) -> None:
+    finished = run_pytest(tmp_path, OF_PROCESSES, "--fast")
+    assert "1 failed, 1 passed, 3 deselected" in finished.stdout
+    assert "a test that starts a process is marked `process`" in finished.stdout
+
+
+@pytest.mark.parametrize("given", [["--db", "oracle"], ["--db=oracle"], ["--db"], ["--db", "--fast"]])
+def test_a_database_that_there_is_not_is_refused_in_one_line(given: list[str]) -> None:
+    finished = run("dev.py", "test", *given)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.endswith("NAME is one of sqlite, postgresql, mariadb.")
+    assert finished.stdout == ""
+
+
+def test_dev_py_knows_the_databases_that_there_are() -> None:
+    assert runpy.run_path(str(ROOT / "dev.py"))["DATABASES"] == tuple(everywhere.DATABASES)
 
 
 def test_what_is_of_another_database_is_not_collected(tmp_path: Path) -> None:

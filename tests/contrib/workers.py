@@ -42,7 +42,7 @@ class Fleet:
         name = f"worker-{len(self.processes)}"
         command = ["-A", "tests.contrib.site", "worker", "-n", f"{name}@%h"]
         command += ["-Q", self.queue, "--without-gossip", "--without-mingle", "-l", "INFO"]
-        # RabbitMQ sends as many messages ahead as a worker says it has processes, by default as the machine has.
+        # RabbitMQ sends a worker as many messages ahead as it has processes, by default one a processor.
         command += options or ["--pool", "solo", "--concurrency", "1"]
         with (self.logs / f"{name}.log").open("wb") as log:
             process = processes.start(

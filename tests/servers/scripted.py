@@ -40,8 +40,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     hold: threading.Event | None = None
-    until: Callable[[], object] | None = None
-    silent: bool = False
+    # Its repr is part of some tests' ids.
+    until: Callable[[], object] | None = field(default=None, repr=False)
+    silent: bool = field(default=False, repr=False)
     drip: float = 0.0
     head_drip: float = 0.0
     cut: int | None = None
