@@ -55,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
         if ended in ENDS_THE_RUN:
             return ended
         result = result or ended
-    print("\n" + ", ".join(f"{label} {seconds:.0f} s" for label, seconds in took.items()) + ".")
+    for label, seconds in took.items():
+        print(f"{seconds:6.0f} s  {label}")
     return result if options.fast else close(result, names, strict=NO_SKIPS in arguments)
 
 

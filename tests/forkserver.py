@@ -18,7 +18,6 @@ import gc
 import importlib
 import json
 import os
-import random
 import runpy
 import selectors
 import signal
@@ -115,7 +114,6 @@ def become(orders: dict[str, Any], descriptors: list[int], after_fork: Callable[
     os.environ.update(orders["environment"])
     open_streams()
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    random.seed()
     if orders["warnings_are_errors"]:
         warnings.simplefilter("error")
     after_fork()

@@ -142,13 +142,12 @@ def start(
     stderr: int | None = None,
     warnings_are_errors: bool = False,
     new_session: bool = False,
-    kept: bool = False,
 ) -> Forked:
     """Run ``python -m module`` in a process of its own, which has the imports of ``preloaded`` already.
 
-    It is killed when the test ends, unless it is ``kept`` for others. ``environment``: all of it; by default
-    this one and what attaches to the test databases. ``preloaded_with``: variables that the imports need.
-    The streams are as for `subprocess.Popen`, as text.
+    It is killed when the test ends. ``environment``: all of it; by default this one and what attaches to the
+    test databases. ``preloaded_with``: variables that the imports need. The streams are as for
+    `subprocess.Popen`, as text.
     """
     server = fork_server(preloaded, frozenset((preloaded_with or {}).items()))
     orders = {
@@ -164,8 +163,7 @@ def start(
         theirs.callback(os.close, write_status)
         pid = server.fork(orders, [*(descriptor for descriptor, _ in ends), write_status])
     process = Forked(pid, status, [ours for _, ours in ends])
-    if not kept:
-        ending_with_the_test.append(process)
+    ending_with_the_test.append(process)
     return process
 
 
@@ -199,7 +197,7 @@ def told(process: Forked | subprocess.Popen[str], line: str) -> None:
 
 
 # What a test has started, and what ends it.
-ending_with_the_test: list[Forked | subprocess.Popen[Any]] = []
+ending_with_the_test: list[Forked] = []
 
 
 def end_all() -> None:
