@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from oauth_connect.errors import KeyringUnavailable
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests import processes
 
 
 class Script:
@@ -29,13 +26,11 @@ class Script:
 
     def __init__(self, entry: dict[str, Any], task: str = "get", *, threads: int = 1, **orders: Any) -> None:
         environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.stores.keyring.script"],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        self.process = processes.start(
+            "tests.stores.keyring.script",
+            environment=environment,
+            preloaded="tests.stores.keyring.preloaded",
+            warnings_are_errors=True,
         )
         self._tell(json.dumps({"entry": entry, "task": task, "threads": threads, **orders}))
         assert self.process.stdout is not None
@@ -52,7 +47,7 @@ class Script:
 
     def status(self) -> int:
         self.process.communicate(timeout=120)
-        return self.process.returncode
+        return self.process.wait()
 
     def _tell(self, line: str) -> None:
         assert self.process.stdin is not None
