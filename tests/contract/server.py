@@ -131,6 +131,7 @@ def _note_name(connection: Any, server_name: str | None, context: ssl.SSLContext
 def _handler(server: EveryProvider) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or the body waits 40 ms for the acknowledgement of the head
 
         def respond(self) -> None:
             split = urlsplit(self.path)
