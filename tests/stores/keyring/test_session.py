@@ -67,6 +67,13 @@ def test_a_script_without_django_refreshes_and_calls_with_httpx(kept, entry, rot
     assert row(kept).token.refresh_token == "row-1"
 
 
+def test_of_two_that_found_the_lease_free_one_gets_it(keep):
+    first, second = (store.KeyringStore(keep(age=DUE)) for _ in range(2))
+    seen = second.read()
+    assert first.claim(first.read(), "first", 30)
+    assert not second.claim(seen, "second", 30)
+
+
 @pytest.mark.compliance("D25")
 def test_many_processes_and_threads_spend_one_refresh_token_once(kept, entry, rotating):
     scripts = [Script(entry, threads=4) for _ in range(4)]
