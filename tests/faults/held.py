@@ -64,7 +64,7 @@ def wait_until_somebody_waits() -> None:
             cursor.execute(waiting[database.vendor])
             return bool(cursor.fetchone()[0])
 
-    # InnoDB shows what it has shown before to whoever looks again within a tenth of a second.
+    # InnoDB shows the same list again to a reader that comes back within a tenth of a second.
     eventually(somebody_waits, "a session that waits for the lock", look=0.2)
 
 

@@ -74,7 +74,7 @@ class Actor:
 
 
 class Hand:
-    """A thread that does one job after another. It runs only while whoever gave it the job waits."""
+    """A thread that does one job after another. It runs only while the giver of the job waits."""
 
     def __init__(self) -> None:
         self._actor: Actor | None = None
