@@ -70,9 +70,6 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
     def _write(self, given: str) -> None:
         if self.stdin is not None and not self.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
