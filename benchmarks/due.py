@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from benchmarks import rows as table
 from benchmarks.authority import Authority
-from oauth_connect.flows.due import Due
+from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.models import Connection
 from oauth_connect.stores import batch
 from oauth_connect.stores.columns import token_columns

@@ -18,7 +18,7 @@ from unittest import mock
 from benchmarks import rows
 from benchmarks.meter import Cost, counting
 from benchmarks.reference import recipes
-from oauth_connect.flows.fleet import Fleet
+from oauth_connect.jobs.refresh.fleet import Fleet
 from oauth_connect.protocol.transport import ServerSession
 from oauth_connect.stores.batch import Saves
 from oauth_connect.stores.bulk import BulkStore

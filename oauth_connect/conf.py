@@ -201,6 +201,10 @@ class Conf:
         """
         return self._declared(slug, owner).provider
 
+    def has_one_client(self, slug: str) -> bool:
+        """Tell whether all connections of a provider use one client at one server."""
+        return not self.loads_providers and not self.declared_provider(slug).variables
+
     def issuer_problem(self, slug: str) -> str:
         """Say why a provider in the settings cannot be discovered, as far as can be told without network."""
         declared = self._declared(slug, "")

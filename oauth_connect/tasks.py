@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import django
 
-from oauth_connect.flows.fan_out import CHUNK, WORKERS, dispatch_due, refresh_connections
+from oauth_connect.jobs.refresh.dispatch import CHUNK, WORKERS, dispatch_due, refresh_connections
 
 # What there is under every Django.
 __all__ = ["dispatch_due", "refresh_connections"]

@@ -106,7 +106,7 @@ def rotating(orders: dict[str, Any]) -> dict[str, Any]:
 
 def stop_at(number: int | None, when: str) -> None:
     """Stop at that batch: ``before`` its transaction, when all has been read, or ``after`` it is written."""
-    from oauth_connect.flows import rotate
+    from oauth_connect.jobs import rotate_keys
     from oauth_connect.stores.resealing import Exchanges
 
     batches = iter(range(1, sys.maxsize))
@@ -124,7 +124,7 @@ def stop_at(number: int | None, when: str) -> None:
         return wrapped
 
     if when == "before":
-        rotate._exchange = stopping(rotate._exchange)
+        rotate_keys._exchange = stopping(rotate_keys._exchange)
     else:
         Exchanges.run = stopping(Exchanges.run)  # type: ignore[method-assign]
 

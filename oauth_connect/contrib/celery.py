@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oauth_connect.flows import fan_out
+from oauth_connect.jobs.refresh import dispatch
 
 try:
     from celery import shared_task
@@ -24,17 +24,17 @@ OPTIONS = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": Tr
 
 @shared_task(name="oauth_connect.refresh_connections", **OPTIONS)
 def refresh_connections(
-    pks: list[str], provider: str = "", within: float = 0, workers: int = fan_out.WORKERS
+    pks: list[str], provider: str = "", within: float = 0, workers: int = dispatch.WORKERS
 ) -> dict[str, int]:
     """Refresh those of the connections that are still due; return how many had which outcome."""
-    return fan_out.refresh_connections(pks, provider=provider, within=within, workers=workers)
+    return dispatch.refresh_connections(pks, provider=provider, within=within, workers=workers)
 
 
 @shared_task(name="oauth_connect.dispatch_due", **OPTIONS)
 def dispatch_due(
     providers: Sequence[str] = (),
     within: float = 0,
-    chunk: int = fan_out.CHUNK,
+    chunk: int = dispatch.CHUNK,
     limit: int | None = None,
     expires: float = EXPIRES,
 ) -> int:
@@ -49,4 +49,4 @@ def dispatch_due(
         message = {"pks": pks, "provider": provider, "within": within}
         refresh_connections.apply_async(kwargs=message, expires=expires)
 
-    return fan_out.dispatch_due(enqueue, providers=providers, within=within, chunk=chunk, limit=limit)
+    return dispatch.dispatch_due(enqueue, providers=providers, within=within, chunk=chunk, limit=limit)

@@ -8,8 +8,8 @@ from oauth_connect.flows.calling import (
     connection_for,
     session_for,
 )
+from oauth_connect.flows.completion import asked_variables
 from oauth_connect.flows.disconnect import disconnect
-from oauth_connect.flows.instance import asked_variables
 from oauth_connect.flows.keyring import forget_in_keyring, session_for_keyring
 from oauth_connect.flows.machine import (
     amachine_access_token,

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oauth_connect.errors import CallbackRefused, clean
+from oauth_connect.models.connection import MAX_ACCOUNT_ID, is_account_id
 from oauth_connect.protocol import answers
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-
-LONGEST = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,9 @@ def identify(
     account_id = answers.pick(document, provider.identity.id)
     if not is_account_id(account_id):
         raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
-    return Account(account_id, clean(answers.pick(document, provider.identity.label), LONGEST) or account_id)
-
-
-def is_account_id(text: str) -> bool:
-    """Tell whether this can be an account's id: something is said, it can be shown, and a column takes it."""
-    return text.isprintable() and 0 < len(text) <= LONGEST
+    return Account(
+        account_id, clean(answers.pick(document, provider.identity.label), MAX_ACCOUNT_ID) or account_id
+    )
 
 
 def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str | None) -> None:

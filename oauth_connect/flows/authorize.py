@@ -18,7 +18,7 @@ from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account
-from oauth_connect.flows.instance import (
+from oauth_connect.flows.completion import (
     Landing,
     begun_values,
     lasting,
@@ -26,7 +26,6 @@ from oauth_connect.flows.instance import (
 )
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
-from oauth_connect.flows.standing import is_alike
 from oauth_connect.models import Connection, ConsumedState, access, revoking
 from oauth_connect.models.owner import owner_of
 from oauth_connect.models.pending_revocation import TokenOf
@@ -117,7 +116,7 @@ def keep(token: Token, account: Account, **facts: Any) -> Connection:
 
 
 def _kept(connection: Connection) -> None:
-    if is_alike(connection.provider):  # else it says nothing of another's client
+    if conf.has_one_client(connection.provider):  # else it says nothing of another's client
         access.end_alarm(connection)
     signals.connected.send_robust(sender=Connection, connection=connection)
 

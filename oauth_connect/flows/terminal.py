@@ -14,7 +14,7 @@ from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused, KeyUnavailable
 from oauth_connect.flows.account import Account
 from oauth_connect.flows.authorize import asked_scopes, is_shared, keep
-from oauth_connect.flows.instance import (
+from oauth_connect.flows.completion import (
     Landing,
     begun_values,
     lasting,

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.outcomes import FAILED, OUTCOMES, Result
-from oauth_connect.flows.standing import unusable
+from oauth_connect.jobs.refresh.availability import why_unavailable
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.outcomes import FAILED, OUTCOMES, Result
 from oauth_connect.management.command import by_provider, table, words
 
 REASONS = {
@@ -33,7 +33,7 @@ def idle(due: Due) -> dict[str, Idle]:
     """Return the providers of which nothing can be refreshed now."""
     found = {}
     for slug in due.providers():
-        verdict = unusable(slug, due.alias)
+        verdict = why_unavailable(slug, due.alias)
         count = due.of(slug).count() if verdict is not None else 0
         if verdict is not None and (count or due.named):
             found[slug] = Idle(verdict.outcome, verdict.code, count)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import Error
 
-from oauth_connect.flows.rotate import SEALED, Batch, Unopened
+from oauth_connect.jobs.rotate_keys import SEALED, Batch, Unopened
 from oauth_connect.management.command import database_problem, table, words
 
 

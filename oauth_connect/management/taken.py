@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from oauth_connect.flows.take_over import FAILED, OUTCOMES, Result
+from oauth_connect.jobs.import_tokens import FAILED, OUTCOMES, Result
 from oauth_connect.management.command import words
 
 REASONS = {

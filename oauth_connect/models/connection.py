@@ -27,6 +27,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import open_token
 
 RECONNECT_SOON = timedelta(days=30)
+MAX_ACCOUNT_ID = 255  # characters
 
 
 class Connection(models.Model):
@@ -66,7 +67,7 @@ class Connection(models.Model):
     grant = models.CharField(
         _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE
     )
-    account_id = models.CharField(_("account id"), max_length=255, blank=True)
+    account_id = models.CharField(_("account id"), max_length=MAX_ACCOUNT_ID, blank=True)
     account_label = models.CharField(_("account"), max_length=255, blank=True)
     scopes = models.JSONField(_("granted scopes"), default=list, blank=True)
     requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True)
@@ -220,6 +221,11 @@ class Connection(models.Model):
             connection=self,
             connect_url=self.connect_url,
         )
+
+
+def is_account_id(text: str) -> bool:
+    """Return whether the text can be an account id: printable, not empty, not too long."""
+    return text.isprintable() and 0 < len(text) <= MAX_ACCOUNT_ID
 
 
 def _site_fields() -> Iterable[str]:

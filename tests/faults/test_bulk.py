@@ -21,7 +21,7 @@ from django.db import connection as database
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import lease_seconds
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
-from oauth_connect.flows.crew import AHEAD
+from oauth_connect.jobs.refresh.worker_pool import AHEAD
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
 from tests import processes

@@ -12,8 +12,8 @@ from django.db import OperationalError, transaction
 from django.db import connection as database
 
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.refresh_due import refresh_due
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, PendingRevocation, ending
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token

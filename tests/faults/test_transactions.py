@@ -26,7 +26,7 @@ from oauth_connect.errors import (
     ReauthorizationRequired,
 )
 from oauth_connect.flows import machine_connection
-from oauth_connect.flows.refresh_due import refresh_one
+from oauth_connect.jobs.refresh.run import refresh_one
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD

@@ -12,9 +12,9 @@ import pytest
 from django.db import connection as database
 from django.db.backends.signals import connection_created
 
-from oauth_connect.flows import crew
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.refresh_due import refresh_due
+from oauth_connect.jobs.refresh import worker_pool
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.stores.writer import TOGETHER, Writer
 from tests.waiting import PATIENCE
@@ -80,7 +80,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
                 self.left -= len(orders)
                 return orders
 
-        monkeypatch.setattr(crew, "Writer", Unhurried)
+        monkeypatch.setattr(worker_pool, "Writer", Unhurried)
 
     return expect
 

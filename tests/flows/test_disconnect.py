@@ -13,7 +13,7 @@ from django.utils import timezone
 from oauth_connect import signals
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows import disconnect
-from oauth_connect.flows.revoke_due import revoke_due
+from oauth_connect.jobs.revoke import revoke_due
 from oauth_connect.models import Connection, Owner, PendingRevocation
 from oauth_connect.protocol.token import Token
 from tests.management.conftest import OTHER_KEY

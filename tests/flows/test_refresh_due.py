@@ -17,9 +17,9 @@ from django.db.backends.signals import connection_created
 from oauth_connect import signals
 from oauth_connect.engine.store import Event
 from oauth_connect.errors import ConnectionLocked
-from oauth_connect.flows import crew
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.refresh_due import refresh_due, refresh_one
+from oauth_connect.jobs.refresh import worker_pool
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import refresh_due, refresh_one
 from oauth_connect.models import Connection, ConnectionEvent, ProviderState, access
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.batch import Catch, Saves
@@ -112,13 +112,13 @@ def test_the_instance_that_receivers_get_is_the_row_that_was_saved(rotating, man
 
 def test_a_claim_at_which_others_were_quicker_is_made_again(rotating, many, monkeypatch):
     many(3)
-    real, calls = crew.claim_due, []
+    real, calls = worker_pool.claim_due, []
 
     def claim_due(*arguments: Any, **options: Any) -> Catch:
         calls.append(1)
         return Catch([], last=False) if len(calls) == 1 else real(*arguments, **options)
 
-    monkeypatch.setattr(crew, "claim_due", claim_due)
+    monkeypatch.setattr(worker_pool, "claim_due", claim_due)
     assert outcomes(refresh_due(Due(), workers=2)) == {"refreshed": 3}
 
 
@@ -226,7 +226,7 @@ def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_con
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, monkeypatch, error):
     many(10)
-    real, claims, told = crew.claim_due, [], []
+    real, claims, told = worker_pool.claim_due, [], []
 
     def claim_due(*arguments: Any, **options: Any) -> Catch:
         claims.append(1)
@@ -238,7 +238,7 @@ def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, 
         for result in refresh_due(Due(), workers=1):
             told.append(result.outcome)
 
-    monkeypatch.setattr(crew, "claim_due", claim_due)
+    monkeypatch.setattr(worker_pool, "claim_due", claim_due)
     with pytest.raises(error):
         listen()
     assert Connection.objects.filter(version=1, lease_owner="").count() == len(told) > 1
@@ -534,7 +534,7 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
     scripted.on("/token", Answer(body=FRESH))
     make_connection(age=DUE)
     run = refresh_due(Due())
-    claimed: Any = __import__("oauth_connect.flows.crew", fromlist=["claim_due"])
+    claimed: Any = __import__("oauth_connect.jobs.refresh.worker_pool", fromlist=["claim_due"])
     original = claimed.claim_due
 
     def long_ago(*args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oauth_connect.flows.schedule import Job, Lane, Schedule
+from oauth_connect.jobs.refresh.scheduler import Job, Lane, Schedule
 from tests.waiting import PATIENCE, eventually
 
 

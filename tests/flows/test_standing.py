@@ -10,9 +10,9 @@ import pytest
 from django.db import OperationalError
 
 from oauth_connect.conf import conf
-from oauth_connect.flows import crew
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.refresh_due import refresh_due
+from oauth_connect.jobs.refresh import worker_pool
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ProviderState, provider_state
 from tests.servers.scripted import Answer
 
@@ -125,15 +125,15 @@ def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=freeing))
     for _ in range(6):
         make_connection(age=EXPIRED)
-    freed = crew.put_back
+    freed = worker_pool.put_back
 
     def interrupted(claimed: Any) -> None:
-        monkeypatch.setattr(crew, "put_back", freed)
+        monkeypatch.setattr(worker_pool, "put_back", freed)
         freeing.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(crew, "put_back", interrupted)
-    monkeypatch.setattr(crew, "TOGETHER", 1)
+    monkeypatch.setattr(worker_pool, "put_back", interrupted)
+    monkeypatch.setattr(worker_pool, "TOGETHER", 1)
     run = refresh_due(Due(), workers=1)
     with pytest.raises(KeyboardInterrupt):
         _ = [run.stop() for _ in run]
@@ -145,7 +145,7 @@ def test_what_went_wrong_before_an_interruption_is_told(
     scripted, scripted_provider, make_connection, monkeypatch, caplog
 ):
     """Only one of the two can be raised."""
-    run = crew.Crew(Due(), workers=1)
+    run = worker_pool.Crew(Due(), workers=1)
     run._note(OperationalError("away"))
     run._note(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):

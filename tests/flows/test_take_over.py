@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from oauth_connect.flows.take_over import OUTCOMES, Found, TakeOver
+from oauth_connect.jobs.import_tokens import OUTCOMES, Found, TakeOver
 from oauth_connect.management.taken import REASONS
 from oauth_connect.models import Connection, ConnectionEvent, history
 

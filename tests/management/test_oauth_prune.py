@@ -10,8 +10,8 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from oauth_connect.flows import prune
-from oauth_connect.flows.revoke_due import OUTCOMES
+from oauth_connect.jobs import prune
+from oauth_connect.jobs.revoke import OUTCOMES
 from oauth_connect.models import (
     Connection,
     ConnectionEvent,

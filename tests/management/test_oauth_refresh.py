@@ -17,8 +17,8 @@ from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
 from django.db import connection as database
 
-from oauth_connect.flows import crew, outcomes, refresh_due
-from oauth_connect.flows import due as due_module
+from oauth_connect.jobs.refresh import due as due_module
+from oauth_connect.jobs.refresh import outcomes, run, worker_pool
 from oauth_connect.management import progress
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
@@ -278,7 +278,7 @@ def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, m
     connection = make_connection(age=DUE)
     (read,) = due_module.Due().connections("scripted")
     connection.refresh()
-    assert refresh_due.refresh_one(read).outcome == "not_needed"
+    assert run.refresh_one(read).outcome == "not_needed"
     assert len(scripted.asked("/token")) == 1
 
 
@@ -286,7 +286,7 @@ def test_nothing_is_asked_of_a_connection_that_was_disconnected_meanwhile(script
     connection = make_connection(age=DUE)
     (read,) = due_module.Due().connections("scripted")
     rows().filter(pk=connection.pk).delete()
-    assert refresh_due.refresh_one(read).outcome == "not_needed"
+    assert run.refresh_one(read).outcome == "not_needed"
     assert scripted.requests == []
 
 
@@ -363,7 +363,9 @@ def test_a_database_without_tables_ends_it_with_2(command, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-@pytest.mark.parametrize(("where", "what", "status"), [(crew, "claim_due", 1), (oauth_refresh, "idle", 2)])
+@pytest.mark.parametrize(
+    ("where", "what", "status"), [(worker_pool, "claim_due", 1), (oauth_refresh, "idle", 2)]
+)
 def test_a_database_connection_that_is_lost_is_told_as_such(
     command, make_connection, monkeypatch, error, where, what, status
 ):

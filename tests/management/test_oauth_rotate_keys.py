@@ -13,7 +13,7 @@ from django.db import connection as database
 
 from oauth_connect import crypto
 from oauth_connect.errors import KeyUnavailable
-from oauth_connect.flows import rotate
+from oauth_connect.jobs import rotate_keys
 from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.fields import SealedField
 from oauth_connect.stores.columns import binding
@@ -157,7 +157,7 @@ def test_every_sealed_column_of_the_app_is_rotated():
         for field in model._meta.concrete_fields
         if isinstance(field, SealedField)
     }
-    assert sealed == {(model, "sealed_token") for model in rotate.SEALED.values()}
+    assert sealed == {(model, "sealed_token") for model in rotate_keys.SEALED.values()}
 
 
 # --- --dry-run, --generate ------------------------------------------------------------------------
@@ -206,14 +206,14 @@ def test_without_keys_it_ends_with_2(command, configure):
 @pytest.mark.parametrize(("missing", "told"), [("connections", ""), ("pending_revocations", "connections")])
 def test_where_nothing_could_be_read_there_is_no_table(command, make_connection, monkeypatch, missing, told):
     make_connection()
-    rows_of = rotate._rows
+    rows_of = rotate_keys._rows
 
     def rows(what: str) -> Any:
         if what == missing:
             raise OperationalError("canary: no such table")
         return rows_of(what)
 
-    monkeypatch.setattr(rotate, "_rows", rows)
+    monkeypatch.setattr(rotate_keys, "_rows", rows)
     for option in ([], ["--dry-run"]):
         run = command("oauth_rotate_keys", *option)
         assert run.status == 1

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from oauth_connect.flows import fleet
-from oauth_connect.flows.run import Share
+from oauth_connect.jobs.refresh import fleet
+from oauth_connect.jobs.refresh.base import Share
 from oauth_connect.management import progress
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection

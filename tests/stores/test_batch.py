@@ -14,7 +14,7 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
-from oauth_connect.flows.due import Due
+from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.models import Connection
 from oauth_connect.stores.batch import Save, Saves, claim_due, put_back
 from oauth_connect.stores.columns import token_columns

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection as database
 from django.db.models import QuerySet
 
-from oauth_connect.flows.due import INDEX, Due
+from oauth_connect.jobs.refresh.due import INDEX, Due
 from oauth_connect.models import Connection
 from oauth_connect.models.fields import Sealed
 from oauth_connect.stores.batch import claim_due

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from oauth_connect.flows.take_over import Found
+from oauth_connect.jobs.import_tokens import Found
 
 BATCH = 200
 

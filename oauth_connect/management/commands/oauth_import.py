@@ -11,7 +11,7 @@ from django.db import Error
 from oauth_connect import crypto
 from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
-from oauth_connect.flows.take_over import IMPORTED, Source, TakeOver
+from oauth_connect.jobs.import_tokens import IMPORTED, Source, TakeOver
 from oauth_connect.management.command import Command as Base
 from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, words
 from oauth_connect.management.progress import progress

@@ -9,8 +9,8 @@ from django.core.management.base import CommandParser
 from django.db import Error
 
 from oauth_connect.conf import LONGEST_HISTORY, conf
-from oauth_connect.flows.prune import Prunable, old
-from oauth_connect.flows.revoke_due import FAILED, OUTCOMES, due, revoke_due
+from oauth_connect.jobs.prune import Prunable, old
+from oauth_connect.jobs.revoke import FAILED, OUTCOMES, due, revoke_due
 from oauth_connect.management.command import Command as Base
 from oauth_connect.management.command import (
     StopRequest,

@@ -12,10 +12,10 @@ from django.core.management.base import CommandParser
 from django.db import Error, close_old_connections
 
 from oauth_connect.conf import conf
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.fleet import ProcessLost, can_fork
-from oauth_connect.flows.outcomes import Result
-from oauth_connect.flows.refresh_due import WORKERS, in_turn, refresh_due
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.fleet import ProcessLost, can_fork
+from oauth_connect.jobs.refresh.outcomes import Result
+from oauth_connect.jobs.refresh.run import WORKERS, in_turn, refresh_due
 from oauth_connect.management.command import Command as Base
 from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole, words
 from oauth_connect.management.report import Report, idle, idle_lines, skipped

@@ -7,8 +7,8 @@ from django.core.management.base import CommandParser
 
 from oauth_connect import crypto
 from oauth_connect.conf import conf
-from oauth_connect.flows import rotate as flow
-from oauth_connect.flows.rotate import BATCH_SIZE, SEALED, Batch
+from oauth_connect.jobs import rotate_keys as flow
+from oauth_connect.jobs.rotate_keys import BATCH_SIZE, SEALED, Batch
 from oauth_connect.management.command import Command as Base
 from oauth_connect.management.command import stop_request, whole, words
 from oauth_connect.management.rotation import Tally

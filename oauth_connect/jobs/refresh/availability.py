@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
-from oauth_connect.flows.outcomes import Verdict, judged
+from oauth_connect.jobs.refresh.outcomes import Verdict, judged
 from oauth_connect.models import provider_state
 
 
-def unusable(slug: str, alias: str) -> Verdict | None:
+def why_unavailable(slug: str, alias: str) -> Verdict | None:
     """Say why no connection of a provider should be tried now; None where nothing is known."""
     if conf.loads_providers:
         return None  # it may differ by owner
@@ -22,11 +22,6 @@ def unusable(slug: str, alias: str) -> Verdict | None:
     return Verdict("skipped", "back_off") if provider_state.is_ill(alias, provider) else None
 
 
-def is_alike(slug: str) -> bool:
-    """Tell whether all connections of a provider use one client at one server."""
-    return not conf.loads_providers and not conf.declared_provider(slug).variables
-
-
-def at_once(slug: str, otherwise: int) -> int:
+def max_concurrency(slug: str, otherwise: int) -> int:
     """How many requests a provider gets at once, where its entry says."""
     return otherwise if conf.loads_providers else conf.declared_provider(slug).refresh.at_once or otherwise

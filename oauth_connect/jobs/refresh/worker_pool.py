@@ -17,11 +17,11 @@ from django.db import Error, connections
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need, Refresh, lease_seconds, refresh_time
 from oauth_connect.engine.store import Event
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.outcomes import CRASHED, LEFT_AS_THEY_ARE, Result, Verdict, judged
-from oauth_connect.flows.run import ALONE, Run, Share, put_off
-from oauth_connect.flows.schedule import Job, Lane, Schedule
-from oauth_connect.flows.standing import at_once, is_alike, unusable
+from oauth_connect.jobs.refresh.availability import max_concurrency, why_unavailable
+from oauth_connect.jobs.refresh.base import ALONE, Run, Share, put_off
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.outcomes import CRASHED, LEFT_AS_THEY_ARE, Result, Verdict, judged
+from oauth_connect.jobs.refresh.scheduler import Job, Lane, Schedule
 from oauth_connect.models import Connection, ConnectionEvent, access, ending, history, provider_state
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
@@ -82,14 +82,16 @@ class Crew(Run):
     # --- who iterates: claims, and tells ----------------------------------------------------------
 
     def _lanes(self) -> list[Lane]:
-        slugs = [slug for slug in self.due.providers() if unusable(slug, self.due.alias) is None]
+        slugs = [slug for slug in self.due.providers() if why_unavailable(slug, self.due.alias) is None]
         # Of several providers none takes all: one that hangs must not hold up the others.
         most = self.workers if len(slugs) < 2 else max(1, self.workers // 2)
         ill = provider_state.ill_lately(self.due.alias)
         alarmed = provider_state.alarmed(self.due.alias)
-        limits = {slug: min(most, self.share.of(at_once(slug, most * self.share.among))) for slug in slugs}
+        limits = {
+            slug: min(most, self.share.of(max_concurrency(slug, most * self.share.among))) for slug in slugs
+        }
         return [
-            Lane(slug, limit, is_alike(slug), slug in ill, slug in alarmed)
+            Lane(slug, limit, conf.has_one_client(slug), slug in ill, slug in alarmed)
             for slug, limit in limits.items()
             if limit
         ]

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.refresh_due import in_turn, refresh_due
-from oauth_connect.flows.standing import unusable
+from oauth_connect.jobs.refresh.availability import why_unavailable
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import in_turn, refresh_due
 
 CHUNK = 100  # connections a message
 WORKERS = 8  # threads of one task; a site runs several tasks at once
@@ -36,7 +36,7 @@ def dispatch_due(
     if chunk < 1:
         raise ValueError("chunk: at least one connection a message")
     due = Due(providers, timedelta(seconds=within))
-    usable = [slug for slug in due.providers() if unusable(slug, due.alias) is None]
+    usable = [slug for slug in due.providers() if why_unavailable(slug, due.alias) is None]
     handed_out = 0
     for provider, pks in in_turn(due.primary_keys(slug, chunk) for slug in usable):
         chosen = pks if limit is None else pks[: limit - handed_out]

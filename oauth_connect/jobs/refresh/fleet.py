@@ -15,10 +15,10 @@ from typing import Any
 
 from django.db import Error, connections
 
-from oauth_connect.flows.crew import Crew
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.outcomes import Result
-from oauth_connect.flows.run import ALONE, Run, Share
+from oauth_connect.jobs.refresh.base import ALONE, Run, Share
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.outcomes import Result
+from oauth_connect.jobs.refresh.worker_pool import Crew
 
 FORK = "fork"  # it starts in milliseconds, and what is set up stays set up
 STOPS = (signal.SIGINT, signal.SIGTERM)

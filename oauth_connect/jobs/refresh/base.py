@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from oauth_connect.engine.refresh import pause
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.outcomes import Result
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.outcomes import Result
 from oauth_connect.stores.row import RowStore
 
 logger = logging.getLogger("oauth_connect")

@@ -15,8 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import CallbackRefused, InvalidProvider, clean
-from oauth_connect.flows.account import LONGEST, is_account_id
 from oauth_connect.models import Connection, Owner, insertion
+from oauth_connect.models.connection import MAX_ACCOUNT_ID, is_account_id
 from oauth_connect.protocol import answers, callback, lifetimes
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -119,7 +119,7 @@ class TakeOver:
             owner=owner,
             provider=slug,
             account_id=_account_id(provider, row),
-            account_label=clean(answers.pick(row.profile, provider.identity.label), LONGEST),
+            account_label=clean(answers.pick(row.profile, provider.identity.label), MAX_ACCOUNT_ID),
             client_id=provider.client_id,
             variables=values,
             reconnect_before=lifetimes.reconnect_before(provider, row.obtained_at),

@@ -16,12 +16,12 @@ from django.db import connections
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need
 from oauth_connect.engine.store import Event
-from oauth_connect.flows.crew import Crew
-from oauth_connect.flows.due import Due
-from oauth_connect.flows.fleet import Fleet
-from oauth_connect.flows.outcomes import CRASHED, LEFT_AS_THEY_ARE, Result, Verdict, judged
-from oauth_connect.flows.run import Run, put_off
-from oauth_connect.flows.standing import unusable
+from oauth_connect.jobs.refresh.availability import why_unavailable
+from oauth_connect.jobs.refresh.base import Run, put_off
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.fleet import Fleet
+from oauth_connect.jobs.refresh.outcomes import CRASHED, LEFT_AS_THEY_ARE, Result, Verdict, judged
+from oauth_connect.jobs.refresh.worker_pool import Crew
 from oauth_connect.models import Connection, access
 from oauth_connect.stores.waits import commits_by_itself
 
@@ -48,7 +48,7 @@ class OneByOne(Run):
     """One after the other, on the caller's own connection, whatever transaction it is in."""
 
     def __iter__(self) -> Iterator[Result]:
-        usable = [slug for slug in self.due.providers() if unusable(slug, self.due.alias) is None]
+        usable = [slug for slug in self.due.providers() if why_unavailable(slug, self.due.alias) is None]
         for connection in in_turn(self.due.connections(slug) for slug in usable):
             if self.stopping or self.left == 0:
                 return
