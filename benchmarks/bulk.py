@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -22,10 +21,10 @@ LOOPED = 100  # a loop is slow enough to be known after these
 def measure(
     authority: Authority, *, rounds: int, count: int, latency: float, workers: int | None, **_: Any
 ) -> Any:
-    """Ours, by one process and by two, and the reference in turn; and who begins changes too."""
-    found: dict[str, list[Any]] = {"ours": [], "two": [], "threads": [], "loop": []}
+    """Ours and the reference in turn; which of them begins changes too."""
+    found: dict[str, list[Any]] = {"ours": [], "threads": [], "loop": []}
     for number in range(rounds):
-        turns = [("ours", command), ("threads", threads), ("two", partial(command, processes=2))]
+        turns = [("ours", command), ("threads", threads)]
         for name, work in turns if number % 2 else turns[::-1]:
             found[name].append(work(authority, count, latency, workers=workers))
         found["loop"].append(loop(authority, min(LOOPED, count), latency))
@@ -38,10 +37,8 @@ def measure(
 def by_command(arguments: list[str], watched: bool = True) -> dict[str, Any]:
     """Run `oauth_refresh` as it is typed. `watched`: note when each answer was read and saved."""
     connection.ensure_connection()
-    with watching.of_command(watched) as moments, watching.of_processes(moments) as add_to:
-        with metered() as cost:
-            call_command("oauth_refresh", *arguments, verbosity=0, stdout=StringIO())
-        add_to(cost)
+    with watching.of_command(watched) as moments, metered() as cost:
+        call_command("oauth_refresh", *arguments, verbosity=0, stdout=StringIO())
     return {**cost.as_dict(), **moments.as_dict()}
 
 
@@ -76,13 +73,11 @@ def command(
     latency: float,
     *,
     workers: int | None = None,
-    processes: int = 1,
     watched: bool = True,
 ) -> Any:
     rows.connections(count)
     authority.prepare(grants=count, latency=latency)
     arguments = [] if workers is None else [f"--workers={workers}"]
-    arguments += [] if processes == 1 else [f"--processes={processes}"]
     run = child.measured(authority, by_command, arguments=arguments, watched=watched)
     return judged(authority, count, run, rows.lost_connections)
 

@@ -63,10 +63,10 @@ def in_turn(due: Due, repetitions: int) -> dict[str, Any]:
     query, claim, ratios = [], [], []
     for number in range(-1, repetitions):
         found, asked = timed(lambda: list(due.of(SLUG).order_by("refresh_at", "pk")[:AT_ONCE]))
-        catch, took = timed(lambda: next_of(due))
+        claimed, took = timed(lambda: next_of(due))
         with transaction.atomic():
-            batch.put_back(catch.claimed)
-        if [row.pk for row in found] != [one.row.pk for one in catch.claimed]:
+            batch.release_claims(claimed.claimed)
+        if [row.pk for row in found] != [one.row.pk for one in claimed.claimed]:
             raise AssertionError("it did not claim what the query found")
         if number >= 0:  # the first time fills caches
             query.append(asked)
@@ -82,9 +82,9 @@ def in_turn(due: Due, repetitions: int) -> dict[str, Any]:
     }
 
 
-def next_of(due: Due) -> batch.Catch:
+def next_of(due: Due) -> batch.ClaimResult:
     again = due.horizon + timedelta(seconds=LEASE)
-    return batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, again=again, index=due.index)
+    return batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, retry_at=again, index=due.index)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -96,8 +96,8 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def plan(due: Due) -> list[str]:
     """Return how the database goes about the first statement of a claim, in its own words."""
     with statements() as seen:
-        catch = next_of(due)
-    batch.put_back(catch.claimed)
+        claimed = next_of(due)
+    batch.release_claims(claimed.claimed)
     sql, parameters = next(one for one in seen if one[0].startswith("SELECT"))
     with connection.cursor() as cursor:
         cursor.execute(EXPLAIN[connection.vendor] + sql, parameters)

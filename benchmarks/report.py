@@ -8,7 +8,6 @@ from typing import Any
 
 RECIPES = {
     "ours": "`oauth_refresh`",
-    "two": "`oauth_refresh --processes 2`",
     "threads": "64 threads, one writer",
     "loop": "a loop",
 }
@@ -55,11 +54,10 @@ def bulk(measured: dict[str, Any]) -> Iterable[str]:
     yield from table(header, [bulk_row(*case) for case in each])
     yield ""
     for name, one in measured.items():
-        for recipe in ("ours", "two"):
-            rates = [[run["per_second"] for run in one[which]] for which in (recipe, "threads")]
-            ratios = [ours / theirs for ours, theirs in zip(*rates, strict=True)]
-            by_round = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-            yield f"- {name}, {RECIPES[recipe]} to threads: {by_round}; median {median(ratios):.2f}"
+        rates = [[run["per_second"] for run in one[which]] for which in ("ours", "threads")]
+        ratios = [ours / theirs for ours, theirs in zip(*rates, strict=True)]
+        by_round = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        yield f"- {name}, {RECIPES['ours']} to threads: {by_round}; median {median(ratios):.2f}"
 
 
 def bulk_row(name: str, recipe: str, measured: dict[str, Any]) -> Sequence[object]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median, quantiles
-from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
 from benchmarks import rows
-from benchmarks.meter import Cost, counting
 from benchmarks.reference import recipes
-from oauth_connect.jobs.refresh.fleet import Fleet
 from oauth_connect.protocol.transport import ServerSession
 from oauth_connect.stores.batch import Saves
 from oauth_connect.stores.bulk import BulkStore
@@ -89,33 +83,6 @@ def of_reference() -> Iterator[Moments]:
 
     with around(recipes, "fetch", fetch):
         yield moments
-
-
-@contextmanager
-def of_processes(moments: Moments) -> Iterator[Callable[[Cost], None]]:
-    """Have each process of a Fleet leave in a file what it noted and used; what is yielded adds that up.
-
-    Their memory is not added: the most of it is one another's.
-    """
-    with TemporaryDirectory() as folder:
-
-        def serve(real: Callable[..., Any], *args: Any) -> None:
-            used = Cost()
-            with counting(used):
-                real(*args)
-            used.processor_seconds = time.process_time()
-            Path(folder, str(os.getpid())).write_text(json.dumps([moments.as_dict(), used.as_dict()]))
-
-        def add(cost: Cost) -> None:
-            for left in Path(folder).iterdir():
-                noted, used = json.loads(left.read_text())
-                for name, mine in moments.as_dict().items():
-                    mine.update((int(family), moment) for family, moment in noted[name].items())
-                for name in ("processor_seconds", "statements", "statements_by_row"):
-                    setattr(cost, name, getattr(cost, name) + used[name])
-
-        with around(Fleet, "_serve", serve):
-            yield add
 
 
 def around(where: Any, name: str, wrapper: Callable[..., Any]) -> Any:

@@ -68,7 +68,7 @@ def begin(
     owner = owner_of(request)
     known = _provider(slug, owner.key)
     values = begun_values(known, variables or {}, connection)
-    provider = known.at_instance(values)
+    provider = known.resolve_with_client(values)
     asked = asked_scopes(provider, scopes, connection)
     pending = PendingAuthorization(
         state=secrets.token_urlsafe(32),
@@ -147,7 +147,7 @@ def complete(request: HttpRequest, slug: str) -> Connected:
     renewed = _connection(pending)
     known = _provider(slug, pending.owner)
     landing = Landing(known, pending.variables, pairs)
-    provider = known.at_instance(landing.values)
+    provider = known.resolve_with_client(landing.values)
     _check_client(provider, pending)
     landing.read_callback()
     _check_answer(provider, callback)

@@ -77,7 +77,7 @@ class Landing:
 
     def _move(self, server: AuthorizationServer) -> None:
         if self.provider.variables:
-            resolved = self.provider.at_instance(self.values)
+            resolved = self.provider.resolve_with_client(self.values)
             server.provider = resolved
 
 

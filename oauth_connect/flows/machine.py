@@ -101,7 +101,7 @@ def _entry(slug: str, owner: str) -> Provider:
     """Return the provider, if its client can prove who it is: nothing else stands for such a token."""
     path = f'OAUTH_CONNECT["PROVIDERS"]: {slug}'
     try:
-        entry = conf.declared_provider(slug, owner).at_instance({})
+        entry = conf.declared_provider(slug, owner).resolve_with_client({})
     except InvalidProvider as error:
         raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
     if not entry.has_secret:

@@ -128,7 +128,7 @@ class Login:
             raise ImproperlyConfigured(f"{slug}.enabled: the provider is turned off in the settings.")
         self.discovered = conf.provider(slug, place.owner)
         self.landing = Landing(self.discovered, begun_values(self.known, variables or {}, None), [])
-        self.provider = self.discovered.at_instance(self.landing.values)
+        self.provider = self.discovered.resolve_with_client(self.landing.values)
         self.scopes = asked_scopes(self.provider, scopes, None)
 
     def _land(self, server: AuthorizationServer, token: Token) -> Account:
@@ -235,7 +235,7 @@ class BrowserLogin(Login):
         """Read the answer and return its code; its state is right, or it would not have come here."""
         callback = read_callback(self.landing.pairs)
         self.landing.read_callback()
-        self.provider = self.discovered.at_instance(self.landing.values)
+        self.provider = self.discovered.resolve_with_client(self.landing.values)
         check_issuer(self.provider, callback.iss)
         if callback.error == "access_denied":
             raise CallbackRefused(f"You did not give access to {self.provider.label}.", code="access_denied")

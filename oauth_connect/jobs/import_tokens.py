@@ -170,7 +170,7 @@ def _variables(entry: Provider, row: Found) -> dict[str, str]:
 
 def _at_instance(entry: Provider, values: Mapping[str, str]) -> Provider:
     try:
-        provider = entry.at_instance(values)
+        provider = entry.resolve_with_client(values)
     except InvalidProvider:
         raise Unfit("variable_missing") from None
     if provider.variables:

@@ -7,15 +7,9 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 # The extra "cli"; lines do as well.
 tqdm = importlib.import_module("tqdm") if importlib.util.find_spec("tqdm") else None
-
-
-def threadless(bar: Any) -> Any:
-    """Return the bar without the thread that redraws it: a process may be forked."""
-    return type(bar.__name__, (bar,), {"monitor_interval": 0})
 
 
 @contextmanager
@@ -24,5 +18,5 @@ def progress(unit: str, total: Callable[[], int], *, quiet: bool) -> Iterator[Ca
     if tqdm is None or quiet or not sys.stderr.isatty():
         yield lambda number=1: None
         return
-    with threadless(tqdm.tqdm)(total=total(), unit=f" {unit}", leave=False, file=sys.stderr) as bar:
+    with tqdm.tqdm(total=total(), unit=f" {unit}", leave=False, file=sys.stderr) as bar:
         yield bar.update

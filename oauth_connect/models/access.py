@@ -127,7 +127,7 @@ def obtain(connection: Connection, need: Need, store: RowStore | None = None) ->
     held = store.held() if connection.status == ACTIVE else None
     usable_provider(connection)
     try:
-        provider = serving_provider(connection)
+        provider = resolved_provider(connection)
     except CallError:  # its endpoints cannot be discovered now; a token that still works goes on serving
         if held is not None and need.tolerates(held, datetime.now(UTC)):
             return connection.token
@@ -151,9 +151,9 @@ def _protocol(connection: Connection, store: RowStore, server: AuthorizationServ
     return ClientCredentials(store, server, need, leeway=conf.refresh_leeway, asked=asked)
 
 
-def serving_provider(connection: Connection) -> Provider:
+def resolved_provider(connection: Connection) -> Provider:
     """Return the provider with the client that is registered where this connection's token is from."""
-    return conf.provider(connection.provider, connection.owner).at_instance(connection.variables)
+    return conf.provider(connection.provider, connection.owner).resolve_with_client(connection.variables)
 
 
 def follow_instance(connection: Connection, store: RowStore | None = None) -> None:

@@ -83,13 +83,13 @@ def recovered(alias: str, slug: str) -> None:
     rows.update(failures=0, blocked_until=None, updated_at=datetime.now(UTC))
 
 
-def ill_lately(alias: str) -> set[str]:
+def recently_failing(alias: str) -> set[str]:
     """Return the providers of which no success has been seen since their last back-off."""
     rows = ProviderState.objects.using(alias)
     return set(rows.filter(failures__gt=0).values_list("provider", flat=True))
 
 
-def is_ill(alias: str, provider: Provider) -> bool:
+def is_backed_off(alias: str, provider: Provider) -> bool:
     """Tell whether a provider is to be left alone in bulk, unless its settings have changed since."""
     state = ProviderState.objects.using(alias).filter(provider=provider.slug).first()
     if state is None or state.blocked_until is None or state.blocked_until <= datetime.now(UTC):

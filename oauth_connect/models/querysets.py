@@ -120,7 +120,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
         """
         refuse_protocol_columns(facts.keys() - {"redirect_uri"}, "store()")
         whose = Owner.of(owner)
-        entry = conf.declared_provider(provider, whose.key).at_instance(facts.get("variables") or {})
+        entry = conf.declared_provider(provider, whose.key).resolve_with_client(facts.get("variables") or {})
         token = _token(entry, token_response, obtained_at or datetime.now(UTC))
         facts["client_id"] = entry.client_id
         facts["reconnect_before"] = reconnect_before(entry, token.obtained_at)

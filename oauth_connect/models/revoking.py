@@ -111,7 +111,7 @@ def _revoke(
     about_to_ask: Callable[[], None],
 ) -> Attempt:
     what = pending.what()
-    provider = conf.provider(what.provider, what.owner).at_instance(what.variables)
+    provider = conf.provider(what.provider, what.owner).resolve_with_client(what.variables)
     if provider.client_id != what.client_id:
         return Attempt("pending", "client_changed")  # the app that obtained it is no longer in the settings
     if is_spared(what, provider):

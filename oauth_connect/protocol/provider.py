@@ -217,7 +217,7 @@ class Provider:
         found: Self = self._resolved[key]
         return found
 
-    def at_instance(self, values: Mapping[str, Any]) -> Self:
+    def resolve_with_client(self, values: Mapping[str, Any]) -> Self:
         """Return the provider resolved, with the client that is registered there (the hook's, if any)."""
         resolved = self.resolve(values)
         if not self.hooks.register_client:

@@ -45,27 +45,29 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Catch:
-    """What one claim got. ``last``: fewer were due than were asked for."""
+class ClaimResult:
+    """The rows that one claim got. ``exhausted``: fewer were due than were requested."""
 
     claimed: list[Claimed]
-    last: bool
+    exhausted: bool
 
 
-def claim_due(due: QuerySet[Any], at_most: int, *, seconds: float, again: datetime, index: str = "") -> Catch:
+def claim_due(
+    due: QuerySet[Any], at_most: int, *, seconds: float, retry_at: datetime, index: str = ""
+) -> ClaimResult:
     """Claim the lease of the rows longest due, those aside that somebody leases or has locked.
 
-    ``seconds``: how long the leases are. ``again``: when a row is due again of which nothing is heard, so
-    that one that brings its workers down does not head the queue for ever. ``index``: the one in whose order
+    ``seconds``: how long the leases are. ``retry_at``: when a claimed row is due again, so
+    that a row that crashes its worker does not block the queue. ``index``: the one in whose order
     they stand.
     """
     # Not the queryset's own class: that one refuses to update what belongs to the protocol.
     rows: QuerySet[Any] = QuerySet(due.model, query=due.query.chain(), using=due.db)
-    claim = partial(_claim, rows.filter(free_lease()), at_most, seconds, again, index)
+    claim = partial(_claim, rows.filter(free_lease()), at_most, seconds, retry_at, index)
     return retried(due.db, claim)
 
 
-def _claim(rows: QuerySet[Any], at_most: int, seconds: float, again: datetime, index: str) -> Catch:
+def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime, index: str) -> ClaimResult:
     alias = rows.db
     owner = uuid.uuid4().hex
     claimed_at = time.monotonic()
@@ -81,15 +83,15 @@ def _claim(rows: QuerySet[Any], at_most: int, seconds: float, again: datetime, i
             # By key alone where they are ours by now: MariaDB would look for them in the index of what is
             # due, lock others there, and make a deadlock with those that are being saved.
             these = (plain if locked else rows).filter(pk__in=due_at)
-            these.update(**lease_columns(owner, seconds), refresh_at=again)
+            these.update(**lease_columns(owner, seconds), refresh_at=retry_at)
         mine = plain.filter(pk__in=due_at, lease_owner=owner)
         # Read after the claim: nobody but a reconnect changes the token from here on.
         found = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
     claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in found]
-    return Catch(sorted(claimed, key=lambda one: one.due_at), last=len(due_at) < at_most)
+    return ClaimResult(sorted(claimed, key=lambda one: one.due_at), exhausted=len(due_at) < at_most)
 
 
-def put_back(claimed: Sequence[Claimed]) -> None:
+def release_claims(claimed: Sequence[Claimed]) -> None:
     """Free leases under which nothing was sent: the rows are due as they were.
 
     A row that somebody has locked is left to its lease, which runs out.

@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from oauth_connect.engine.store import Event
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.batch import Claimed, Save, briefly, put_back
+from oauth_connect.stores.batch import Claimed, Save, briefly, release_claims
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.placement import Placement, is_locked
 from oauth_connect.stores.row import RowStore, StoredRow
@@ -61,7 +61,7 @@ class BulkStore(RowStore):
 
     def release(self, owner: str) -> None:
         """Nothing was sent: the row is due as it was."""
-        self._persist(lambda alias: put_back([self.claimed]))
+        self._persist(lambda alias: release_claims([self.claimed]))
 
     def _run(self, wait: float, statement: Callable[[str], T]) -> T:
         try:

@@ -24,7 +24,7 @@ from oauth_connect.stores.placement import is_locked
 
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect.stores")
-TOGETHER = 50
+COMMIT_BATCH = 50
 # Called in the writer's thread with the result, or with what was raised; must be quick and raise nothing.
 Answer = Callable[[Any, BaseException | None], None]
 
@@ -91,7 +91,7 @@ class Writer:
         if first is None:
             return []
         orders = [first]
-        while isinstance(first.what, Save) and len(orders) < TOGETHER and not self._orders.empty():
+        while isinstance(first.what, Save) and len(orders) < COMMIT_BATCH and not self._orders.empty():
             order = self._orders.get()
             if order is None or not isinstance(order.what, Save):
                 self._put_aside.append(order)

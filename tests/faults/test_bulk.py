@@ -21,7 +21,7 @@ from django.db import connection as database
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import lease_seconds
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
-from oauth_connect.jobs.refresh.worker_pool import AHEAD
+from oauth_connect.jobs.refresh.worker_pool import MAX_UNSAVED
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
 from tests import processes
@@ -254,7 +254,7 @@ def test_a_run_that_is_killed_in_full_flow_loses_what_its_workers_were_at_and_a_
         kept, lost = saved(), len(rotating.spent) - saved()
     rotating.hang()
 
-    assert lost <= workers + AHEAD
+    assert lost <= workers + MAX_UNSAVED
     assert set(rotating.spent.values()) == {1}
 
     # All others are due, those that it had claimed when their leases have run out.

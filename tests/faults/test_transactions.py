@@ -26,7 +26,7 @@ from oauth_connect.errors import (
     ReauthorizationRequired,
 )
 from oauth_connect.flows import machine_connection
-from oauth_connect.jobs.refresh.run import refresh_one
+from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
@@ -161,11 +161,11 @@ def test_a_crash_of_what_is_due_leaves_the_callers_transaction_alone(
         raise ArithmeticError
 
     monkeypatch.setattr(AuthorizationServer, "refresh", crash)
-    connection = make_connection(age=EXPIRED)
+    make_connection(age=EXPIRED)
 
     with transaction.atomic():
         get_user_model().objects.create(username=OF_THE_SITE)
-        assert refresh_one(connection).outcome == "failed"
+        assert [result.outcome for result in refresh_due(Due())] == ["failed"]
 
     assert written()
 

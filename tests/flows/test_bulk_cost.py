@@ -16,7 +16,7 @@ from oauth_connect.jobs.refresh import worker_pool
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ConnectionEvent
-from oauth_connect.stores.writer import TOGETHER, Writer
+from oauth_connect.stores.writer import COMMIT_BATCH, Writer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,7 +74,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
 
             def _next(self) -> Any:
                 give_up = time.monotonic() + PATIENCE
-                while self._orders.qsize() < min(TOGETHER, self.left) and time.monotonic() < give_up:
+                while self._orders.qsize() < min(COMMIT_BATCH, self.left) and time.monotonic() < give_up:
                     time.sleep(0.002)
                 orders = super()._next()
                 self.left -= len(orders)

@@ -125,15 +125,15 @@ def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=freeing))
     for _ in range(6):
         make_connection(age=EXPIRED)
-    freed = worker_pool.put_back
+    freed = worker_pool.release_claims
 
     def interrupted(claimed: Any) -> None:
-        monkeypatch.setattr(worker_pool, "put_back", freed)
+        monkeypatch.setattr(worker_pool, "release_claims", freed)
         freeing.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(worker_pool, "put_back", interrupted)
-    monkeypatch.setattr(worker_pool, "TOGETHER", 1)
+    monkeypatch.setattr(worker_pool, "release_claims", interrupted)
+    monkeypatch.setattr(worker_pool, "COMMIT_BATCH", 1)
     run = refresh_due(Due(), workers=1)
     with pytest.raises(KeyboardInterrupt):
         _ = [run.stop() for _ in run]
@@ -145,9 +145,9 @@ def test_what_went_wrong_before_an_interruption_is_told(
     scripted, scripted_provider, make_connection, monkeypatch, caplog
 ):
     """Only one of the two can be raised."""
-    run = worker_pool.Crew(Due(), workers=1)
-    run._note(OperationalError("away"))
-    run._note(KeyboardInterrupt())
+    run = worker_pool.WorkerPool(Due(), workers=1)
+    run._remember_error(OperationalError("away"))
+    run._remember_error(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         list(run)
     assert [getattr(record, "action", "") for record in caplog.records] == ["refresh_crashed"]

@@ -18,7 +18,9 @@ from django.db import InterfaceError, OperationalError
 from django.db import connection as database
 
 from oauth_connect.jobs.refresh import due as due_module
-from oauth_connect.jobs.refresh import outcomes, run, worker_pool
+from oauth_connect.jobs.refresh import outcomes, worker_pool
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import SequentialRun
 from oauth_connect.management import progress
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
@@ -275,19 +277,23 @@ def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, mak
 
 
 def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, make_connection):
+    make_connection(age=DUE * 2)
     connection = make_connection(age=DUE)
-    (read,) = due_module.Due().connections("scripted")
+    results = iter(SequentialRun(Due()))
+    assert next(results).outcome == "refreshed"
     connection.refresh()
-    assert run.refresh_one(read).outcome == "not_needed"
-    assert len(scripted.asked("/token")) == 1
+    assert next(results).outcome == "not_needed"
+    assert len(scripted.asked("/token")) == 2
 
 
 def test_nothing_is_asked_of_a_connection_that_was_disconnected_meanwhile(scripted, make_connection):
+    make_connection(age=DUE * 2)
     connection = make_connection(age=DUE)
-    (read,) = due_module.Due().connections("scripted")
+    results = iter(SequentialRun(Due()))
+    assert next(results).outcome == "refreshed"
     rows().filter(pk=connection.pk).delete()
-    assert run.refresh_one(read).outcome == "not_needed"
-    assert scripted.requests == []
+    assert next(results).outcome == "not_needed"
+    assert len(scripted.asked("/token")) == 1
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -417,14 +423,14 @@ def test_json_is_one_document_whatever_happens(process, scripted, make_connectio
 
 
 @pytest.mark.compliance("D30")
-def test_two_at_once_refresh_each_connection_once(codeyard, make_connection, start):
+def test_several_commands_in_parallel_refresh_each_connection_once(codeyard, make_connection, start):
     connections = [
         make_connection("codeyard", age=3600, response=codeyard.grant(name)) for name in ("ada", "linus") * 6
     ]
     codeyard.expire()
-    runs = [finished(one) for one in [start("oauth_refresh", "--json") for _ in range(2)]]
+    runs = [finished(one) for one in [start("oauth_refresh", "--json") for _ in range(3)]]
 
-    assert [run.status for run in runs] == [0, 0]
+    assert [run.status for run in runs] == [0, 0, 0]
     told = [run.document["providers"].get("codeyard", NONE) for run in runs]
     assert sum(one["refreshed"] for one in told) == len(connections)
     assert codeyard.refreshes == codeyard.stats["rotations"] == len(connections)
@@ -457,10 +463,7 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     assert all(row.refresh_at == before[row.pk] for row in Connection.objects.filter(version=0))
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_signal_before_the_run_has_begun_ends_it_as_well(
-    command, scripted, make_connection, monkeypatch, processes
-):
+def test_a_signal_before_the_run_has_begun_ends_it_as_well(command, scripted, make_connection, monkeypatch):
     make_connection(age=DUE)
     look = oauth_refresh.idle
 
@@ -469,7 +472,7 @@ def test_a_signal_before_the_run_has_begun_ends_it_as_well(
         return look(due)
 
     monkeypatch.setattr(oauth_refresh, "idle", asked_meanwhile)
-    run = command("oauth_refresh", "--processes", processes, json=True)
+    run = command("oauth_refresh", json=True)
     assert (run.status, run.document["stopped"], run.document["total"]) == (0, True, 0)
     assert scripted.asked("/token") == []
 

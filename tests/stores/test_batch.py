@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.models import Connection
-from oauth_connect.stores.batch import Save, Saves, claim_due, put_back
+from oauth_connect.stores.batch import Save, Saves, claim_due, release_claims
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.writer import Writer
 from tests.faults.held import held_by_another
@@ -33,7 +33,7 @@ def rows() -> Any:
 
 
 def claim(at_most: int = 10) -> Any:
-    return claim_due(Due().of("scripted"), at_most, seconds=30, again=AGAIN)
+    return claim_due(Due().of("scripted"), at_most, seconds=30, retry_at=AGAIN)
 
 
 def a_save(connection: Connection, owner: str = "", version: int | None = None) -> Save:
@@ -49,7 +49,7 @@ def test_the_longest_due_are_claimed_first_and_each_once(make_connection):
     first, second, third = claim(2), claim(2), claim(2)
     pks = [[one.row.pk for one in catch.claimed] for catch in (first, second, third)]
     assert pks == [[due[4].pk, due[3].pk], [due[2].pk, due[1].pk], [due[0].pk]]
-    assert [first.last, second.last, third.last] == [False, False, True]
+    assert [first.exhausted, second.exhausted, third.exhausted] == [False, False, True]
     assert claim().claimed == []
 
 
@@ -117,7 +117,7 @@ def test_put_back_is_due_as_before_unless_the_token_has_changed(make_connection)
     claimed = claim().claimed
     rows().filter(pk=changed.pk).update(version=7)
     rows().filter(pk=lost.pk).update(lease_owner="another")
-    put_back(claimed)
+    release_claims(claimed)
     values = {row.pk: (row.lease_owner, row.refresh_at) for row in rows().all()}
     assert values[same.pk] == ("", same.refresh_at)
     assert values[changed.pk] == ("", AGAIN)
@@ -129,7 +129,7 @@ def test_a_claim_is_three_statements_however_many_rows(make_connection):
         make_connection(age=DUE)
     due = Due().of("scripted")
     with CaptureQueriesContext(database) as queries:
-        claim_due(due, 7, seconds=30, again=AGAIN)
+        claim_due(due, 7, seconds=30, retry_at=AGAIN)
     statements = [query["sql"].split()[0] for query in queries]
     assert [word for word in statements if word not in {"BEGIN", "COMMIT"}] == ["SELECT", "UPDATE", "SELECT"]
 
@@ -282,6 +282,6 @@ def test_due_again(make_connection):
     """What a dead worker had claimed is due again when its lease has run out."""
     make_connection(age=DUE)
     soon = datetime.now(UTC) + timedelta(hours=1)
-    claim_due(Due().of("scripted"), 1, seconds=30, again=soon)
+    claim_due(Due().of("scripted"), 1, seconds=30, retry_at=soon)
     assert not Due().of("scripted").exists()
     assert Due(within=timedelta(hours=1, seconds=1)).of("scripted").exists()

@@ -67,7 +67,7 @@ def test_after_an_outage_what_is_never_due_is_not_read():
     due = Due(["acme"], timedelta(minutes=0.9 * ROWS))
     with database.cursor() as cursor:
         before = entries_tried(cursor)
-        claim_due(due.of("acme"), 500, seconds=60, again=datetime.now(UTC), index=due.index)
+        claim_due(due.of("acme"), 500, seconds=60, retry_at=datetime.now(UTC), index=due.index)
         assert entries_tried(cursor) - before < 2000
 
 
@@ -84,7 +84,7 @@ def what_a_claim_selects(rows: Any) -> tuple[str, Any]:
         return execute(sql, params, many, context)
 
     with database.execute_wrapper(note):
-        claim_due(rows, 500, seconds=60, again=datetime.now(UTC), index=INDEX)
+        claim_due(rows, 500, seconds=60, retry_at=datetime.now(UTC), index=INDEX)
     return next(statement for statement in seen if statement[0].startswith("SELECT"))
 
 

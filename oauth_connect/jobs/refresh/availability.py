@@ -5,21 +5,21 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
-from oauth_connect.jobs.refresh.outcomes import Verdict, judged
+from oauth_connect.jobs.refresh.outcomes import Outcome, outcome_of
 from oauth_connect.models import provider_state
 
 
-def why_unavailable(slug: str, alias: str) -> Verdict | None:
+def why_unavailable(slug: str, alias: str) -> Outcome | None:
     """Say why no connection of a provider should be tried now; None where nothing is known."""
     if conf.loads_providers:
         return None  # it may differ by owner
     try:
         provider = conf.declared_provider(slug)
     except ImproperlyConfigured as error:
-        return judged(error)
+        return outcome_of(error)
     if not provider.enabled:
-        return Verdict("skipped", "provider_disabled")
-    return Verdict("skipped", "back_off") if provider_state.is_ill(alias, provider) else None
+        return Outcome("skipped", "provider_disabled")
+    return Outcome("skipped", "back_off") if provider_state.is_backed_off(alias, provider) else None
 
 
 def max_concurrency(slug: str, otherwise: int) -> int:

@@ -1,11 +1,10 @@
-"""What every run over due connections is: an iterator that can be asked to stop."""
+"""Base class of runs over due connections: an iterator that can be asked to stop."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from oauth_connect.engine.refresh import pause
@@ -17,25 +16,11 @@ logger = logging.getLogger("oauth_connect")
 LONGEST_BACK_OFF = 16  # failures after which ``pause`` grows no more
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one of several processes gets of a number, so that together they get all of it."""
-
-    place: int
-    among: int
-
-    def of(self, whole: int) -> int:
-        return whole // self.among + (self.place < whole % self.among)
-
-
-ALONE = Share(0, 1)
-
-
 class Run(ABC):
-    """Refreshes what is due; iterate over it, once, for how each connection went.
+    """Refreshes due connections. Iterate over it once: it yields a result for each connection.
 
-    One bad row stops nothing. The database's Error is raised where the next rows cannot be read, after what
-    was under way has been finished.
+    A row that fails does not stop the run. Raises django.db.Error where the next rows cannot be read, after
+    the refreshes in flight have finished.
     """
 
     def __init__(self, due: Due, at_most: int | None = None) -> None:
@@ -44,20 +29,21 @@ class Run(ABC):
         self.stopping = False
 
     def stop(self) -> None:
-        """Claim no more, free what has not been sent, finish what is under way. Safe in a signal handler."""
+        """Stop claiming, release unsent rows, finish refreshes in flight. Safe in a signal handler."""
         self.stopping = True
 
     @abstractmethod
     def __iter__(self) -> Iterator[Result]: ...
 
 
-def put_off(store: RowStore, version: int, failures: int, horizon: datetime) -> None:
-    """Let a row that cannot succeed not head the queue; one that a back-off has moved stays there.
+def defer(store: RowStore, version: int, failures: int, horizon: datetime) -> None:
+    """Move ``refresh_at`` of a row that cannot be refreshed, so that it does not block the queue.
 
-    Raises nothing: the row heads the queue once more, and the others must not wait for that.
+    A row that a back-off has moved stays where it is. Raises nothing: if this write fails, the row comes
+    first again in the next run.
     """
     until = horizon + timedelta(seconds=pause(LONGEST_BACK_OFF, None))
     try:
         store.defer(version, failures, until)
     except Exception:
-        logger.warning("a row could not be put off", exc_info=True, extra={"action": "defer_failed"})
+        logger.warning("a row could not be deferred", exc_info=True, extra={"action": "defer_failed"})

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from oauth_connect.jobs.refresh.availability import why_unavailable
 from oauth_connect.jobs.refresh.due import Due
-from oauth_connect.jobs.refresh.run import in_turn, refresh_due
+from oauth_connect.jobs.refresh.run import refresh_due, round_robin
 
 CHUNK = 100  # connections a message
 WORKERS = 8  # threads of one task; a site runs several tasks at once
@@ -38,7 +38,7 @@ def dispatch_due(
     due = Due(providers, timedelta(seconds=within))
     usable = [slug for slug in due.providers() if why_unavailable(slug, due.alias) is None]
     handed_out = 0
-    for provider, pks in in_turn(due.primary_keys(slug, chunk) for slug in usable):
+    for provider, pks in round_robin(due.primary_keys(slug, chunk) for slug in usable):
         chosen = pks if limit is None else pks[: limit - handed_out]
         if not chosen:
             break

@@ -1,15 +1,17 @@
-"""How a refresh of a connection went, in words that are stable and hold no provider's text."""
+"""Outcomes of refreshes: stable words that quote no provider."""
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import UnknownProvider
+from oauth_connect.engine.store import Event
 from oauth_connect.errors import (
     CallError,
     ConnectionLocked,
@@ -20,7 +22,9 @@ from oauth_connect.errors import (
 )
 from oauth_connect.protocol.codes import shown
 
-Outcome = Literal[
+logger = logging.getLogger("oauth_connect")
+
+OutcomeWord = Literal[
     "refreshed",
     "not_needed",
     "skipped",
@@ -29,59 +33,70 @@ Outcome = Literal[
     "reauthorization_required",
     "failed",
 ]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+OUTCOMES: tuple[OutcomeWord, ...] = get_args(OutcomeWord)
 FAILED = frozenset(OUTCOMES[3:])
-NOBODY_NEEDS_IT = frozenset({"disconnected", "owner_inactive"})
+NO_LONGER_NEEDED = frozenset({"disconnected", "owner_inactive"})
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """How it went. ``code``: the error's stable word, never a provider's text."""
+class Outcome:
+    """How a refresh went. ``code`` is the error's stable word, never a provider's text."""
 
-    outcome: Outcome
+    outcome: OutcomeWord
     code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Result(Verdict):
-    """How it went for one connection."""
+class Result(Outcome):
+    """How the refresh of one connection went."""
 
     provider: str = ""
     connection: uuid.UUID | None = None
 
 
-CRASHED = Verdict("failed", "crashed")
-BUSY = Verdict("not_needed", "busy")
-LOCKED = Verdict("failed", ConnectionLocked.code)
-LEFT_AS_THEY_ARE = frozenset({BUSY, LOCKED})  # somebody else is at the row, and will move it
+CRASHED = Outcome("failed", "crashed")
+BUSY = Outcome("not_needed", "busy")
+LOCKED = Outcome("failed", ConnectionLocked.code)
+LEAVE_ROW_ALONE = frozenset({BUSY, LOCKED})  # another process works on the row and will move it
 
 
-def judged(error: BaseException) -> Verdict:
-    """Tell an error for what it is."""
-    for kinds, judge in _JUDGES:
+def outcome_of(error: BaseException | None, events: Iterable[Event] = ()) -> Outcome:
+    """Return the outcome of a refresh from what it raised, or from its events where it raised nothing."""
+    if error is None:
+        saved = any(event.action == "refreshed" for event in events)
+        return Outcome("refreshed" if saved else "not_needed")
+    for kinds, outcome in _OUTCOMES_OF_ERRORS:
         if isinstance(error, kinds):
-            return judge(error)
+            return outcome(error)
     return CRASHED
 
 
-def _misconfigured(error: Any) -> Verdict:
-    return Verdict("skipped" if error.code == "provider_disabled" else "misconfigured", shown(error.code))
+def result_of(connection: Any, error: BaseException | None, events: Iterable[Event]) -> Result:
+    """Return the result for a connection, and log the error of a crash."""
+    outcome = outcome_of(error, events)
+    if outcome == CRASHED:
+        logger.error("a refresh crashed", exc_info=error, extra={"action": "refresh_crashed"})
+    return Result(outcome.outcome, outcome.code, connection.provider, connection.pk)
 
 
-def _unavailable(error: Any) -> Verdict:
-    return BUSY if error.code == "busy" else Verdict("unavailable", shown(error.code))
+def _misconfigured(error: Any) -> Outcome:
+    return Outcome("skipped" if error.code == "provider_disabled" else "misconfigured", shown(error.code))
 
 
-def _ended(error: Any) -> Verdict:
-    outcome: Outcome = "not_needed" if error.reason in NOBODY_NEEDS_IT else "reauthorization_required"
-    return Verdict(outcome, error.reason)
+def _unavailable(error: Any) -> Outcome:
+    return BUSY if error.code == "busy" else Outcome("unavailable", shown(error.code))
 
 
-_JUDGES: tuple[tuple[Any, Callable[[Any], Verdict]], ...] = (
-    (UnknownProvider, lambda error: Verdict("skipped", "provider_missing")),
-    ((ImproperlyConfigured, InvalidProvider), lambda error: Verdict("misconfigured", "invalid_settings")),
+def _reauthorization_required(error: Any) -> Outcome:
+    needed = error.reason not in NO_LONGER_NEEDED
+    return Outcome("reauthorization_required" if needed else "not_needed", error.reason)
+
+
+_OUTCOMES_OF_ERRORS: tuple[tuple[Any, Callable[[Any], Outcome]], ...] = (
+    (UnknownProvider, lambda error: Outcome("skipped", "provider_missing")),
+    ((ImproperlyConfigured, InvalidProvider), lambda error: Outcome("misconfigured", "invalid_settings")),
     (ProviderMisconfigured, _misconfigured),
     (ProviderUnavailable, _unavailable),
-    (ReauthorizationRequired, _ended),
-    (CallError, lambda error: Verdict("failed", shown(getattr(error, "code", "")))),
+    (ReauthorizationRequired, _reauthorization_required),
+    (CallError, lambda error: Outcome("failed", shown(getattr(error, "code", "")))),
 )

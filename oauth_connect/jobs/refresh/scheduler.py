@@ -1,12 +1,12 @@
-"""Who does what next: claimed rows wait in a lane for each provider, and workers take them in turn."""
+"""Hands claimed rows to workers: one queue for each provider, served round robin within its limit."""
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from oauth_connect.engine.store import Event
 from oauth_connect.protocol.provider import Provider
@@ -14,145 +14,148 @@ from oauth_connect.stores.batch import Claimed
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
-    """One provider's share of a run. ``limit``: how many of its requests may be under way at once.
+class ProviderQueue:
+    """The jobs of one provider. ``limit``: how many of its token requests may be in flight.
 
-    ``alike``: what one of its connections meets, all would; so failures in a row speak for the provider.
-    ``serving``: the provider as the settings and its issuer have it, where they are alike and it is known.
+    ``has_one_client``: all its connections use one client at one server, so failures in a row are the
+    provider's. ``resolved``: the provider as settings and issuer describe it, where that is known and the
+    same for all.
     """
 
     provider: str
     limit: int
-    alike: bool = True
+    has_one_client: bool = True
     recovering: bool = False
     alarmed: bool = False
-    serving: Provider | None = None
+    resolved: Provider | None = None
     exhausted: bool = False
     failures_in_a_row: int = 0
     waiting: deque[Job] = field(default_factory=deque)
-    under_way: int = 0
+    in_flight: int = 0
 
     @property
-    def room(self) -> int:
-        """How many more leases may be claimed: at most two wait for each request under way."""
-        return 3 * self.limit - len(self.waiting) - self.under_way
+    def free_slots(self) -> int:
+        """How many more leases may be claimed: at most two wait for each request in flight."""
+        return 3 * self.limit - len(self.waiting) - self.in_flight
 
     @property
-    def runs_low(self) -> bool:
+    def needs_refill(self) -> bool:
         return not self.exhausted and len(self.waiting) <= self.limit // 2
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One connection to be refreshed under a lease, and what came of it.
+    """One claimed connection, and what its refresh has produced so far.
 
-    ``again``: its new token is here and still has to be saved, by itself.
+    ``save_alone``: saves a new token that could not be saved together with others.
     """
 
-    lane: Lane
+    queue: ProviderQueue
     claimed: Claimed
-    heard: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     error: BaseException | None = None
-    again: Callable[[], object] | None = None
+    save_alone: Callable[[], object] | None = None
 
 
-class Schedule:
-    """Hands jobs to workers, a lane after the other, none above its limit. Safe for threads.
+class Scheduler:
+    """Hands jobs to workers, round robin over the queues, within each queue's limit. Thread-safe.
 
-    ``places``: how many jobs may be begun and not yet settled; who is faster than the database waits.
-    A job is given out only while a worker is free for it, so none waits where it cannot be dropped any more.
-    Until one that was begun is finished it may come back, so until then no worker is let go.
+    ``capacity``: how many jobs may be started and not yet done. If answers arrive faster than the database
+    saves them, workers wait. A job is handed out only to a worker that is free, because ``drop`` can take
+    back only what no worker has. A started job may be requeued, so no worker ends before all have finished.
     """
 
-    def __init__(self, lanes: Iterable[Lane], places: int) -> None:
-        self._turn: deque[Lane] = deque(lanes)
-        self._urgent: deque[Job] = deque()
-        self._places = places
-        self._free = 0
-        self._begun = 0
+    def __init__(self, queues: Iterable[ProviderQueue], capacity: int) -> None:
+        self._queues: deque[ProviderQueue] = deque(queues)
+        self._requeued: deque[Job] = deque()
+        self._capacity = capacity
+        self._free_workers = 0
+        self._started = 0
         self._stopped = False
-        self._over = False
+        self._ended = False
         self._lock = threading.Lock()
-        # Cheaper by far than a Condition, of which each wait makes a lock.
-        self._given: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        # Much cheaper than a Condition, which makes a lock for each wait.
+        self._handed_out: SimpleQueue[Job | None] = SimpleQueue()
 
     def add(self, jobs: Iterable[Job]) -> None:
         with self._lock:
             for job in jobs:
-                job.lane.waiting.append(job)
-            self._give()
+                job.queue.waiting.append(job)
+            self._hand_out()
 
-    def again(self, job: Job) -> None:
-        """Have a worker go on with a job that was begun: before any other, and whatever the limits."""
+    def requeue(self, job: Job) -> None:
+        """Give a started job to a worker again: before any other job, and outside all limits."""
         with self._lock:
-            self._urgent.append(job)
-            self._give()
+            self._requeued.append(job)
+            self._hand_out()
 
     def take(self) -> Job | None:
-        """Wait for a job; None when there will be no more."""
+        """Wait for a job and return it; None when no more will come."""
         with self._lock:
-            self._free += 1
-            self._give()
-        return self._given.get()
+            self._free_workers += 1
+            self._hand_out()
+        return self._handed_out.get()
 
     def answered(self, job: Job) -> None:
-        """Its provider may be asked for another."""
+        """Record that the job's request is over: its provider may get another one."""
         with self._lock:
-            job.lane.under_way -= 1
-            self._give()
+            job.queue.in_flight -= 1
+            self._hand_out()
 
     def finished(self) -> bool:
-        """A job that was begun needs no worker any more. True: it was the last, and the workers go."""
+        """Record that a started job needs no worker any more. Return whether it was the last of the run."""
         with self._lock:
-            self._begun -= 1
-            self._give()
-            return self._over and not self._begun
+            self._started -= 1
+            self._hand_out()
+            return self._ended and not self._started
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything was begun and is not finished."""
-        return self._begun > 0
+        """Whether a started job has not finished yet."""
+        return self._started > 0
 
-    def settled(self) -> None:
-        """A job that was begun has come to its end, and been told."""
+    def done(self) -> None:
+        """Record that the result of a started job has been reported."""
         with self._lock:
-            self._places += 1
-            self._give()
+            self._capacity += 1
+            self._hand_out()
 
     def stop(self) -> None:
-        """Give out nothing any more that no worker has begun. Safe in a signal handler."""
+        """Start no more jobs. Safe in a signal handler: takes no lock."""
         self._stopped = True
 
-    def drop(self, lane: Lane | None = None) -> list[Job]:
-        """Take back what no worker has begun, of one lane or of all."""
+    def drop(self, queue: ProviderQueue | None = None) -> list[Job]:
+        """Remove and return the jobs that no worker has started, of one queue or of all."""
         with self._lock:
-            lanes = [lane] if lane is not None else list(self._turn)
-            dropped = [job for one in lanes for job in one.waiting]
-            for one in lanes:
+            queues = [queue] if queue is not None else list(self._queues)
+            dropped = [job for one in queues for job in one.waiting]
+            for one in queues:
                 one.waiting.clear()
                 one.exhausted = True
             return dropped
 
     def end(self) -> None:
-        """Let the workers go, when all that was begun is finished."""
+        """Let the workers end once all started jobs have finished."""
         with self._lock:
-            self._over = True
-            self._give()
+            self._ended = True
+            self._hand_out()
 
-    def _give(self) -> None:
-        while self._free and ((job := self._next()) is not None or (self._over and not self._begun)):
-            self._free -= 1
-            self._given.put(job)
+    def _hand_out(self) -> None:
+        while self._free_workers and (
+            (job := self._next()) is not None or (self._ended and not self._started)
+        ):
+            self._free_workers -= 1
+            self._handed_out.put(job)
 
     def _next(self) -> Job | None:
-        if self._urgent:
-            return self._urgent.popleft()
-        for _ in range(len(self._turn) if self._places and not self._stopped else 0):
-            lane = self._turn[0]
-            self._turn.rotate(-1)
-            if lane.waiting and lane.under_way < lane.limit:
-                lane.under_way += 1
-                self._places -= 1
-                self._begun += 1
-                return lane.waiting.popleft()
+        if self._requeued:
+            return self._requeued.popleft()
+        for _ in range(len(self._queues) if self._capacity and not self._stopped else 0):
+            one = self._queues[0]
+            self._queues.rotate(-1)
+            if one.waiting and one.in_flight < one.limit:
+                one.in_flight += 1
+                self._capacity -= 1
+                self._started += 1
+                return one.waiting.popleft()
         return None

@@ -13,9 +13,8 @@ from django.db import Error, close_old_connections
 
 from oauth_connect.conf import conf
 from oauth_connect.jobs.refresh.due import Due
-from oauth_connect.jobs.refresh.fleet import ProcessLost, can_fork
 from oauth_connect.jobs.refresh.outcomes import Result
-from oauth_connect.jobs.refresh.run import WORKERS, in_turn, refresh_due
+from oauth_connect.jobs.refresh.run import WORKERS, refresh_due, round_robin
 from oauth_connect.management.command import Command as Base
 from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole, words
 from oauth_connect.management.report import Report, idle, idle_lines, skipped
@@ -48,7 +47,6 @@ class Command(Base):
   manage.py oauth_refresh --provider NAME --provider OTHER --limit 500
   manage.py oauth_refresh --within 3600 --json   what runs out within the hour
   manage.py oauth_refresh --user grace           what is due of one user's
-  manage.py oauth_refresh --processes 4          much is due, and there are cores to spare
   manage.py oauth_refresh --loop 60              a worker that looks again a minute after each pass"""
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -73,13 +71,6 @@ class Command(Base):
             help=f"so many token requests at once (default {WORKERS}); they share two database connections",
         )
         parser.add_argument(
-            "--processes",
-            type=workers,
-            default=1,
-            metavar="N",
-            help="share the workers among so many processes, as one keeps one core busy (default 1)",
-        )
-        parser.add_argument(
             "--loop", type=pause, metavar="SECONDS", help="go on until SIGTERM, with so long a pause"
         )
         parser.add_argument("--dry-run", action="store_true", help="say what is due and send nothing")
@@ -88,8 +79,6 @@ class Command(Base):
         self.options = options
         if options["dry_run"] and options["loop"]:
             self.refuse("--dry-run and --loop make no sense together.")
-        if options["processes"] > 1 and not can_fork():
-            self.refuse("--processes needs fork, which this system lacks: start the command several times.")
         self._check(options["provider"])
         owner = self.user(options["user"]) if options["user"] is not None else None
         if options["dry_run"]:
@@ -135,7 +124,6 @@ class Command(Base):
         run = refresh_due(
             due,
             workers=self.options["workers"],
-            processes=self.options["processes"],
             at_most=self.options["limit"],
         )
         request.then(run.stop)
@@ -147,8 +135,6 @@ class Command(Base):
                     advance()
         except Error as error:
             report.problem = database_problem(error)
-        except ProcessLost as error:
-            report.problem = str(error)
         report.end(stopped=request.asked)
         if self.options["loop"] is None or report.tally:
             self._show(report)
@@ -178,7 +164,7 @@ class Command(Base):
     def _foretell(self, due: Due) -> None:
         counts, left_alone = due.counts(), idle(due)
         queues = [itertools.repeat(slug, count) for slug, count in counts.items() if slug not in left_alone]
-        would = Counter(itertools.islice(in_turn(queues), self.options["limit"]))
+        would = Counter(itertools.islice(round_robin(queues), self.options["limit"]))
         for text in table(("provider", "would be refreshed"), sorted(would.items())) if would else ():
             self.line(text)
         for text in idle_lines(left_alone):

@@ -36,7 +36,7 @@ def keep(
     with its endpoints, where they were discovered. Raises KeyringUnavailable.
     """
     values = dict(variables or {})
-    obtained_at = (serving or provider).at_instance(values)
+    obtained_at = (serving or provider).resolve_with_client(values)
     facts = {
         "account": account,
         "variables": values,
@@ -62,7 +62,7 @@ def forget(
     if ended is None:
         return "absent"
     token, facts = ended
-    at = (serving or provider).at_instance(facts["variables"])
+    at = (serving or provider).resolve_with_client(facts["variables"])
     if not is_same_server(at, facts):
         store.remove()
         return "refused"

@@ -111,7 +111,7 @@ class KeyringSource:
     def _resolved(self) -> Provider:
         """Return the provider at whose server the token was issued, never another one's of the same name."""
         facts = self._store.facts() or self._facts  # another login may be at another instance
-        provider = self._serving().at_instance(facts["variables"])
+        provider = self._serving().resolve_with_client(facts["variables"])
         if not is_same_server(provider, facts):
             raise self._required("client_changed", "Its token_endpoint is at another server now.")
         return provider

@@ -106,7 +106,7 @@ class Hand:
             self.give_back()
 
 
-class Crew:
+class WorkerPool:
     """The hands that have nothing to do: a new thread for each of many thousand jobs takes its time."""
 
     def __init__(self) -> None:
@@ -121,4 +121,4 @@ class Crew:
             self.idle.pop().dismiss()
 
 
-crew = Crew()
+crew = WorkerPool()
