@@ -75,7 +75,7 @@ def test(arguments: Sequence[str]) -> int:
     """Run the tests on three databases (--fast, --db NAME, PATH; the rest goes to pytest)."""
     check_database(arguments)
     install("test")
-    return run(executable("python"), "-m", "tests.everywhere", *arguments)
+    return run(executable("python"), "-m", "tests.support.everywhere", *arguments)
 
 
 def check_database(arguments: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import django
 from django.utils.module_loading import import_string
 
 from benchmarks.authority import Authority
-from tests.databases import ATTACH, DATABASE_URL
+from tests.support.databases import ATTACH, DATABASE_URL
 
 PORT = "OAUTH_CONNECT_BENCHMARK_PORT"
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}

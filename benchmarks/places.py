@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.postgres import POSTGRES_URL, embedded_server, has_embedded_server
-from tests.services import MARIADB
+from tests.support.postgres import POSTGRES_URL, embedded_server, has_embedded_server
+from tests.support.services import MARIADB
 
 NAMES = ("sqlite", "postgresql", "mariadb")
 

@@ -16,7 +16,7 @@ from benchmarks.reference import recipes
 from benchmarks.reference.models import Token as ReferenceToken
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.owner import Owner
-from oauth_connect.models.querysets import identity_of
+from oauth_connect.models.row import identity_of
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import token_columns
 

@@ -3,7 +3,7 @@
 import base64
 import os
 
-from tests import databases
+from tests.support import databases
 
 SECRET_KEY = "only for the benchmark"
 DEBUG = False

@@ -13,7 +13,7 @@ from unittest import mock
 
 from benchmarks import rows
 from benchmarks.reference import recipes
-from oauth_connect.protocol.transport import ServerSession
+from oauth_connect.protocol.net.transport import ServerSession
 from oauth_connect.stores.batch import Saves
 from oauth_connect.stores.bulk import BulkStore
 

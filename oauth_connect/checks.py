@@ -22,7 +22,7 @@ from oauth_connect import crypto
 from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection
-from oauth_connect.protocol.destination import allows, origin_of
+from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.columns import binding
 
@@ -229,7 +229,7 @@ def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessa
     for alias in kwargs.get("databases") or ():
         try:
             rows = list(_sealed_rows(alias))
-            unopened = [row for row in rows if crypto.opener(str(row.sealed_token), binding(row)) is None]
+            unopened = [row for row in rows if crypto.key_index(str(row.sealed_token), binding(row)) is None]
         except (DatabaseError, ImproperlyConfigured):  # before migrate; check_keys tells
             continue
         if unopened:

@@ -19,9 +19,9 @@ from django.core.exceptions import ImproperlyConfigured
 from oauth_connect import presets
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
 from oauth_connect.issuers import Issuers, Terms
-from oauth_connect.protocol.addresses import AddressGuard
-from oauth_connect.protocol.destination import is_loopback, origin_of, parse_hosts
-from oauth_connect.protocol.discovery import DiscoveredProvider, Metadata
+from oauth_connect.protocol.metadata.discovery import DiscoveredProvider, Metadata
+from oauth_connect.protocol.net.addresses import AddressGuard
+from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse_hosts
 from oauth_connect.protocol.provider import Provider
 
 KEY_HINT = (

@@ -33,7 +33,7 @@ def unseal(sealed: str, binding: Binding) -> Any:
     return _opened(_ring(), sealed, binding)
 
 
-def reseal(sealed: str, binding: Binding) -> str:
+def reencrypt(sealed: str, binding: Binding) -> str:
     """Return what a value holds, sealed anew under the first key. Raises KeyUnavailable."""
     return seal(unseal(sealed, binding), binding)
 
@@ -43,7 +43,7 @@ def new_key() -> str:
     return Fernet.generate_key().decode("ascii")
 
 
-def prove() -> None:
+def check_sealing() -> None:
     """Raise KeyUnavailable unless a value could be sealed now, and opened again."""
     _prove(_ring())
 
@@ -53,7 +53,7 @@ def fingerprint(parts: Sequence[str]) -> str:
     return hmac.new(conf.keys[0], json.dumps(list(parts)).encode(), "sha256").hexdigest()
 
 
-def opener(sealed: str, binding: Binding) -> int | None:
+def key_index(sealed: str, binding: Binding) -> int | None:
     """Return the place in the ring of the key that opens a value; None where no key does.
 
     Raises ImproperlyConfigured without a usable ring.

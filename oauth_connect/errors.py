@@ -14,7 +14,7 @@ import requests
 DESCRIPTION_LIMIT = 300
 
 
-def clean(text: object, limit: int = DESCRIPTION_LIMIT) -> str:
+def printable_line(text: object, limit: int = DESCRIPTION_LIMIT) -> str:
     """Return a server's words fit for a message: one line, printable, at most ``limit`` characters."""
     printable = (
         " " if character.isspace() else character

@@ -20,17 +20,17 @@ from django.core import signing
 from django.core.cache.backends.base import BaseCache
 
 from oauth_connect.errors import CallError, ProviderUnavailable
-from oauth_connect.protocol import discovery
-from oauth_connect.protocol.addresses import AddressGuard
-from oauth_connect.protocol.codes import shown
-from oauth_connect.protocol.discovery import Metadata
+from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.protocol.metadata import discovery
+from oauth_connect.protocol.metadata.discovery import Metadata
+from oauth_connect.protocol.net.addresses import AddressGuard
 
 logger = logging.getLogger("oauth_connect.issuers")
 SALT = "oauth_connect.issuers"
 STALE = 86_400.0  # seconds for which a document that has expired still serves while no new one is to be had
 PAUSE = 10.0  # seconds after a failure in which nobody tries again
 MARGIN = 5.0
-AT_MOST = 1000
+MAX_ISSUERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,9 @@ class Issuers:
 
     def _slot(self, issuer: str, guard: AddressGuard) -> _Slot:
         key = (issuer, guard)
-        if key not in self._slots and len(self._slots) >= AT_MOST:  # a table that users fill may name many
+        if (
+            key not in self._slots and len(self._slots) >= MAX_ISSUERS
+        ):  # a table that users fill may name many
             self._slots.clear()
         return self._slots.setdefault(key, _Slot())
 

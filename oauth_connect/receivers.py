@@ -7,7 +7,8 @@ from typing import Any
 from django.apps import apps
 from django.db.models.signals import pre_delete
 
-from oauth_connect.models import Connection, ending
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import disconnect
 
 
 def connect() -> None:
@@ -21,4 +22,4 @@ def connect() -> None:
 
 
 def _keep_token(instance: Connection, using: str, **kwargs: Any) -> None:
-    ending.keep_of_deleted(instance, using)
+    disconnect.queue_revocation_of_deleted(instance, using)

@@ -21,14 +21,14 @@ from filelock import FileLock
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
-from tests import processes
-from tests.databases import WORKER
 from tests.servers.codeyard import Codeyard
 from tests.servers.rotating import RotatingServer
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.visitor import Visitor
+from tests.support import processes
+from tests.support.databases import WORKER
+from tests.support.visitor import Visitor
 
-pytest_plugins = ["tests.selection"]
+pytest_plugins = ["tests.support.selection"]
 # A busy machine is no fault of the code.
 hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -41,7 +41,7 @@ collect_ignore = [] if django.VERSION >= (6, 0) else ["test_django_tasks.py"]
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings_parallel_suffix() -> None:
-    """The databases have the worker's name already (tests/databases.py), which child processes know too."""
+    """The databases have the worker's name already (tests/support/databases.py); child processes know it."""
 
 
 @pytest.fixture(scope="session")

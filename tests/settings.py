@@ -1,8 +1,8 @@
-"""A site with a user model of its own, on the databases of `tests.databases`."""
+"""A site with a user model of its own, on the databases of `tests.support.databases`."""
 
 import base64
 
-from tests import databases
+from tests.support import databases
 
 SECRET_KEY = "only for the tests"
 DEBUG = False

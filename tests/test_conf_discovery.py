@@ -19,10 +19,10 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.issuers import Issuers
 from oauth_connect.models import Connection, PendingRevocation
-from oauth_connect.protocol.discovery import DiscoveredProvider
+from oauth_connect.protocol.metadata.discovery import DiscoveredProvider
 from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.visitor import Visitor, answer_of_codeyard, query_of, state_of
+from tests.support.visitor import Visitor, answer_of_codeyard, query_of, state_of
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 CLIENT = {"client_id": "client", "client_secret": "secret"}

@@ -19,10 +19,10 @@ from django.core.cache import caches
 from oauth_connect import issuers
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.issuers import PAUSE, SALT, STALE, Issuers, Terms
-from oauth_connect.protocol.addresses import AddressGuard
-from oauth_connect.protocol.discovery import Metadata
+from oauth_connect.protocol.metadata.discovery import Metadata
+from oauth_connect.protocol.net.addresses import AddressGuard
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.waiting import PATIENCE, Tally, tally_of
+from tests.support.waiting import PATIENCE, Tally, tally_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -169,7 +169,7 @@ def test_a_lock_that_was_held_at_fork_is_free_in_the_child(scripted, publish, kn
 
 
 def test_a_table_of_issuers_does_not_fill_the_memory(known, alone, monkeypatch) -> None:
-    monkeypatch.setattr(issuers, "AT_MOST", 10)
+    monkeypatch.setattr(issuers, "MAX_ISSUERS", 10)
     for count in range(100):
         known._slot(f"https://{count}.example", alone.guard)
     assert len(known._slots) <= 10

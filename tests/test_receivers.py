@@ -13,7 +13,7 @@ from django.db.models.signals import pre_delete
 
 from oauth_connect import signals
 from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
-from oauth_connect.models.revoking import attempt
+from oauth_connect.models.lifecycle.revocation import attempt
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
 

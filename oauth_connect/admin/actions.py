@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from oauth_connect.admin.codes import shown_code
+from oauth_connect.admin.error_texts import shown_code
 from oauth_connect.errors import (
     ConnectionLocked,
     InvalidProvider,
@@ -29,7 +29,7 @@ from oauth_connect.models import Connection, PendingRevocation
 
 logger = logging.getLogger("oauth_connect.admin")
 
-AT_MOST = 50
+MAX_SELECTED = 50
 # Seconds after which nothing more is begun in a request: a web server that kills its worker in the
 # middle of a refresh loses a rotated token.
 BUDGET = 10.0

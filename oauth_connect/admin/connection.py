@@ -15,9 +15,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from oauth_connect.admin import events, shown
-from oauth_connect.admin.actions import AT_MOST, Act, carry_out, disconnect, refresh
-from oauth_connect.admin.codes import explanation, shown_code
+from oauth_connect.admin import display, events
+from oauth_connect.admin.actions import MAX_SELECTED, Act, carry_out, disconnect, refresh
+from oauth_connect.admin.error_texts import explanation, shown_code
 from oauth_connect.admin.filters import ExpiringFilter, FailingFilter
 from oauth_connect.admin.read_only import ReadOnlyAdmin
 from oauth_connect.models import Connection
@@ -115,29 +115,29 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
     def status_badge(self, connection: Connection) -> str:
-        return shown.status_badge(connection)
+        return display.status_badge(connection)
 
     @admin.display(description=gettext_lazy("provider"), ordering="provider")
     def provider_shown(self, connection: Connection) -> str:
-        return shown.provider(connection)
+        return display.provider(connection)
 
     @admin.display(description=gettext_lazy("owner"), ordering="owner")
     def owner_link(self, connection: Connection) -> str:
-        return shown.owner(connection, self.admin_site.name)
+        return display.owner(connection, self.admin_site.name)
 
     @admin.display(description=gettext_lazy("token expires"), ordering="expires_at")
     def expires(self, connection: Connection) -> str:
-        return shown.moment_in_list(connection.expires_at, _no_expiry(connection))
+        return display.moment_in_list(connection.expires_at, _no_expiry(connection))
 
     @admin.display(description=gettext_lazy("last refreshed"), ordering="last_refreshed_at")
     def refreshed(self, connection: Connection) -> str:
-        return shown.moment_in_list(connection.last_refreshed_at)
+        return display.moment_in_list(connection.last_refreshed_at)
 
     @admin.display(description=gettext_lazy("failures"), ordering="failures")
     def trouble(self, connection: Connection) -> str:
         code = shown_code(connection.last_error)
         if not connection.failures:
-            return code or shown.NOTHING
+            return code or display.NOTHING
         return format_html('{} <span class="oauth-quiet">{}</span>', connection.failures, code)
 
     # --- one connection -------------------------------------------------------------------------
@@ -155,9 +155,9 @@ class ConnectionAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("status"))
     def status_explained(self, connection: Connection) -> str:
         if connection.status != Connection.Status.REAUTHORIZATION_REQUIRED:
-            return shown.status_badge(connection)
+            return display.status_badge(connection)
         advice = _("Only the owner can do this, signed in, on the site's page of connected accounts.")
-        return format_html("{} {}", shown.status_badge(connection), advice)
+        return format_html("{} {}", display.status_badge(connection), advice)
 
     @admin.display(description=gettext_lazy("owner's key"))
     def owner_key(self, connection: Connection) -> str:
@@ -165,36 +165,36 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("expires"))
     def expires_in_full(self, connection: Connection) -> str:
-        return shown.moment_in_full(connection.expires_at, _no_expiry(connection))
+        return display.moment_in_full(connection.expires_at, _no_expiry(connection))
 
     @admin.display(description=gettext_lazy("next refresh"))
     def refresh_due(self, connection: Connection) -> str:
-        return shown.moment_in_full(connection.refresh_at, _("none is due"))
+        return display.moment_in_full(connection.refresh_at, _("none is due"))
 
     @admin.display(description=gettext_lazy("last refreshed"))
     def refreshed_in_full(self, connection: Connection) -> str:
-        return shown.moment_in_full(connection.last_refreshed_at)
+        return display.moment_in_full(connection.last_refreshed_at)
 
     @admin.display(description=gettext_lazy("granted scopes"))
     def granted_scopes(self, connection: Connection) -> str:
         return (
             format_html_join(" ", "<code>{}</code>", ((scope,) for scope in connection.scopes))
-            or shown.NOTHING
+            or display.NOTHING
         )
 
     @admin.display(description=gettext_lazy("reconnect before"))
     def reconnect_deadline(self, connection: Connection) -> str:
-        return shown.deadline(connection.reconnect_before)
+        return display.deadline(connection.reconnect_before)
 
     @admin.display(description=gettext_lazy("refresh token expires"))
     def refresh_token_deadline(self, connection: Connection) -> str:
-        return shown.deadline(connection.refresh_token_expires_at)
+        return display.deadline(connection.refresh_token_expires_at)
 
     @admin.display(description=gettext_lazy("last error"))
     def error_explained(self, connection: Connection) -> str:
         code = connection.last_error
         if not code:
-            return shown.NOTHING
+            return display.NOTHING
         return format_html("<code>{}</code> {}", shown_code(code), explanation(code))
 
     @admin.display(description=gettext_lazy("in doubt"))
@@ -244,7 +244,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": _("Disconnect connections"),
             "connections": [
-                {"row": row, "badge": shown.status_badge(row), "owner": self.owner_link(row)}
+                {"row": row, "badge": display.status_badge(row), "owner": self.owner_link(row)}
                 for row in queryset
             ],
             "opts": self.opts,
@@ -258,14 +258,14 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     def _are_too_many(self, request: HttpRequest, queryset: Rows, hint: str = "") -> bool:
         count = queryset.count()
-        if count <= AT_MOST:
+        if count <= MAX_SELECTED:
             return False
         text = ngettext(
             "%(count)d connection is selected, but only %(most)d can be done at a time. Nothing was done.",
             "%(count)d connections are selected, but only %(most)d can be done at a time. Nothing was done.",
             count,
         )
-        told = text % {"count": count, "most": AT_MOST}
+        told = text % {"count": count, "most": MAX_SELECTED}
         self.message_user(request, f"{told} {hint}".strip(), messages.ERROR)
         return True
 
@@ -275,9 +275,9 @@ class ConnectionAdmin(ReadOnlyAdmin):
         for text, level in report.messages():
             self.message_user(request, text, level)
         if "from_page" in request.POST and len(rows) == 1:
-            return HttpResponseRedirect(shown.change_url(Connection, rows[0].pk, self.admin_site.name))
+            return HttpResponseRedirect(display.change_url(Connection, rows[0].pk, self.admin_site.name))
         return None
 
 
 def _no_expiry(connection: Connection) -> str:
-    return shown.NOTHING if connection.status == Connection.Status.REVOKED else _("no known expiry")
+    return display.NOTHING if connection.status == Connection.Status.REVOKED else _("no known expiry")

@@ -11,8 +11,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 
-from oauth_connect.admin import shown
-from oauth_connect.admin.codes import shown_code
+from oauth_connect.admin import display
+from oauth_connect.admin.error_texts import shown_code
 from oauth_connect.models import Connection, ConnectionEvent
 
 SHOWN = 10
@@ -29,24 +29,24 @@ def last_events(connection: Connection, site_name: str) -> str:
     newest = events.select_related("actor").order_by("-created_at", "-pk")[:SHOWN]
     rows = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", map(_cells, newest))
     if not rows:
-        return shown.NOTHING
+        return display.NOTHING
     head = (_("when"), _("action"), _("who"), _("error"))
     heads = format_html_join("", '<th scope="col">{}</th>', ((text,) for text in head))
     return format_html(
         "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table><p>{}</p>",
         heads,
         rows,
-        shown.link(_list_url(connection, site_name), _("All events of this connection")),
+        display.link(_list_url(connection, site_name), _("All events of this connection")),
     )
 
 
 def _cells(event: ConnectionEvent) -> tuple[str, str, str, str]:
     who: Any = event.actor
     return (
-        shown.moment_in_list(event.created_at),
+        display.moment_in_list(event.created_at),
         event.get_action_display(),
-        shown.NOTHING if who is None else who.get_username(),
-        shown_code(event.error) or shown.NOTHING,
+        display.NOTHING if who is None else who.get_username(),
+        shown_code(event.error) or display.NOTHING,
     )
 
 

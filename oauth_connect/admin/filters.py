@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.models import Connection
-from oauth_connect.models.connection import RECONNECT_SOON
+from oauth_connect.models.row import RECONNECT_SOON
 
 Rows = QuerySet[Connection]
 WITHIN = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}

@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from oauth_connect.admin import shown
-from oauth_connect.admin.codes import explanation, shown_code
+from oauth_connect.admin import display
+from oauth_connect.admin.error_texts import explanation, shown_code
 from oauth_connect.admin.read_only import ReadOnlyAdmin
 from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation, ProviderState
 
@@ -25,21 +25,21 @@ class ProviderStateAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("alarm"), ordering="alarm")
     def alarm_badge(self, state: ProviderState) -> str:
-        return shown.badge("bad", shown_code(state.alarm)) if state.alarm else shown.NOTHING
+        return display.badge("bad", shown_code(state.alarm)) if state.alarm else display.NOTHING
 
     @admin.display(description=_("alarm"))
     def alarm_explained(self, state: ProviderState) -> str:
         if not state.alarm:
-            return shown.NOTHING
+            return display.NOTHING
         return format_html("{} {}", self.alarm_badge(state), explanation(state.alarm))
 
     @admin.display(description=_("since"), ordering="alarm_since")
     def raised(self, state: ProviderState) -> str:
-        return shown.moment_in_list(state.alarm_since)
+        return display.moment_in_list(state.alarm_since)
 
     @admin.display(description=_("blocked until"), ordering="blocked_until")
     def blocked(self, state: ProviderState) -> str:
-        return shown.moment_in_list(state.blocked_until)
+        return display.moment_in_list(state.blocked_until)
 
 
 class _OfConnections(ReadOnlyAdmin):
@@ -47,13 +47,13 @@ class _OfConnections(ReadOnlyAdmin):
 
     @admin.display(description=_("connection"))
     def connection_link(self, row: Any) -> str:
-        url = shown.change_url(Connection, row.connection_id, self.admin_site.name)
-        return shown.link(url, row.connection_id)
+        url = display.change_url(Connection, row.connection_id, self.admin_site.name)
+        return display.link(url, row.connection_id)
 
     @admin.display(description=_("connection"), ordering="connection_id")
     def connection_short(self, row: Any) -> str:
-        url = shown.change_url(Connection, row.connection_id, self.admin_site.name)
-        return shown.link(url, str(row.connection_id)[:8])
+        url = display.change_url(Connection, row.connection_id, self.admin_site.name)
+        return display.link(url, str(row.connection_id)[:8])
 
 
 @admin.register(PendingRevocation)
@@ -88,20 +88,20 @@ class PendingRevocationAdmin(_OfConnections):
 
     @admin.display(description=_("disconnected"), ordering="created_at")
     def waiting(self, pending: PendingRevocation) -> str:
-        return shown.moment_in_list(pending.created_at)
+        return display.moment_in_list(pending.created_at)
 
     @admin.display(description=_("next attempt"), ordering="next_attempt_at")
     def next_attempt(self, pending: PendingRevocation) -> str:
-        return shown.moment_in_list(pending.next_attempt_at)
+        return display.moment_in_list(pending.next_attempt_at)
 
     @admin.display(description=_("last error"), ordering="last_error")
     def error_code(self, pending: PendingRevocation) -> str:
-        return shown_code(pending.last_error) or shown.NOTHING
+        return shown_code(pending.last_error) or display.NOTHING
 
     @admin.display(description=_("last error"))
     def error_explained(self, pending: PendingRevocation) -> str:
         if not pending.last_error:
-            return shown.NOTHING
+            return display.NOTHING
         return format_html(
             "<code>{}</code> {}", shown_code(pending.last_error), explanation(pending.last_error)
         )
@@ -121,8 +121,8 @@ class ConnectionEventAdmin(_OfConnections):
 
     @admin.display(description=_("when"), ordering="created_at")
     def when(self, event: ConnectionEvent) -> str:
-        return shown.moment_in_list(event.created_at)
+        return display.moment_in_list(event.created_at)
 
     @admin.display(description=_("error"), ordering="error")
     def error_code(self, event: ConnectionEvent) -> str:
-        return shown_code(event.error) or shown.NOTHING
+        return shown_code(event.error) or display.NOTHING

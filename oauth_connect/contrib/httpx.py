@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_connect.conf import conf
 from oauth_connect.flows import aconnection_for, connection_for
-from oauth_connect.models import Connection, access
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import access
 from oauth_connect.protocol.httpx import LIBRARIES, SENT, TokenAuth
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource

@@ -19,7 +19,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.protocol import answers
+from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -27,7 +27,7 @@ CLIENT_CREDENTIALS = "client_credentials"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClientCredentialsRequest:
     """What a client asks for: scopes (RFC 6749 section 3.3), resource (RFC 8707), audience."""
 
     scopes: tuple[str, ...] = ()
@@ -38,9 +38,9 @@ class Asked:
 class ClientCredentials(Refresh):
     """One caller's way to the client's own token; the rest as in ``Refresh``."""
 
-    def __init__(self, *args: Any, asked: Asked, **options: Any) -> None:
+    def __init__(self, *args: Any, request: ClientCredentialsRequest, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.asked = asked
+        self.request = request
 
     def _read(self) -> Row:
         """Read the row; one without a token, new or revoked, is asked for a new one."""
@@ -57,7 +57,7 @@ class ClientCredentials(Refresh):
         return led if led is not None and led.token is not None else None
 
     def _renew(self, row: Row, owner: str) -> Token | Row | None:
-        wanted = self.asked
+        wanted = self.request
         try:
             return self.server.client_credentials(
                 scopes=wanted.scopes, resource=wanted.resource, audience=wanted.audience
@@ -66,14 +66,14 @@ class ClientCredentials(Refresh):
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, error.retry_after))
         except (ProviderMisconfigured, ProviderRejected) as refused:
             # What another call asked for is no alarm for the whole provider.
-            alarm = refused.error in answers.MISCONFIGURED
+            alarm = refused.error in responses.MISCONFIGURED
             told = refusal(self.server.provider, wanted, refused)
             return self._failed(row, owner, told, refused.error, MISCONFIGURED_PAUSE, alarm=alarm)
 
     def _error_of(self, row: Row, now: datetime) -> CallError:
         error = super()._error_of(row, now)
         if isinstance(error, ProviderMisconfigured | ProviderRejected):
-            return refusal(self.server.provider, self.asked, error)
+            return refusal(self.server.provider, self.request, error)
         return error
 
     def _ended(self, reason: str) -> CallError:
@@ -85,18 +85,17 @@ class ClientCredentials(Refresh):
 
 
 def refusal(
-    provider: Provider, asked: Asked, error: ProviderMisconfigured | ProviderRejected
+    provider: Provider, request: ClientCredentialsRequest, error: ProviderMisconfigured | ProviderRejected
 ) -> ProviderMisconfigured:
     """Return a refusal as what it is here: no user can mend it, only settings here or at the provider."""
     if error.error in ("unauthorized_client", "unsupported_grant_type"):
         hint = f"Allow the client credentials grant there for the client_id of {provider.slug!r}."
     elif error.error == "invalid_scope":
-        scopes = " ".join(asked.scopes) or "none"
+        scopes = " ".join(request.scopes) or "none"
         hint = f"Compare the scopes asked for ({scopes}) with what the provider allows this client."
     elif error.error == "invalid_target":
-        hint = (
-            f"Compare resource ({asked.resource or 'none'}) and audience with the provider's page (RFC 8707)."
-        )
+        resource = request.resource or "none"
+        hint = f"Compare resource ({resource}) and audience with the provider's page (RFC 8707)."
     elif isinstance(error, ProviderMisconfigured):
         return error
     else:

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from oauth_connect.engine.single_flight import single_flight
 from oauth_connect.engine.store import (
     ACTIVE,
     REAUTHORIZATION_REQUIRED,
     REVOKED,
     Event,
-    Glance,
+    LeaseState,
     Row,
     TokenStore,
 )
-from oauth_connect.engine.turns import turns
 from oauth_connect.errors import (
     CallError,
     ProviderMisconfigured,
@@ -30,15 +30,15 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.protocol import answers
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
-MARGIN = 5.0
-LONGEST_PAUSE = 900.0
+LEASE_MARGIN = 5.0
+MAX_BACK_OFF = 900.0
 MISCONFIGURED_PAUSE = 60.0
-LONGEST_RESERVE = timedelta(days=3)  # before an unused refresh token ends
+MAX_RESERVE = timedelta(days=3)  # before an unused refresh token ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Need:
     """What a caller wants of the token.
 
     ``newer_than``: a version that will not do, because the API refused it or a refresh was asked for.
-    ``insist``: post even inside the back-off. ``patient``: wait while somebody else is at it.
+    ``force``: post even inside the back-off. ``wait``: wait while somebody else is at it.
     """
 
     leeway: timedelta
     newer_than: int | None = None
-    insist: bool = False
-    patient: bool = True
+    force: bool = False
+    wait: bool = True
 
     def met_by(self, row: Row, now: datetime) -> bool:
         if row.token is None:
@@ -69,7 +69,7 @@ class Need:
 
 def lease_seconds(timeout: float) -> float:
     """How long a lease is: it outlives an exchange that begins ten seconds late."""
-    return timeout + MARGIN + 10.0
+    return timeout + LEASE_MARGIN + 10.0
 
 
 def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
@@ -85,7 +85,7 @@ def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
         moments.append(_before(token.expires_at, token.leeway(leeway)))
     if token.refresh_token and token.refresh_token_expires_at is not None:
         unused = token.refresh_token_expires_at - token.obtained_at
-        moments.append(_before(token.refresh_token_expires_at, min(unused / 10, LONGEST_RESERVE)))
+        moments.append(_before(token.refresh_token_expires_at, min(unused / 10, MAX_RESERVE)))
     return min(moments, default=None)
 
 
@@ -95,14 +95,14 @@ def _before(end: datetime, reserve: timedelta) -> datetime:
 
 def pause(failures: int, asked: float | None) -> float:
     """Seconds until the next try: capped exponential back-off with jitter, or what the provider asked."""
-    own = min(2.0 ** min(failures, 16), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+    own = min(2.0 ** min(failures, 16), MAX_BACK_OFF) * random.uniform(0.5, 1)  # noqa: S311
     return max(own, asked or 0.0)
 
 
 def error_of(row: Row, provider: Provider, now: datetime) -> CallError:
     """Return the error the last refresh met, for who waited for it or comes within its back-off."""
     wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
-    return answers.error_for(provider, row.last_error or "unavailable", retry_after=wait)
+    return responses.error_for(provider, row.last_error or "unavailable", retry_after=wait)
 
 
 class Refresh:
@@ -125,7 +125,7 @@ class Refresh:
         self.need = need
         self.leeway = leeway
         self.now = now
-        self.patience = server.timeout + MARGIN
+        self.patience = server.timeout + LEASE_MARGIN
         self.lease = lease_seconds(server.timeout)
         self.events: list[Event] = []
 
@@ -135,25 +135,25 @@ class Refresh:
         ``held`` is what the caller has in its hands. Raises ReauthorizationRequired, ProviderUnavailable,
         ProviderMisconfigured, ProviderRejected, ConnectionLocked or KeyUnavailable.
         """
-        turn = turns.of(self.store.key)
-        before: Glance | None = None
+        flight = single_flight.of(self.store.key)
+        before: LeaseState | None = None
         came = time.monotonic()
-        if not turn.lock.acquire(blocking=False):
+        if not flight.lock.acquire(blocking=False):
             if held is not None and self.need.tolerates(held, self.now()):
                 return held
-            if not self.need.patient:
+            if not self.need.wait:
                 raise self._still_busy()
-            before = self.store.glance()
-            if not turn.lock.acquire(timeout=self.patience):
+            before = self.store.peek()
+            if not flight.lock.acquire(timeout=self.patience):
                 raise self._still_busy()
         try:
-            found = turn.found_since(came)
+            found = flight.result_since(came)
             if found is None or not self.need.met_by(found, self.now()):
                 found = self._obtain(before)
-                turn.leave(found)
+                flight.publish(found)
                 return found
         finally:
-            turn.lock.release()
+            flight.lock.release()
             self._announce()
         return self._adopted(found)
 
@@ -192,7 +192,7 @@ class Refresh:
         for event in events:
             self.store.announce(event)
 
-    def _obtain(self, before: Glance | None) -> Row:
+    def _obtain(self, before: LeaseState | None) -> Row:
         give_up = time.monotonic() + self.patience
         while True:
             row = self._read()
@@ -202,7 +202,7 @@ class Refresh:
             if before is not None and row.failures > before.failures:
                 return self._tolerated(row, self._error_of(row, now))
             if not row.leased:
-                if not self.need.insist and row.failures and row.refresh_at and row.refresh_at > now:
+                if not self.need.force and row.failures and row.refresh_at and row.refresh_at > now:
                     return self._tolerated(row, self._error_of(row, now))
                 if led := self._try_to_lead(row):
                     return led
@@ -231,9 +231,9 @@ class Refresh:
         """Poll until the leader saved, failed, or lost its lease (10 ms at first, up to 250 ms)."""
         started = time.monotonic()
         interval = 0.01
-        while self.need.patient and time.monotonic() < give_up:
+        while self.need.wait and time.monotonic() < give_up:
             time.sleep(interval * random.uniform(0.75, 1.25))  # noqa: S311
-            seen = self.store.glance()
+            seen = self.store.peek()
             if seen is None or not seen.leased:
                 return
             if (seen.version, seen.failures) != (row.version, row.failures):
@@ -292,8 +292,8 @@ class Refresh:
             raise self._owner_inactive()
         if row.client_id != self.server.provider.client_id:
             raise self._ended("client_changed")
-        self.store.prove()
-        if time.monotonic() - claimed_at > self.lease - self.server.timeout - MARGIN:
+        self.store.check_writable()
+        if time.monotonic() - claimed_at > self.lease - self.server.timeout - LEASE_MARGIN:
             raise self._still_busy()
 
     def _renew(self, row: Row, owner: str) -> Token | Row | None:
@@ -352,7 +352,7 @@ class Refresh:
         alarm: bool = False,
     ) -> Row:
         until = self.now() + timedelta(seconds=seconds)
-        self.store.postpone(row, owner, code=code, until=until, in_doubt=in_doubt)
+        self.store.defer(row, owner, code=code, until=until, in_doubt=in_doubt)
         self.events.append(Event("refresh_failed", code, alarm))
         return self._tolerated(row, error)
 

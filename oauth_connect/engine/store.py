@@ -17,7 +17,7 @@ Action = Literal["refreshed", "refresh_failed", "reauthorization_required"]
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class LeaseState:
     """The little that waiting needs. ``leased`` is judged by the store's own clock."""
 
     version: int
@@ -27,7 +27,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Glance):
+class Row(LeaseState):
     """A stored token as one read saw it. ``version`` counts changes of the token's fate only.
 
     ``usable``: not so where the user whom it belongs to has been deactivated.
@@ -67,7 +67,7 @@ class TokenStore(Protocol):
     def read(self) -> Row | None:
         """Read the present state, never a replica's or a snapshot's; None when it is gone."""
 
-    def glance(self) -> Glance | None: ...
+    def peek(self) -> LeaseState | None: ...
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         """Take the lease if the version is the one seen and the lease is free or has run out.
@@ -75,7 +75,7 @@ class TokenStore(Protocol):
         Over an unfinished lease the token becomes ``in_doubt``. Raises ConnectionLocked.
         """
 
-    def prove(self) -> None:
+    def check_writable(self) -> None:
         """Raise KeyUnavailable unless a token could be sealed and opened now."""
 
     def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
@@ -84,7 +84,7 @@ class TokenStore(Protocol):
         Frees only the owner's lease. None when neither held.
         """
 
-    def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
+    def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         """Free the lease after a failure, count it, and say when to try again."""
 
     def mark(self, seen: Row, owner: str, reason: str) -> bool:

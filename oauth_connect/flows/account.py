@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oauth_connect.errors import CallbackRefused, clean
-from oauth_connect.models.connection import MAX_ACCOUNT_ID, is_account_id
-from oauth_connect.protocol import answers
+from oauth_connect.errors import CallbackRefused, printable_line
+from oauth_connect.models.row import MAX_ACCOUNT_ID, is_account_id
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -40,16 +40,17 @@ def identify(
         document = server.userinfo(token)
         _check_subject(provider, token, document, nonce)
     elif source == "id_token":
-        document = answers.id_token_claims(provider, token, nonce=nonce or "", now=datetime.now(UTC))
+        document = responses.id_token_claims(provider, token, nonce=nonce or "", now=datetime.now(UTC))
     elif source == "callback":
         document = parameters
     else:
         document = token.extra
-    account_id = answers.pick(document, provider.identity.id)
+    account_id = responses.pick(document, provider.identity.id)
     if not is_account_id(account_id):
         raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
     return Account(
-        account_id, clean(answers.pick(document, provider.identity.label), MAX_ACCOUNT_ID) or account_id
+        account_id,
+        printable_line(responses.pick(document, provider.identity.label), MAX_ACCOUNT_ID) or account_id,
     )
 
 
@@ -57,7 +58,7 @@ def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any]
     """Where an ID token came too, both must speak of one subject (OpenID Connect Core section 5.3.2)."""
     if nonce is None or not (provider.issuer and token.extra.get("id_token") and "sub" in document):
         return
-    claims = answers.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
+    claims = responses.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
     if claims.get("sub") != document["sub"]:
         raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")
 
@@ -71,10 +72,12 @@ def reached(server: AuthorizationServer, token: Token) -> object:
     rules = server.provider.accounts
     found = [one for one in server.accounts(token) if isinstance(one, Mapping)]
     if rules.choose:
-        found = [one for one in found if rules.choose in (answers.pick(one, [path]) for path in rules.match)]
+        found = [
+            one for one in found if rules.choose in (responses.pick(one, [path]) for path in rules.match)
+        ]
         if not found:
             raise CallbackRefused(
                 f"{server.provider.slug}.accounts.choose: this account does not reach {rules.choose!r}.",
                 code="variable_refused",
             )
-    return answers.pick(found[0], [rules.id]) if found else None
+    return responses.pick(found[0], [rules.id]) if found else None

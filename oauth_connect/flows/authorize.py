@@ -19,19 +19,20 @@ from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account
 from oauth_connect.flows.completion import (
-    Landing,
-    begun_values,
-    lasting,
-    tell_of_missing_refresh_token,
+    Completion,
+    exchanged_for_long_lived,
+    initial_values,
+    warn_if_no_refresh_token,
 )
 from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
-from oauth_connect.models import Connection, ConsumedState, access, revoking
+from oauth_connect.models import Connection, ConsumedState
+from oauth_connect.models.lifecycle import access, revocation
 from oauth_connect.models.owner import owner_of
-from oauth_connect.models.pending_revocation import TokenOf
-from oauth_connect.protocol import messages
-from oauth_connect.protocol.callback import Callback, check_issuer, read_callback
+from oauth_connect.models.pending_revocation import GrantKey
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants.callback import Callback, check_issuer, read_callback
+from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -67,7 +68,7 @@ def begin(
     """
     owner = owner_of(request)
     known = _provider(slug, owner.key)
-    values = begun_values(known, variables or {}, connection)
+    values = initial_values(known, variables or {}, connection)
     provider = known.resolve_with_client(values)
     asked = asked_scopes(provider, scopes, connection)
     pending = PendingAuthorization(
@@ -79,7 +80,7 @@ def begin(
         issuer=provider.issuer,
         token_endpoint=provider.token_endpoint,
         redirect_uri=redirect_uri(request, slug),
-        code_verifier=messages.new_code_verifier(),
+        code_verifier=new_code_verifier(),
         nonce=secrets.token_urlsafe(16) if "openid" in asked else "",
         scopes=asked,
         next=local_path(next_path),
@@ -87,7 +88,7 @@ def begin(
         variables=values,
     )
     remember(request, pending)
-    return messages.authorization_url(
+    return authorization_url(
         provider,
         redirect_uri=pending.redirect_uri,
         state=pending.state,
@@ -103,20 +104,20 @@ def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connecti
     return list(dict.fromkeys([*provider.scopes, *provider.authorize.offline_scopes, *scopes, *granted]))
 
 
-def keep(token: Token, account: Account, **facts: Any) -> Connection:
-    """Store what a flow has brought, as ``objects.store`` does, and tell the site after the commit.
+def store_connection(token: Token, account: Account, **fields: Any) -> Connection:
+    """Store the token of a flow, as ``objects.store`` does, and send the signal after the commit.
 
-    An alarm about the provider's settings ends: it has taken them.
+    Ends an alarm about the provider's settings, because the provider has accepted them.
     """
     connection = Connection.objects.store(
-        token_response=token, account_id=account.id, account_label=account.label, **facts
+        token_response=token, account_id=account.id, account_label=account.label, **fields
     )
-    transaction.on_commit(partial(_kept, connection), using=connection._state.db)
+    transaction.on_commit(partial(_after_commit, connection), using=connection._state.db)
     return connection
 
 
-def _kept(connection: Connection) -> None:
-    if conf.has_one_client(connection.provider):  # else it says nothing of another's client
+def _after_commit(connection: Connection) -> None:
+    if conf.has_one_client(connection.provider):  # else this proves nothing about other clients
         access.end_alarm(connection)
     signals.connected.send_robust(sender=Connection, connection=connection)
 
@@ -126,14 +127,14 @@ def is_shared(provider: Provider, owner: str, account: Account | None, variables
 
     Which those are tells the account; as long as it is not known, any of the owner's might.
     """
-    token_of = TokenOf(
+    grant = GrantKey(
         provider=provider.slug,
         client_id=provider.client_id,
         owner=owner,
         account_id=account.id if account else None,
         variables=variables,
     )
-    return revoking.is_shared(token_of, provider)
+    return revocation.is_shared(Connection, grant, provider)
 
 
 def complete(request: HttpRequest, slug: str) -> Connected:
@@ -146,10 +147,10 @@ def complete(request: HttpRequest, slug: str) -> Connected:
     pending = _matching(request, slug, callback)
     renewed = _connection(pending)
     known = _provider(slug, pending.owner)
-    landing = Landing(known, pending.variables, pairs)
-    provider = known.resolve_with_client(landing.values)
+    completion = Completion(known, pending.variables, pairs)
+    provider = known.resolve_with_client(completion.values)
     _check_client(provider, pending)
-    landing.read_callback()
+    completion.read_callback()
     _check_answer(provider, callback)
     with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
         token = server.exchange_code(
@@ -160,16 +161,16 @@ def complete(request: HttpRequest, slug: str) -> Connected:
         )
         account = None
         try:
-            landing.read_token(server, token)
-            token = lasting(server, token)
-            account = landing.find_account(server, token, nonce=pending.nonce or None)
+            completion.read_token(server, token)
+            token = exchanged_for_long_lived(server, token)
+            account = completion.find_account(server, token, nonce=pending.nonce or None)
             _check_account(renewed, account)
-            connection = _store(request, pending, account, token, landing.values)
+            connection = _store(request, pending, account, token, completion.values)
         except Exception:
-            if not is_shared(server.provider, pending.owner, account, landing.values):
+            if not is_shared(server.provider, pending.owner, account, completion.values):
                 revoke(server, token)
             raise
-    tell_of_missing_refresh_token(connection, provider, connection.token)
+    warn_if_no_refresh_token(connection, provider, connection.token)
     return Connected(connection, pending.next)
 
 
@@ -238,7 +239,7 @@ def _store(
     token: Token,
     variables: Mapping[str, str],
 ) -> Connection:
-    return keep(
+    return store_connection(
         token,
         account,
         owner=owner_of(request),

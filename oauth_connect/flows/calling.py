@@ -11,7 +11,7 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows.paths import connect_path
 from oauth_connect.models import Connection, Owner
-from oauth_connect.protocol.provider import one_by_one
+from oauth_connect.protocol.provider import scope_tuple
 from oauth_connect.protocol.session import ApiSession
 
 
@@ -53,7 +53,7 @@ def connection_for(
     user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
 ) -> Connection:
     """Return the one connection of an owner to a provider; errors as in ``session_for``."""
-    scopes = one_by_one(scopes)
+    scopes = scope_tuple(scopes)
     owner = Owner.of(user_or_owner)
     conf.declared_provider(provider, owner.key)
     if not getattr(owner.user, "is_active", True):

@@ -9,9 +9,9 @@ from typing import Any
 from oauth_connect.errors import InvalidProvider, ProviderRejected
 from oauth_connect.flows.account import Account, identify, reached
 from oauth_connect.models import Connection
-from oauth_connect.protocol import answers, callback
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.codes import shown
+from oauth_connect.protocol.grants import callback, responses
+from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import Variable
 from oauth_connect.protocol.token import Token
@@ -25,7 +25,7 @@ def asked_variables(provider: Provider, connection: Connection | None = None) ->
     return {name: one for name, one in provider.asked_of("user").items() if not known.get(name)}
 
 
-def begun_values(
+def initial_values(
     provider: Provider, given: Mapping[str, Any], connection: Connection | None
 ) -> dict[str, str]:
     """Return the values that a flow begins with. Raises InvalidProvider with the path of what is wrong."""
@@ -42,7 +42,7 @@ def begun_values(
     }
 
 
-class Landing:
+class Completion:
     """What a flow's answers say, step by step; ``values`` are those of the variables so far.
 
     ``provider`` still has its variables. Every method may raise CallbackRefused.
@@ -63,7 +63,7 @@ class Landing:
     def read_token(self, server: AuthorizationServer, token: Token) -> None:
         """Take what the token answer brings; from here on the server is the one at that instance."""
         for name, variable in self.provider.asked_of("token_response").items():
-            given = answers.pick(token.extra, [variable.field or name])
+            given = responses.pick(token.extra, [variable.field or name])
             self.values[name] = callback.value_from(self.provider, name, given)
         self._move(server)
 
@@ -77,11 +77,10 @@ class Landing:
 
     def _move(self, server: AuthorizationServer) -> None:
         if self.provider.variables:
-            resolved = self.provider.resolve_with_client(self.values)
-            server.provider = resolved
+            server.move_to(self.provider.resolve_with_client(self.values))
 
 
-def lasting(server: AuthorizationServer, token: Token) -> Token:
+def exchanged_for_long_lived(server: AuthorizationServer, token: Token) -> Token:
     """Exchange a short token for a long one at once, where that is how the provider refreshes."""
     if server.provider.refresh.style != "exchange_access_token":
         return token
@@ -94,7 +93,7 @@ def lasting(server: AuthorizationServer, token: Token) -> Token:
         return token
 
 
-def tell_of_missing_refresh_token(connection: Connection, provider: Provider, token: Token) -> None:
+def warn_if_no_refresh_token(connection: Connection, provider: Provider, token: Token) -> None:
     """Say at once what would otherwise be found out weeks later, when the token ends."""
     expected = provider.refresh.expected
     if token.renewable or expected == "never" or (expected == "conditional" and token.expires_at is None):

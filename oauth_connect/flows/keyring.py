@@ -19,7 +19,7 @@ def session_for_keyring(provider: str) -> ApiSession:
         leeway=conf.refresh_leeway,
         http_timeout=conf.http_timeout,
         api_timeout=conf.api_timeout,
-        serving=lambda: conf.provider(provider),
+        resolved=lambda: conf.provider(provider),
     )
 
 
@@ -33,7 +33,7 @@ def forget_in_keyring(provider: str) -> keyring.Forgotten:
     if keyring.KeyringStore(declared).end() is None:
         return "absent"
     try:
-        serving = conf.provider(provider)
+        resolved = conf.provider(provider)
     except CallError:
         return "pending"
-    return keyring.forget(declared, serving=serving, http_timeout=conf.http_timeout)
+    return keyring.forget(declared, resolved=resolved, http_timeout=conf.http_timeout)

@@ -10,8 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import InvalidProvider
-from oauth_connect.models import Connection, access, machine
-from oauth_connect.protocol.provider import Provider, is_scope, one_by_one
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import access, machine_row
+from oauth_connect.protocol.provider import Provider, is_scope, scope_tuple
 from oauth_connect.protocol.session import ApiSession
 
 
@@ -60,7 +61,7 @@ def machine_connection(
     """
     connection, is_asked_for = _stored(provider, scopes, resource, audience)
     if is_asked_for:
-        access.fresh(connection, conf.refresh_leeway)
+        access.valid_token(connection, conf.refresh_leeway)
     return connection
 
 
@@ -73,13 +74,13 @@ async def amachine_connection(
     """
     connection, is_asked_for = await sync_to_async(_stored)(provider, scopes, resource, audience)
     if is_asked_for:
-        await access.afresh(connection, conf.refresh_leeway)
+        await access.avalid_token(connection, conf.refresh_leeway)
     return connection
 
 
 def _stored(provider: str, scopes: Iterable[str], resource: str, audience: str) -> tuple[Connection, bool]:
     """Return the row, and whether its token must be asked for at once: where the API is comes with it."""
-    owner = machine.owner_key(provider)
+    owner = machine_row.owner_key(provider)
     entry = _entry(provider, owner)
     wanted = _scopes(scopes) or _scopes(entry.scopes)
     connection = Connection(
@@ -93,7 +94,7 @@ def _stored(provider: str, scopes: Iterable[str], resource: str, audience: str) 
         account_label=" ".join(filter(None, [*wanted, resource, audience]))[:255],
     )
     access.usable_provider(connection)
-    present = machine.stored(connection)
+    present = machine_row.find_or_insert(connection)
     return present, bool(entry.asked_of("token_response").keys() - present.variables.keys())
 
 
@@ -119,7 +120,7 @@ def _entry(slug: str, owner: str) -> Provider:
 
 def _scopes(scopes: Iterable[str]) -> list[str]:
     """Return scopes in one order, which means nothing (RFC 6749 section 3.3): the same token serves."""
-    listed = sorted(set(one_by_one(scopes)))
+    listed = sorted(set(scope_tuple(scopes)))
     for scope in listed:
         if not is_scope(scope):
             raise ValueError(f"scopes: {scope!r} is not one scope; list each by itself.")

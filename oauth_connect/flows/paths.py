@@ -12,7 +12,7 @@ from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
 SALT = "oauth_connect.scopes"
-LONGEST = 1500  # characters; a session may have to live in a cookie
+MAX_PATH = 1500  # characters; a session may have to live in a cookie
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
@@ -53,4 +53,4 @@ def local_path(candidate: str) -> str:
     if not url_has_allowed_host_and_scheme(candidate, allowed_hosts=None):
         return ""
     path = iri_to_uri(candidate)
-    return path if len(path) <= LONGEST else ""
+    return path if len(path) <= MAX_PATH else ""

@@ -20,7 +20,7 @@ from oauth_connect.errors import KeyUnavailable
 
 SESSION_KEY = "oauth_connect_pending"
 LIFETIME = 600  # seconds
-AT_MOST = 6
+MAX_PENDING = 6
 # Characters. Browsers throw away a cookie of more than 4096 bytes, and the site keeps things there too.
 ROOM_IN_A_COOKIE = 2800
 
@@ -96,7 +96,7 @@ def _room(request: HttpRequest) -> float:
 def _newest(entries: dict[str, Any], room: float) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     by_age = sorted(entries.items(), key=lambda entry: entry[1][0], reverse=True)
-    for name, entry in by_age[:AT_MOST]:
+    for name, entry in by_age[:MAX_PENDING]:
         room -= len(entry[1])
         if kept and room < 0:
             break

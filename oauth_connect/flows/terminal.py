@@ -13,27 +13,27 @@ from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused, KeyUnavailable
 from oauth_connect.flows.account import Account
-from oauth_connect.flows.authorize import asked_scopes, is_shared, keep
+from oauth_connect.flows.authorize import asked_scopes, is_shared, store_connection
 from oauth_connect.flows.completion import (
-    Landing,
-    begun_values,
-    lasting,
-    tell_of_missing_refresh_token,
+    Completion,
+    exchanged_for_long_lived,
+    initial_values,
+    warn_if_no_refresh_token,
 )
 from oauth_connect.models import Connection, Owner
-from oauth_connect.protocol import messages
-from oauth_connect.protocol.browsing import browsable
-from oauth_connect.protocol.callback import check_issuer, read_callback
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.device import DeviceAuthorization, await_token
-from oauth_connect.protocol.loopback import LoopbackRedirect, Pairs
+from oauth_connect.protocol.grants.callback import check_issuer, read_callback
+from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
+from oauth_connect.protocol.net.destination import browsable
+from oauth_connect.protocol.net.loopback import LoopbackRedirect, Pairs
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
 
-BROWSER_PATIENCE = 600.0  # seconds for which an answer from the browser is waited for
+BROWSER_TIMEOUT = 600.0  # seconds for which an answer from the browser is waited for
 
 
-class Place(Protocol):
+class TokenTarget(Protocol):
     """Where the token of a login is kept."""
 
     @property
@@ -46,7 +46,7 @@ class Place(Protocol):
         """Tell whether revoking a token could end something; it may have been stored by now."""
 
 
-class UsersConnection:
+class UserConnectionTarget:
     """The user's connection in the database; ``connection`` once it is stored."""
 
     def __init__(self, user: Any) -> None:
@@ -58,20 +58,20 @@ class UsersConnection:
         return self._whose.key
 
     def store(self, login: Login, token: Token, account: Account) -> None:
-        self.connection = keep(
+        self.connection = store_connection(
             token,
             account,
             owner=self._whose,
             provider=login.known.slug,
             grant=login.grant,
             redirect_uri=login.redirect_uri,
-            variables=dict(login.landing.values),
+            variables=dict(login.completion.values),
         )
-        tell_of_missing_refresh_token(self.connection, login.provider, token)
+        warn_if_no_refresh_token(self.connection, login.provider, token)
 
     def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
         return self._has_stored(login, token) or is_shared(
-            login.provider, self.owner, account, login.landing.values
+            login.provider, self.owner, account, login.completion.values
         )
 
     def _has_stored(self, login: Login, token: Token) -> bool:
@@ -81,7 +81,7 @@ class UsersConnection:
         return any(_holds(row, token) for row in living)
 
 
-class MachinesKeyring:
+class KeyringTarget:
     """The keyring of this machine, for its user's command-line tools. Raises KeyringUnavailable at once."""
 
     owner = ""
@@ -94,14 +94,14 @@ class MachinesKeyring:
             login.known,
             token,
             account=account.label,
-            variables=login.landing.values,
+            variables=login.completion.values,
             redirect_uri=login.redirect_uri,
-            serving=login.discovered,
+            resolved=login.discovered,
             leeway=conf.refresh_leeway,
         )
 
     def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
-        return keyring.KeyringStore(login.known).glance() is not None
+        return keyring.KeyringStore(login.known).peek() is not None
 
 
 class Login:
@@ -117,7 +117,7 @@ class Login:
     def __init__(
         self,
         slug: str,
-        place: Place,
+        place: TokenTarget,
         *,
         scopes: Iterable[str] = (),
         variables: Mapping[str, str] | None = None,
@@ -127,17 +127,17 @@ class Login:
         if not self.known.enabled:
             raise ImproperlyConfigured(f"{slug}.enabled: the provider is turned off in the settings.")
         self.discovered = conf.provider(slug, place.owner)
-        self.landing = Landing(self.discovered, begun_values(self.known, variables or {}, None), [])
-        self.provider = self.discovered.resolve_with_client(self.landing.values)
+        self.completion = Completion(self.discovered, initial_values(self.known, variables or {}, None), [])
+        self.provider = self.discovered.resolve_with_client(self.completion.values)
         self.scopes = asked_scopes(self.provider, scopes, None)
 
     def _land(self, server: AuthorizationServer, token: Token) -> Account:
         """Find out whose token it is and keep it; revoke it where that cannot be."""
         account = None
         try:
-            self.landing.read_token(server, token)
-            token = lasting(server, token)
-            account = self.landing.find_account(server, token, nonce=self.nonce)
+            self.completion.read_token(server, token)
+            token = exchanged_for_long_lived(server, token)
+            account = self.completion.find_account(server, token, nonce=self.nonce)
             self.provider = server.provider
             self.place.store(self, token, account)
         except BaseException:  # also Ctrl-C: a token that nobody keeps is not left alive
@@ -182,7 +182,7 @@ class BrowserLogin(Login):
         show: Callable[[str], None],
         tick: Callable[[float], None] = lambda left: None,
         *,
-        patience: float = BROWSER_PATIENCE,
+        timeout: float = BROWSER_TIMEOUT,
     ) -> Account:
         """Have ``show`` send the user's browser to an address, wait for the answer, and keep the token.
 
@@ -190,13 +190,13 @@ class BrowserLogin(Login):
         """
         self.check()
         state = secrets.token_urlsafe(32)
-        verifier = messages.new_code_verifier()
+        verifier = new_code_verifier()
         self.nonce = secrets.token_urlsafe(16) if "openid" in self.scopes else None
         with LoopbackRedirect(state) as redirect:
             self.redirect_uri = redirect.redirect_uri
             show(browsable(self._address(state, verifier)))
-            pairs = _answer(redirect, patience, tick)
-        self.landing.pairs = list(pairs)
+            pairs = _answer(redirect, timeout, tick)
+        self.completion.pairs = list(pairs)
         code = self._code()
         with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
             token = server.exchange_code(
@@ -222,7 +222,7 @@ class BrowserLogin(Login):
             )
 
     def _address(self, state: str, verifier: str) -> str:
-        return messages.authorization_url(
+        return authorization_url(
             self.provider,
             redirect_uri=self.redirect_uri,
             state=state,
@@ -233,9 +233,9 @@ class BrowserLogin(Login):
 
     def _code(self) -> str:
         """Read the answer and return its code; its state is right, or it would not have come here."""
-        callback = read_callback(self.landing.pairs)
-        self.landing.read_callback()
-        self.provider = self.discovered.resolve_with_client(self.landing.values)
+        callback = read_callback(self.completion.pairs)
+        self.completion.read_callback()
+        self.provider = self.discovered.resolve_with_client(self.completion.values)
         check_issuer(self.provider, callback.iss)
         if callback.error == "access_denied":
             raise CallbackRefused(f"You did not give access to {self.provider.label}.", code="access_denied")
@@ -265,8 +265,8 @@ def _holds(connection: Connection, token: Token) -> bool:
         return False
 
 
-def _answer(redirect: LoopbackRedirect, patience: float, tick: Callable[[float], None]) -> Pairs:
-    left = patience
+def _answer(redirect: LoopbackRedirect, timeout: float, tick: Callable[[float], None]) -> Pairs:
+    left = timeout
     while left > 0:
         tick(left)
         if (pairs := redirect.wait(min(left, 1.0))) is not None:

@@ -1,4 +1,4 @@
-"""Removing what nobody needs any more: old history, states that are used up, connections that ended."""
+"""Deletes rows that nobody needs any more: old history, used states, disconnected connections."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any, Protocol
 from django.db import router
 from django.db.models import QuerySet
 
-from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, pruning
+from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, Owner
+from oauth_connect.models.row import rows_of
+from oauth_connect.stores import batched_delete
 
-# A state is refused by its age on any machine, and their clocks differ.
-CLOCKS_APART = timedelta(hours=1)
+# A state is refused by its age on every machine, and the clocks of machines differ.
+CLOCK_DIFFERENCE = timedelta(hours=1)
 
 
 class Prunable(Protocol):
-    """Rows that may go."""
+    """Rows that can be deleted."""
 
     @property
     def what(self) -> str: ...
@@ -25,13 +27,13 @@ class Prunable(Protocol):
     def count(self) -> int: ...
 
     def prune(self) -> Iterator[int]:
-        """Delete them in batches, and yield how many each time; may be stopped between two."""
+        """Delete them in batches, and yield the size of each batch. May be stopped between two batches."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
-    """The rows of one table that are from before a moment, by an indexed column."""
+class ExpiredRows:
+    """The rows of one table from before a moment, by an indexed column."""
 
     what: str
     model: Any
@@ -42,17 +44,15 @@ class Old:
         return int(self._rows().filter(**{f"{self.column}__lt": self.before}).count())
 
     def prune(self) -> Iterator[int]:
-        """Delete them in batches, and yield how many each time; may be stopped between two."""
-        return pruning.in_batches(self._rows(), self.column, self.before)
+        return batched_delete.in_batches(self._rows(), self.column, self.before)
 
     def _rows(self) -> Any:
-        # Never a replica's: what it has not heard of yet would be missed.
-        return self.model.objects.using(router.db_for_write(self.model))
+        return _primary(self.model)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """Connections that were disconnected before a moment, and to which nothing of the site's own points."""
+class DisconnectedConnections:
+    """Connections that were disconnected before a moment, and that no row of the site refers to."""
 
     before: datetime
     what: str = "revoked_connections"
@@ -61,26 +61,49 @@ class Ended:
         return self._rows().count()
 
     def prune(self) -> Iterator[int]:
-        return pruning.by_key(self._rows())
+        return batched_delete.by_key(self._rows())
 
     def _rows(self) -> QuerySet[Any]:
-        rows: QuerySet[Any] = QuerySet(Connection, using=router.db_for_write(Connection))
-        ended = rows.filter(
+        ended = rows_of(Connection, router.db_for_write(Connection)).filter(
             status=Connection.Status.REVOKED, sealed_token__isnull=True, updated_at__lt=self.before
         )
-        return pruning.unreferenced(ended)
+        return batched_delete.unreferenced(ended)
 
 
-def old(history_days: int | None, revoked_days: int | None) -> list[Prunable]:
-    """Return all that may go, by its age in days; None: it stays.
+@dataclass(frozen=True, slots=True)
+class EventsOf:
+    """The history of one owner. Where the owner is a user, also the user's name in the history of others."""
 
-    What else is to be cleared away belongs in here.
-    """
+    owner: Owner
+    what: str = "history"
+
+    def count(self) -> int:
+        return self._rows().count()
+
+    def prune(self) -> Iterator[int]:
+        yield from batched_delete.by_key(self._rows())
+        if self.owner.user is not None:
+            _primary(ConnectionEvent).filter(actor=self.owner.user).update(actor=None)
+
+    def _rows(self) -> QuerySet[Any]:
+        rows: QuerySet[Any] = _primary(ConnectionEvent).filter(owner=self.owner.key)
+        return rows
+
+
+def prunable(history_days: int | None, revoked_days: int | None) -> list[Prunable]:
+    """Return all rows that can be deleted by their age in days; None: keep them."""
     now = datetime.now(UTC)
-    found: list[Prunable] = [Old("consumed_states", ConsumedState, "expires_at", now - CLOCKS_APART)]
+    found: list[Prunable] = [
+        ExpiredRows("consumed_states", ConsumedState, "expires_at", now - CLOCK_DIFFERENCE)
+    ]
     if history_days is not None:
         before = now - timedelta(days=history_days)
-        found.insert(0, Old("history", ConnectionEvent, "created_at", before))
+        found.insert(0, ExpiredRows("history", ConnectionEvent, "created_at", before))
     if revoked_days is not None:
-        found.append(Ended(now - timedelta(days=revoked_days)))
+        found.append(DisconnectedConnections(now - timedelta(days=revoked_days)))
     return found
+
+
+def _primary(model: Any) -> Any:
+    """Return the rows of the primary. A replica that lags would not show all."""
+    return model.objects.using(router.db_for_write(model))

@@ -1,4 +1,4 @@
-"""Revoking what a provider did not take when it was asked first, or what was deleted without asking it."""
+"""Revokes tokens that a first request did not revoke, and tokens of rows that were deleted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from django.db.models import QuerySet
 
 from oauth_connect.engine.revoke import CLIENT_REFUSED
 from oauth_connect.errors import KeyUnavailable
-from oauth_connect.models import PendingRevocation, revoking
-from oauth_connect.protocol.codes import shown
+from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.models.lifecycle import revocation
+from oauth_connect.protocol.grants.error_codes import shown
 
 logger = logging.getLogger("oauth_connect")
 
@@ -32,7 +33,7 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FAILED = frozenset(OUTCOMES[5:])
 PAGE = 100
-IN_A_ROW = 3  # failures after which a run leaves a provider alone
+FAILURES_BEFORE_SKIP = 3  # in a row: then the run skips the provider
 WHY_PENDING: dict[str, Outcome] = {
     "provider_missing": "skipped",
     "client_changed": "skipped",
@@ -43,8 +44,8 @@ WHY_PENDING: dict[str, Outcome] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """How it went for one token. ``code``: a stable word, never a provider's text."""
+class RevocationResult:
+    """The result for one token. ``code``: a stable word, never a provider's text."""
 
     provider: str
     outcome: Outcome
@@ -52,35 +53,36 @@ class Tried:
 
 
 def due(until: datetime | None = None) -> QuerySet[PendingRevocation]:
-    """Return the tokens whose revocation is to be tried (again) by now."""
+    """Return the tokens whose next attempt is due."""
     rows = PendingRevocation.objects.using(router.db_for_write(PendingRevocation))
     return rows.filter(next_attempt_at__lte=until or datetime.now(UTC)).order_by("next_attempt_at", "pk")
 
 
-def revoke_due() -> Iterator[Tried]:
-    """Try each token that is due, once, the longest due first; may be stopped between two.
+def revoke_due() -> Iterator[RevocationResult]:
+    """Try each due token once, the longest due first. May be stopped between two tokens.
 
-    Any number of these may run at once. A provider that does not answer several times in a row is left alone
-    for the rest of the run.
+    Any number of runs may work in parallel. A provider that fails several times in a row is skipped for the
+    rest of the run.
     """
-    until = datetime.now(UTC)  # what fails is due again after that
+    until = datetime.now(UTC)  # a token that fails is due again after this
     in_a_row: Counter[str] = Counter()
-    while page := list(due(until).exclude(provider__in=_given_up(in_a_row))[:PAGE]):
+    while page := list(due(until).exclude(provider__in=_skipped(in_a_row))[:PAGE]):
         for pending in page:
-            if pending.provider in _given_up(in_a_row) or not revoking.claim(pending):
+            if pending.provider in _skipped(in_a_row) or not revocation.claim(pending):
                 continue
-            tried = _try(pending)
-            in_a_row[tried.provider] = in_a_row[tried.provider] + 1 if tried.outcome == "unavailable" else 0
-            yield tried
+            result = _try(pending)
+            failed = result.outcome == "unavailable"
+            in_a_row[result.provider] = in_a_row[result.provider] + 1 if failed else 0
+            yield result
 
 
-def _given_up(in_a_row: Counter[str]) -> list[str]:
-    return [slug for slug, failures in in_a_row.items() if failures >= IN_A_ROW]
+def _skipped(in_a_row: Counter[str]) -> list[str]:
+    return [slug for slug, failures in in_a_row.items() if failures >= FAILURES_BEFORE_SKIP]
 
 
-def _try(pending: PendingRevocation) -> Tried:
+def _try(pending: PendingRevocation) -> RevocationResult:
     try:
-        done = revoking.attempt(pending)
+        done = revocation.attempt(pending, Connection)
     except DatabaseError:
         raise
     except Exception:
@@ -89,8 +91,8 @@ def _try(pending: PendingRevocation) -> Tried:
             "provider": pending.provider,
             "connection": str(pending.connection_id),
         }
-        logger.exception("a fault while a token was being revoked", extra=details)
-        return Tried(pending.provider, "failed", "crashed")
+        logger.exception("an error while a token was being revoked", extra=details)
+        return RevocationResult(pending.provider, "failed", "crashed")
     code = shown(done.code) if done.code else ""
     outcome: Any = done.outcome if done.over else WHY_PENDING.get(done.code, "unavailable")
-    return Tried(pending.provider, outcome, code)
+    return RevocationResult(pending.provider, outcome, code)

@@ -1,8 +1,9 @@
-"""Connections and the small tables beside them."""
+"""Connections, and the small tables that go with them."""
 
 from oauth_connect.models.connection import Connection
 from oauth_connect.models.connection_event import ConnectionEvent
 from oauth_connect.models.consumed_state import ConsumedState
+from oauth_connect.models.lifecycle import history
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.provider_state import ProviderState
@@ -14,4 +15,5 @@ __all__ = [
     "Owner",
     "PendingRevocation",
     "ProviderState",
+    "history",
 ]

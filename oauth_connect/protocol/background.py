@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 THREADS = 8
 # Of which calls for one provider take so many: one that hangs leaves room for the others.
-AT_ONCE = 6
+MAX_PER_PROVIDER = 6
 
 
 class _Under:
@@ -31,7 +31,7 @@ class _Under:
     def room(self, name: Hashable) -> asyncio.Semaphore:
         room = self.rooms.get(name)
         if room is None:
-            room = self.rooms[name] = asyncio.Semaphore(AT_ONCE)
+            room = self.rooms[name] = asyncio.Semaphore(MAX_PER_PROVIDER)
         return room
 
     def forget(self, key: Hashable, call: asyncio.Task[Any]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from oauth_connect.errors import ForbiddenDestination
-from oauth_connect.protocol import destination
-from oauth_connect.protocol.destination import Origin
+from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.destination import Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 

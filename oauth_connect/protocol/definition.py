@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from pkgutil import resolve_name
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from oauth_connect.errors import InvalidProvider
@@ -129,3 +130,14 @@ _CONVERTERS: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
     tuple: _list,
     Mapping: _table,
 }
+
+
+def function_at(hook: Any, path: str) -> Callable[..., Any]:
+    """Return the function that a hook names. Raises InvalidProvider, which begins with ``path``."""
+    try:
+        found = resolve_name(hook) if isinstance(hook, str) else hook
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidProvider(f"{path}: {hook!r} cannot be imported ({error})") from None
+    if not callable(found):
+        raise InvalidProvider(f"{path}: {hook!r} is not a function")
+    return found  # type: ignore[no-any-return]

@@ -12,11 +12,11 @@ from oauth_connect.errors import (
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
-    clean,
+    printable_line,
 )
-from oauth_connect.protocol import answers
-from oauth_connect.protocol.browsing import browsable
-from oauth_connect.protocol.lifetimes import lifetime
+from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants.lifetimes import lifetime
+from oauth_connect.protocol.net.destination import browsable
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -50,18 +50,18 @@ class DeviceServer(Protocol):
 
 
 def read_device_authorization(
-    provider: Provider, status: int, answer: answers.Answer | None
+    provider: Provider, status: int, answer: responses.Answer | None
 ) -> DeviceAuthorization:
     """Return what a device authorization endpoint answered (RFC 8628 section 3.2).
 
     Raises the errors of RFC 6749 section 5.2, and ProviderMisconfigured for an answer that must not be
     shown to a person: an address that is not https, a code that is missing.
     """
-    if answer is None or answers.is_refusal(provider, answer) or not 200 <= status < 300:
-        raise answers.refusal(provider, status, answer or answers.Answer())
+    if answer is None or responses.is_refusal(provider, answer) or not 200 <= status < 300:
+        raise responses.refusal(provider, status, answer or responses.Answer())
     device_code = answer.get("device_code")
-    user_code = clean(answer.get("user_code") or "", LONGEST_USER_CODE)
-    if not device_code or not answers.is_printable(device_code) or not user_code:
+    user_code = printable_line(answer.get("user_code") or "", LONGEST_USER_CODE)
+    if not device_code or not responses.is_printable(device_code) or not user_code:
         raise _unusable(provider, "It lacks a device_code or a user_code.")
     try:
         # Google and others wrote it before the RFC did, as verification_url.

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from oauth_connect.errors import ForbiddenDestination
-from oauth_connect.protocol import destination
 from oauth_connect.protocol.background import background
 from oauth_connect.protocol.bearer import Bearer
-from oauth_connect.protocol.destination import DEFAULT_PORTS, Origin
+from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.destination import DEFAULT_PORTS, Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
 from oauth_connect.protocol.token import Token

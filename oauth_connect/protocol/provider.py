@@ -14,10 +14,9 @@ from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
-from oauth_connect.protocol import destination
-from oauth_connect.protocol.addresses import AddressGuard
-from oauth_connect.protocol.definition import build
-from oauth_connect.protocol.hooks import function_at
+from oauth_connect.protocol.definition import build, function_at
+from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.quirks import (
     Accounts,
     Api,
@@ -63,7 +62,6 @@ class Provider:
     scopes: tuple[str, ...] = ()
     enabled: bool = True
     documentation: str = ""
-    preset_version: int = 0
     environment: str = ""
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -340,7 +338,7 @@ class Provider:
             raise InvalidProvider("accounts.variable: not among the provider's variables")
 
 
-def one_by_one(scopes: Iterable[str]) -> tuple[str, ...]:
+def scope_tuple(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return scopes that a caller named. Raises TypeError for one string: its letters would be asked for."""
     if isinstance(scopes, str):
         raise TypeError(f"scopes: a list of them, such as [{scopes!r}], and not one string.")

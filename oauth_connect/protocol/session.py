@@ -15,8 +15,8 @@ from requests.auth import AuthBase
 from requests.utils import rewind_body
 
 from oauth_connect.errors import ForbiddenDestination
-from oauth_connect.protocol import destination
 from oauth_connect.protocol.bearer import Bearer
+from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 

@@ -23,8 +23,14 @@ from oauth_connect.stores.columns import (
     saved_columns,
     usable,
 )
-from oauth_connect.stores.placement import is_locked, limit_waits
-from oauth_connect.stores.waits import LockWait, is_mariadb, lock_wait, locking, retried
+from oauth_connect.stores.lock_timeouts import (
+    LockWait,
+    bounded_transaction,
+    is_locked,
+    lock_wait,
+    locking,
+    retried,
+)
 
 T = TypeVar("T")
 ROW_WAIT = 0.5  # seconds that many wait for a row somebody else has locked
@@ -130,25 +136,6 @@ def _read_by(index: str, model: type[Model], alias: str) -> Iterator[None]:
         yield
 
 
-def briefly(alias: str, statement: Callable[[str], T]) -> T:
-    """Run a statement that does not wait long for a row: others wait for this connection."""
-    with transaction.atomic(using=alias):
-        limit_waits(connections[alias], ROW_WAIT)
-        return statement(alias)
-
-
-def bounded(connection: Any, sql: str) -> str:
-    """Return an UPDATE that waits no longer than ROW_WAIT, in the transaction that has just begun.
-
-    Nothing is left set on the connection, which may be the caller's own: on MariaDB, which has no bound for
-    a transaction alone, the statement brings its own along.
-    """
-    if connection.vendor == "mysql" and is_mariadb(connection):
-        return f"SET STATEMENT innodb_lock_wait_timeout={max(1, int(ROW_WAIT))} FOR {sql}"
-    limit_waits(connection, ROW_WAIT)
-    return sql
-
-
 # --- saving ---------------------------------------------------------------------------------------
 
 
@@ -205,9 +192,8 @@ class Saves:
         """Save all of them in one transaction; False, and none is, where one did not find its row so."""
         connection = connections[self.alias]
         ordered = sorted(saves, key=lambda save: str(save.pk))  # so that two of these cannot deadlock
-        with transaction.atomic(using=self.alias), connection.cursor() as cursor:
-            sql = bounded(connection, self.sql)
-            cursor.executemany(sql, [self._values(save, connection) for save in ordered])
+        with bounded_transaction(self.alias, ROW_WAIT), connection.cursor() as cursor:
+            cursor.executemany(self.sql, [self._values(save, connection) for save in ordered])
             complete: bool = cursor.rowcount == len(saves)
             if not complete:
                 transaction.set_rollback(True, using=self.alias)

@@ -1,20 +1,22 @@
-"""The store of a row among many: claimed with others, saved together with what comes at the same time."""
+"""The store of a row in a bulk run: claimed with other rows, saved together with other tokens."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from django.db import OperationalError
 
 from oauth_connect.engine.store import Event
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.batch import Claimed, Save, briefly, release_claims
+from oauth_connect.stores.batch import ROW_WAIT, Claimed, Save, release_claims
 from oauth_connect.stores.columns import token_columns
-from oauth_connect.stores.placement import Placement, is_locked
+from oauth_connect.stores.lock_timeouts import bounded_transaction, is_locked
 from oauth_connect.stores.row import RowStore, StoredRow
+from oauth_connect.stores.transactions import Placement
 from oauth_connect.stores.writer import Writer
 
 T = TypeVar("T")
@@ -22,17 +24,17 @@ logger = logging.getLogger("oauth_connect.stores")
 
 
 class BulkStore(RowStore):
-    """A RowStore whose statements run on the writer's connection: a worker needs none of its own."""
+    """A RowStore whose statements run on the writer's connection, so that a worker needs none."""
 
     def __init__(
         self,
         claimed: Claimed,
         writer: Writer,
         *,
-        tell: Callable[[Event], None],
-        bury: Callable[[Token], None],
+        on_event: Callable[[Event], None],
+        on_orphan: Callable[[Token], None],
     ) -> None:
-        super().__init__(claimed.row, tell=tell, bury=bury, placed=Placement.DIRECT)
+        super().__init__(claimed.row, on_event=on_event, on_orphan=on_orphan, placed=Placement.CALLER)
         self.claimed = claimed
         self.writer = writer
 
@@ -48,26 +50,31 @@ class BulkStore(RowStore):
         refresh_at: datetime | None,
         answer: Callable[[StoredRow | None], None],
     ) -> None:
-        """Save with others, without waiting. ``answer`` gets the row; None: ``save`` must try, by itself."""
+        """Save together with others, without waiting. ``answer`` gets the row; None: use ``save`` instead."""
         columns = token_columns(self.row, token, refresh_at)
 
-        def told(complete: bool | None, error: BaseException | None) -> None:
+        def on_saved(complete: bool | None, error: BaseException | None) -> None:
             if error is not None:
                 details = {"action": "save_retried"}
                 logger.warning("database failed while saving; trying again", extra=details)
             answer(self._after(seen, token, columns) if complete else None)
 
-        self.writer.save_soon(Save(self.row.pk, seen.version, owner, columns), told)
+        self.writer.save_soon(Save(self.row.pk, seen.version, owner, columns), on_saved)
 
     def release(self, owner: str) -> None:
-        """Nothing was sent: the row is due as it was."""
+        """Release the lease of a row for which nothing was sent: it is due as before."""
         self._persist(lambda alias: release_claims([self.claimed]))
 
     def _run(self, wait: float, statement: Callable[[str], T]) -> T:
         try:
-            return self.writer.run(lambda: briefly(self.alias, statement))
+            return self.writer.run(partial(self._in_bounded_transaction, statement))
         except OperationalError as error:
             if not is_locked(error):
                 raise
-        # Somebody's transaction holds the row. The others do not wait for it, this worker does.
+        # Another transaction holds the row. This worker waits for it, the writer does not.
         return super()._run(wait, statement)
+
+    def _in_bounded_transaction(self, statement: Callable[[str], T]) -> T:
+        """Run a statement that does not wait long for a row, because others wait for this connection."""
+        with bounded_transaction(self.alias, ROW_WAIT):
+            return statement(self.alias)

@@ -1,7 +1,7 @@
-"""A token in a database row.
+"""Stores a token in a database row.
 
-Every write here is one conditional UPDATE through a plain QuerySet. ``Model.save()`` is never
-used: it writes what a stale instance remembers, and brings deleted rows back.
+Every write is one conditional UPDATE through a plain QuerySet. ``Model.save()`` is never used: it writes the
+old values of a stale instance, and inserts deleted rows again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from oauth_connect import crypto
-from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, Glance, Row
+from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, LeaseState, Row
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import (
@@ -34,15 +34,8 @@ from oauth_connect.stores.columns import (
     token_columns,
     usable,
 )
-from oauth_connect.stores.placement import (
-    Placement,
-    aside,
-    is_conflict,
-    is_locked,
-    own_transaction,
-    placement,
-)
-from oauth_connect.stores.waits import LockWait, commits_by_itself, lock_wait
+from oauth_connect.stores.lock_timeouts import LockWait, commits_by_itself, is_conflict, is_locked, lock_wait
+from oauth_connect.stores.transactions import Placement, own_connection, own_transaction, placement
 
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect.stores")
@@ -51,41 +44,41 @@ CLAIM_WAIT = 2.0
 SAVE_WAIT = 20.0
 SAVE_PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)
 FOLLOW_UP_SECONDS = 60.0
-# Whatever the database says: a host that has become read-only is no OperationalError. Or no connection of
-# one's own gets free (ConnectionLocked).
+# Any database error: a host that has become read-only raises no OperationalError. ConnectionLocked: no own
+# connection becomes free.
 AWAY = (DatabaseError, InterfaceError, ConnectionLocked)
 NOT_SAVED = (
-    "oauth_connect: the provider has issued a new token, and it could not be saved. The next refresh, "
-    "once the lease has run out, finds out whether the old one still works."
+    "oauth_connect: the provider has issued a new token, and it could not be saved. After the lease has "
+    "expired, the next refresh shows whether the old token still works."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRow(Row):
-    """A Row with the raw columns it was made from."""
+    """A Row with its raw columns."""
 
     columns: Mapping[str, Any]
 
 
 class RowStore:
-    """The TokenStore of one saved instance. ``tell`` hears events, ``bury`` gets orphaned tokens.
+    """The TokenStore of one saved instance. ``on_event`` gets events, ``on_orphan`` gets orphaned tokens.
 
-    ``placed``: where its statements run; by default as the transaction that the caller is in demands.
+    ``placed``: where its statements run. By default the caller's transaction decides.
     """
 
     def __init__(
         self,
         row: Any,
         *,
-        tell: Callable[[Event], None],
-        bury: Callable[[Token], None],
+        on_event: Callable[[Event], None],
+        on_orphan: Callable[[Token], None],
         placed: Placement | None = None,
     ) -> None:
         self.row = row
         self.model: type[Model] = type(row)
         self.alias = router.db_for_write(self.model, instance=row)
-        self.announce = tell
-        self.orphaned = bury
+        self.announce = on_event
+        self.orphaned = on_orphan
         self._placement = placed or placement(self.alias)
 
     @property
@@ -94,16 +87,17 @@ class RowStore:
 
     def read(self) -> StoredRow | None:
         values = self._run(CLAIM_WAIT, self._values)
-        if values is None and self._placement is Placement.ASIDE and self._is_uncommitted():
-            # Row and token share one fate.
-            self._placement = Placement.DIRECT
+        if values is None and self._placement is Placement.OWN_CONNECTION and self._is_uncommitted():
+            # The caller has inserted it and not committed: row and token are committed together.
+            self._placement = Placement.CALLER
             values = self._run(CLAIM_WAIT, self._values)
         return None if values is None else self._stored(values)
 
     def _is_uncommitted(self) -> bool:
-        """Tell whether a row that is not visible from outside is the caller's own.
+        """Return whether a row that other connections cannot see is an insert of the caller's.
 
-        It may also be gone, and the caller's snapshot still shows it (REPEATABLE READ): a lock needs the row.
+        It may also be deleted while the caller's snapshot still shows it (REPEATABLE READ). Locking it tells
+        the two apart.
         """
         try:
             with transaction.atomic(using=self.alias):
@@ -113,9 +107,9 @@ class RowStore:
                 raise
             return False
 
-    def glance(self) -> Glance | None:
-        found = self._run(CLAIM_WAIT, self._glance)
-        return None if found is None else Glance(*found)
+    def peek(self) -> LeaseState | None:
+        found = self._run(CLAIM_WAIT, self._peek)
+        return None if found is None else LeaseState(*found)
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         def statement(alias: str) -> int:
@@ -127,16 +121,16 @@ class RowStore:
             return bool(self._run(CLAIM_WAIT, statement))
         except OperationalError as error:
             if is_conflict(error):
-                return False  # somebody else's write came first; look again
+                return False  # another transaction's write came first
             if not is_locked(error):
                 raise
         raise ConnectionLocked(
-            "This connection's row is locked by an open transaction; nothing was sent. "
+            "An open transaction locks this connection's row; nothing was sent. "
             "Refresh before the transaction changes the row, or after it."
         )
 
-    def prove(self) -> None:
-        crypto.prove()
+    def check_writable(self) -> None:
+        crypto.check_sealing()
 
     def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
         assert isinstance(seen, StoredRow)  # noqa: S101  (it came from read)
@@ -151,11 +145,11 @@ class RowStore:
             logger.exception("a token could not be saved", extra={"action": "save_lost"})
             error.add_note(NOT_SAVED)
             raise
-        if saved is not None and self._placement is Placement.FOLLOWED:
-            self._follow_up(statement, _token_lost)
+        if saved is not None and self._placement is Placement.CALLER_THEN_REPEAT:
+            self._repeat_after_transaction(statement, _token_lost)
         return saved
 
-    def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
+    def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         freed: dict[str, Any] = {**UNLEASED, "updated_at": datetime.now(UTC)}
         if in_doubt:
             freed["in_doubt"] = True
@@ -163,30 +157,30 @@ class RowStore:
 
         def statement(alias: str) -> int:
             mine = self._rows(alias, LockWait(SAVE_WAIT), lease_owner=owner)
-            # Another token by now: the failure was not its own, but the lease must not stay.
+            # Another version: the failure is not that token's. Release the lease all the same.
             return mine.filter(version=seen.version).update(**failed) or mine.update(**freed)
 
         self._persist(statement)
         own = Case(When(lease_owner=owner, then=Value("")), default=F("lease_owner"))
-        self._found_out(seen, {**failed, "lease_owner": own})
+        self._record_outcome(seen, {**failed, "lease_owner": own})
 
-    def _found_out(self, seen: Row, changes: Mapping[str, Any], *conditions: Q) -> None:
-        """On SQLite: what a try found out is true whatever becomes of the caller's transaction.
+    def _record_outcome(self, seen: Row, changes: Mapping[str, Any], *conditions: Q) -> None:
+        """On SQLite, record the outcome of an attempt again after the caller's transaction.
 
-        The very error that tells of it rolls that back, as a rule. After a commit the row is no longer as
-        it was seen, and nothing happens.
+        The error that is raised usually rolls that transaction back. After a commit the row differs from
+        ``seen``, and nothing is written.
         """
-        if self._placement is not Placement.FOLLOWED:
+        if self._placement is not Placement.CALLER_THEN_REPEAT:
             return
         unchanged = {"version": seen.version, "failures": seen.failures, "status": seen.status}
-        self._follow_up(
+        self._repeat_after_transaction(
             lambda alias: self._rows(alias, *conditions, **unchanged).update(**changes), _outcome_lost
         )
 
-    def defer(self, version: int, failures: int, until: datetime) -> None:
-        """Move the next try of a row with which a refresh could not even begin.
+    def defer_unstarted(self, version: int, failures: int, until: datetime) -> None:
+        """Move ``refresh_at`` of a row whose refresh could not begin.
 
-        Nothing else is touched: who needs the token before may try, and a refresh under way says better.
+        Change nothing else: a caller that needs the token earlier may try.
         """
 
         def statement(alias: str) -> int:
@@ -211,8 +205,8 @@ class RowStore:
 
         done = bool(self._persist(statement))
         if done:
-            # Unless somebody else is at it by then: they find out for themselves.
-            self._found_out(seen, marked, free_lease() | Q(lease_owner=owner))
+            # Not while another process holds a lease: it will record its own outcome.
+            self._record_outcome(seen, marked, free_lease() | Q(lease_owner=owner))
         return done
 
     def release(self, owner: str) -> None:
@@ -221,18 +215,22 @@ class RowStore:
 
         self._persist(statement)
 
-    def apart(
-        self, statement: Callable[[str], None], lost: Callable[[Exception], None], *, now_too: bool = False
+    def outside_transaction(
+        self,
+        statement: Callable[[str], None],
+        on_failure: Callable[[Exception], None],
+        *,
+        also_now: bool = False,
     ) -> None:
-        """Run what is no part of the token, once, where a save would run: a rollback does not undo it.
+        """Run a statement where a save would run, so that a rollback of the caller does not undo it.
 
-        On SQLite inside a transaction: by a thread after it, and ``now_too`` where the caller will read it.
-        ``lost`` is called where that never succeeds.
+        On SQLite, inside a transaction, a thread runs it afterwards. ``also_now``: run it immediately too,
+        because the caller reads the result. ``on_failure`` gets the error if it never succeeds.
         """
-        if self._placement is Placement.FOLLOWED:
-            if now_too:
+        if self._placement is Placement.CALLER_THEN_REPEAT:
+            if also_now:
                 statement(self.alias)
-            self._follow_up(statement, lost)
+            self._repeat_after_transaction(statement, on_failure)
         else:
             self._run(CLAIM_WAIT, statement)
 
@@ -241,7 +239,7 @@ class RowStore:
             self.row.__dict__.update(row.columns)
 
     def held(self, *, usable: bool = True) -> StoredRow:
-        """Return what the instance itself remembers; no query."""
+        """Return the row as the instance remembers it. No query."""
         return self._stored(
             {**{name: getattr(self.row, name) for name in COLUMNS}, "leased": False, "usable": usable}
         )
@@ -255,8 +253,8 @@ class RowStore:
         found = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
         return next(iter(found), None)
 
-    def _glance(self, alias: str) -> tuple[int, str, int, bool] | None:
-        found = _glancing(self.model).using(alias).filter(pk=self.row.pk)[:1]
+    def _peek(self, alias: str) -> tuple[int, str, int, bool] | None:
+        found = _peeking(self.model).using(alias).filter(pk=self.row.pk)[:1]
         return next(iter(found), None)
 
     def _save(
@@ -272,12 +270,12 @@ class RowStore:
         return None
 
     def _after(self, seen: StoredRow, token: Token, columns: Mapping[str, Any]) -> StoredRow:
-        """Return the row as it is once these columns have been saved over the version seen."""
+        """Return the row after these columns were saved over the version in ``seen``."""
         saved = {**seen.columns, **columns, "version": seen.version + 1, **UNLEASED}
         return self._stored({**saved, "leased": False, "usable": True}, token)
 
     def _stored(self, values: dict[str, Any], token: Token | None = None) -> StoredRow:
-        judged = {name: values[name] for name in ("leased", "usable")}
+        computed = {name: values[name] for name in ("leased", "usable")}
         columns = {name: values[name] for name in COLUMNS}
         if token is None and columns["sealed_token"] and columns["status"] != REVOKED:
             token = open_token(self.row, columns["sealed_token"])
@@ -292,14 +290,14 @@ class RowStore:
             "last_error",
             "refresh_at",
         )
-        return StoredRow(**{name: columns[name] for name in names}, token=token, **judged, columns=columns)
+        return StoredRow(**{name: columns[name] for name in names}, token=token, **computed, columns=columns)
 
-    # --- where they run -------------------------------------------------------------------------
+    # --- connections ----------------------------------------------------------------------------
 
     @contextmanager
     def _database(self, wait: float) -> Iterator[str]:
-        if self._placement is Placement.ASIDE:
-            with aside(self.alias, wait) as alias:
+        if self._placement is Placement.OWN_CONNECTION:
+            with own_connection(self.alias, wait) as alias:
                 yield alias
         else:
             with lock_wait(self.alias, wait):
@@ -310,27 +308,29 @@ class RowStore:
             return statement(alias)
 
     def _persist(self, statement: Callable[[str], T]) -> T:
-        """Run a write that must not be lost: again, within bounds, while the database is away."""
+        """Run a write that must not be lost. Repeat it, a few times, while the database is away."""
         for pause in SAVE_PAUSES:
             try:
                 return self._run(SAVE_WAIT, statement)
             except AWAY as error:
-                if self._placement is not Placement.ASIDE:
-                    # Never a caller's in its transaction: Django would end that without a word.
+                if self._placement is not Placement.OWN_CONNECTION:
+                    # Never close a connection inside the caller's transaction: Django would end it silently.
                     if not commits_by_itself(connections[self.alias]):
                         raise
                     if not is_locked(error):
-                        # Also one that still answers: its host may have become read-only.
+                        # Close it even if it still answers: its host may have become read-only.
                         connections[self.alias].close()
                 logger.warning("database failed while saving; trying again", extra={"action": "save_retried"})
                 time.sleep(pause)
         return self._run(SAVE_WAIT, statement)
 
-    def _follow_up(self, statement: Callable[[str], Any], lost: Callable[[Exception], None]) -> None:
-        """Save once more when the caller's transaction has ended, in case it was rolled back.
+    def _repeat_after_transaction(
+        self, statement: Callable[[str], Any], on_failure: Callable[[Exception], None]
+    ) -> None:
+        """Run a save again in a thread after the caller's transaction, in case that was rolled back.
 
-        SQLite has one writer: this one waits until the caller is done. After a commit the version has
-        moved and nothing happens. Not a daemon: the interpreter waits for it.
+        SQLite has one writer, so the thread waits for the caller. After a commit the version has moved and
+        nothing is written. The thread is not a daemon: the interpreter waits for it.
         """
         alias = self.alias
 
@@ -343,7 +343,7 @@ class RowStore:
                     return
                 except AWAY as error:
                     if time.monotonic() > give_up:
-                        lost(error)
+                        on_failure(error)
                         return
                     time.sleep(0.05)
 
@@ -358,15 +358,17 @@ def _token_lost(error: Exception) -> None:
 
 
 def _outcome_lost(error: Exception) -> None:
-    logger.error("what a refresh found out was lost", exc_info=error, extra={"action": "outcome_lost"})
+    logger.error(
+        "the outcome of a refresh could not be recorded", exc_info=error, extra={"action": "outcome_lost"}
+    )
 
 
-# Made once: expressions are a good part of what a look costs, and who waits looks often.
+# Built once: expressions are a large part of the cost of a read, and waiting callers read often.
 @cache
 def _reading(model: type[Model]) -> QuerySet[Any, dict[str, Any]]:
     return QuerySet(model).values(*COLUMNS, leased=leased(), usable=usable(model))
 
 
 @cache
-def _glancing(model: type[Model]) -> QuerySet[Any, tuple[Any, ...]]:
+def _peeking(model: type[Model]) -> QuerySet[Any, tuple[Any, ...]]:
     return QuerySet(model).values_list("version", "lease_owner", "failures", leased())

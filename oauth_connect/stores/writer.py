@@ -20,7 +20,7 @@ from django.db import Error, OperationalError, connections
 from django.db.models import Model
 
 from oauth_connect.stores.batch import Save, Saves
-from oauth_connect.stores.placement import is_locked
+from oauth_connect.stores.lock_timeouts import is_locked
 
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect.stores")
@@ -47,7 +47,7 @@ class Writer:
         self.model = model
         self.alias = alias
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._put_aside: list[_Order | None] = []
+        self._held_back: list[_Order | None] = []
         self._thread = threading.Thread(target=self._work, name="oauth_connect-writer")
 
     def __enter__(self) -> Self:
@@ -81,47 +81,47 @@ class Writer:
     def _work(self) -> None:
         try:
             while orders := self._next():
-                self._carry_out(orders)
+                self._run(orders)
         finally:
             connections[self.alias].close()
 
     def _next(self) -> list[_Order]:
         """Return a statement alone, or a save with the saves that have come since; nothing at the end."""
-        first = self._put_aside.pop() if self._put_aside else self._orders.get()
+        first = self._held_back.pop() if self._held_back else self._orders.get()
         if first is None:
             return []
         orders = [first]
         while isinstance(first.what, Save) and len(orders) < COMMIT_BATCH and not self._orders.empty():
             order = self._orders.get()
             if order is None or not isinstance(order.what, Save):
-                self._put_aside.append(order)
+                self._held_back.append(order)
                 break
             orders.append(order)
         return orders
 
-    def _carry_out(self, orders: Sequence[_Order]) -> None:
+    def _run(self, orders: Sequence[_Order]) -> None:
         saves = [order.what for order in orders if isinstance(order.what, Save)]
         if len(saves) > 1 and self._all_saved(saves):
             for order in orders:
                 self._answer(order, True)
             return
         for order in orders:
-            self._alone(order)
+            self._run_one(order)
 
     def _all_saved(self, saves: Sequence[Save]) -> bool:
         """Save together. False: none was, one of them is in the way of the others."""
         try:
             return self._saves.run(saves)
         except Exception as error:
-            self._mend(error)
+            self._reset_connection(error)
             return False
 
-    def _alone(self, order: _Order) -> None:
+    def _run_one(self, order: _Order) -> None:
         what = order.what
         try:
             result = self._saves.run([what]) if isinstance(what, Save) else what()
         except BaseException as error:
-            self._mend(error)
+            self._reset_connection(error)
             self._answer(order, None, error)
         else:
             self._answer(order, result)
@@ -132,7 +132,7 @@ class Writer:
         except Exception:
             logger.exception("an answer was lost", extra={"action": "refresh_crashed"})
 
-    def _mend(self, error: BaseException) -> None:
+    def _reset_connection(self, error: BaseException) -> None:
         """Go on with another connection; one that still answers may be to a host that is read-only by now."""
         locked = isinstance(error, OperationalError) and is_locked(error)
         if isinstance(error, Error) and not locked:

@@ -24,8 +24,8 @@ from oauth_connect.flows.disconnect import owned
 from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
 from oauth_connect.models.owner import owner_of
-from oauth_connect.protocol.callback import parameters_of
-from oauth_connect.protocol.codes import shown
+from oauth_connect.protocol.grants.callback import parameters_of
+from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
 from oauth_connect.views.refusals import FAILED, HOSTILE, TEXTS

@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows import connection_for
 from oauth_connect.models.owner import owner_of
-from oauth_connect.protocol.provider import one_by_one
+from oauth_connect.protocol.provider import scope_tuple
 
 ViewFunction = Callable[..., Any]
 
@@ -28,7 +28,7 @@ def connection_required(
     Others go to connect it and come back, as do those whose connection ends while the view runs.
     Several connections pass: the view names one by ``account_id``.
     """
-    scopes = one_by_one(scopes)
+    scopes = scope_tuple(scopes)
 
     def decorate(view: ViewFunction) -> ViewFunction:
         gated = _async_gate if iscoroutinefunction(view) else _gate

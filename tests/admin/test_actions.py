@@ -186,7 +186,7 @@ def test_too_many_are_refused_and_led_to_the_command(scripted, refresher, make_c
 
 def test_the_bound_is_what_a_page_of_the_list_holds(superuser, make_connection):
     make_connection()
-    assert superuser.get("changelist").context["cl"].list_per_page == actions.AT_MOST == 50
+    assert superuser.get("changelist").context["cl"].list_per_page == actions.MAX_SELECTED == 50
 
 
 def test_nothing_more_is_begun_once_the_time_is_up(scripted, issues, refresher, make_connection, monkeypatch):

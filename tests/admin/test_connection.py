@@ -56,7 +56,7 @@ def test_a_row_without_these_says_so(superuser, make_connection, change):
 
 def test_the_owner_is_no_link_where_the_admin_knows_no_users(superuser, make_connection, monkeypatch, user):
     make_connection()
-    monkeypatch.setattr("oauth_connect.admin.shown.change_url", lambda *args: "")
+    monkeypatch.setattr("oauth_connect.admin.display.change_url", lambda *args: "")
     page = superuser.get("changelist")
     assert "grace" in text(page)
     assert str(user.pk) not in page.content.decode()

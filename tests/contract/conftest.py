@@ -9,7 +9,7 @@ from tests.contract import golden
 from tests.contract.authority import server_context
 from tests.contract.play import Play
 from tests.contract.server import EveryProvider
-from tests.visitor import Visitor
+from tests.support.visitor import Visitor
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

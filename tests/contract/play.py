@@ -19,7 +19,7 @@ from oauth_connect.models import Connection
 from tests.contract.golden import Facts, fits, hosts_of, load, shown
 from tests.contract.matching import authorization_differences, listed
 from tests.contract.server import EveryProvider, Exchange
-from tests.visitor import Visitor, callback_path, query_of
+from tests.support.visitor import Visitor, callback_path, query_of
 
 NEARLY = timedelta(seconds=30)
 

@@ -14,7 +14,7 @@ from oauth_connect.models import Connection, PendingRevocation
 from tests.contract.golden import PROVIDERS, named
 from tests.contract.matching import listed
 from tests.contract.play import Play, refusal_of
-from tests.visitor import query_of
+from tests.support.visitor import query_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 

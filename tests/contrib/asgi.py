@@ -15,9 +15,9 @@ import uvicorn
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-from tests import processes
 from tests.contrib.settings import providers_variable
-from tests.databases import worker_environment
+from tests.support import processes
+from tests.support.databases import worker_environment
 
 VIEWS = "tests.contrib.async_views"
 

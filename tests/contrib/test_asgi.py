@@ -16,7 +16,7 @@ from tests.contrib.asgi import VIEWS, Site
 from tests.contrib.test_httpx import FRESH, run
 from tests.faults.processes import stored
 from tests.servers.scripted import Answer
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

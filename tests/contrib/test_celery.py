@@ -20,7 +20,7 @@ from oauth_connect.models import Connection
 from tests.contrib.site import new_app
 from tests.contrib.workers import Fleet, children
 from tests.servers.rotating import RotatingServer
-from tests.services import RABBITMQ, REDIS, Service
+from tests.support.services import RABBITMQ, REDIS, Service
 
 ROOT = Path(__file__).resolve().parents[2]
 DUE = 20

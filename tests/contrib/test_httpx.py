@@ -27,14 +27,14 @@ from oauth_connect.errors import (
 )
 from oauth_connect.flows import aaccess_token_for, aconnection_for
 from oauth_connect.models import Connection
-from oauth_connect.models.offloading import away
-from oauth_connect.protocol.background import AT_ONCE, THREADS
+from oauth_connect.models.lifecycle.async_access import in_thread
+from oauth_connect.protocol.background import MAX_PER_PROVIDER, THREADS
 from oauth_connect.protocol.client import AuthorizationServer
-from tests.databases import ROOT, worker_environment
 from tests.faults.processes import raw, stored
-from tests.processes import told
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.waiting import PATIENCE, eventually
+from tests.support.databases import ROOT, worker_environment
+from tests.support.processes import told
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -272,7 +272,7 @@ def test_a_provider_that_hangs_leaves_threads_for_the_others(
 
     async def ask() -> str:
         waiting = [asyncio.create_task(connection.aaccess_token()) for connection in hanging]
-        await scripted.awaited("/token", AT_ONCE)
+        await scripted.awaited("/token", MAX_PER_PROVIDER)
         token = await other.aaccess_token()
         assert not any(task.done() for task in waiting)
         released.set()
@@ -485,7 +485,7 @@ def test_an_instance_that_knows_more_by_then_is_not_set_back(scripted_provider, 
         twin.last_error = "of the past"
         connection.version = twin.version + 1
 
-    run(away(connection, "anything", overtaken))
+    run(in_thread(connection, "anything", overtaken))
     assert (connection.version, connection.last_error) == (1, "")
 
 

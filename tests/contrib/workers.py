@@ -12,12 +12,12 @@ from typing import Any
 
 import redis
 
-from tests import processes
 from tests.contrib.settings import PROVIDERS_VARIABLE
 from tests.contrib.site import BROKER, QUEUE, new_app
-from tests.databases import worker_environment
-from tests.processes import Forked
-from tests.waiting import eventually
+from tests.support import processes
+from tests.support.databases import worker_environment
+from tests.support.processes import Forked
+from tests.support.waiting import eventually
 
 
 class Fleet:

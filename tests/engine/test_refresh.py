@@ -22,7 +22,7 @@ from oauth_connect.models import Connection, ProviderState
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
 from tests.servers.scripted import Answer
-from tests.waiting import Tally, tally_of
+from tests.support.waiting import Tally, tally_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
@@ -416,7 +416,7 @@ def test_a_deactivated_users_token_is_not_refreshed_nor_marked(scripted, make_co
 
 def test_those_who_waited_for_a_leader_get_what_it_got(scripted, make_connection, calls_at_once, monkeypatch):
     """A sick provider gets one attempt, not one from each caller; it fails once all the others wait."""
-    looks = tally_of(monkeypatch, RowStore, "glance")
+    looks = tally_of(monkeypatch, RowStore, "peek")
     scripted.on("/token", Answer(503, until=lambda: looks.wait_for(7)))
     connection = make_connection(age=EXPIRED)
 
@@ -444,7 +444,7 @@ def test_while_the_token_still_works_nobody_waits_for_the_refresher(scripted, ma
 
 
 def test_a_session_shared_by_threads_refreshes_once(scripted, make_connection, calls_at_once, monkeypatch):
-    looks = tally_of(monkeypatch, RowStore, "glance")
+    looks = tally_of(monkeypatch, RowStore, "peek")
     scripted.on("/token", Answer(body=FRESH, until=lambda: looks.wait_for(7)))
     scripted.on("/api/me", Answer(body={}))
     http = make_connection(age=EXPIRED).session()

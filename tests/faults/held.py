@@ -13,7 +13,7 @@ from django.db import connections, transaction
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
-from tests.waiting import PATIENCE, Tally, eventually
+from tests.support.waiting import PATIENCE, Tally, eventually
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
-from tests.processes import started, told
+from tests.support.processes import started, told
 
 Start = Callable[..., "Worker"]
 

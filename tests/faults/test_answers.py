@@ -9,9 +9,9 @@ import pytest
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.models import Connection, ProviderState
-from tests.aging import prolong_back_off
 from tests.faults.processes import at_once, let_back_off_pass, raw, stored
 from tests.servers.scripted import Answer
+from tests.support.aging import prolong_back_off
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 

@@ -24,12 +24,12 @@ from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.jobs.refresh.worker_pool import MAX_UNSAVED
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
-from tests import processes
-from tests.databases import ROOT, worker_environment
 from tests.faults.test_database_loss import connect_to_database_server
 from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.waiting import PATIENCE, eventually
+from tests.support import processes
+from tests.support.databases import ROOT, worker_environment
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,7 +18,7 @@ from oauth_connect import crypto
 from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models import Connection
-from oauth_connect.stores import placement
+from oauth_connect.stores import transactions
 from tests.faults.held import held_by_another, retries
 from tests.faults.processes import Worker, let_lease_run_out, raw, stored
 from tests.faults.worker import BEFORE_SAVE
@@ -206,19 +206,19 @@ def test_while_no_connection_of_its_own_gets_free_a_save_goes_on_trying(
     make_connection, scripted, monkeypatch
 ):
     """Inside a transaction; on SQLite that needs none."""
-    monkeypatch.setattr(placement, "SLOT_WAIT", 0.2)
+    monkeypatch.setattr(transactions, "SLOT_TIMEOUT", 0.2)
     connection = make_connection(age=EXPIRED)
     released = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=released))
 
     def occupy() -> None:
         scripted.wait_for("/token")
-        for _ in range(placement.AT_MOST):
-            placement._slots.free.acquire()
+        for _ in range(transactions.MAX_CONNECTIONS):
+            transactions._slots.free.acquire()
         released.set()
         if database.vendor != "sqlite":
             retried.wait_for(1)
-        placement._slots.free.release(placement.AT_MOST)
+        transactions._slots.free.release(transactions.MAX_CONNECTIONS)
 
     others = threading.Thread(target=occupy)
     with retries() as retried:

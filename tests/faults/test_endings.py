@@ -14,7 +14,8 @@ from django.db import connection as database
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
-from oauth_connect.models import Connection, PendingRevocation, ending
+from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.models.lifecycle import disconnect
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
 from tests.faults.held import wait_for_follow_ups
@@ -47,14 +48,14 @@ def test_a_disconnect_on_sqlite_is_not_locked_out_by_another_write(
     """It holds the database from its first statement on: whoever writes meanwhile waits, not it."""
     scripted.on("/revoke", Answer(200))
     connection, other = make_connection(), make_connection()
-    keep = ending._keep
+    keep = disconnect._queue_revocation
 
     def keep_while_others_write(*args: Any) -> Any:
         (met,) = calls_at_once(1, lambda: raw(other).update(account_label="new"))
         assert "locked" in str(met)
         return keep(*args)
 
-    monkeypatch.setattr(ending, "_keep", keep_while_others_write)
+    monkeypatch.setattr(disconnect, "_queue_revocation", keep_while_others_write)
     connection.disconnect()
 
     assert stored(connection).status == REVOKED
@@ -112,7 +113,7 @@ def gone(make_connection: Any) -> Connection:
 def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
     scripted.on("/revoke", Answer(503))
     with inside():
-        ending.bury(gone, MINTED)
+        disconnect.bury(gone, MINTED)
     wait_for_follow_ups()
 
     (kept,) = PendingRevocation.objects.all()
@@ -125,7 +126,7 @@ def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
 def test_what_a_provider_takes_is_not_kept(gone, scripted, inside):
     scripted.on("/revoke", Answer(200))
     with inside():
-        ending.bury(gone, MINTED)
+        disconnect.bury(gone, MINTED)
     wait_for_follow_ups()
 
     assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
@@ -139,7 +140,7 @@ def test_it_is_kept_before_the_provider_is_asked(gone, monkeypatch, inside):
 
     monkeypatch.setattr(AuthorizationServer, "revoke", stopped)
     with pytest.raises(KeyboardInterrupt), inside():
-        ending.bury(gone, MINTED)
+        disconnect.bury(gone, MINTED)
     wait_for_follow_ups()
 
     assert PendingRevocation.objects.get().open().refresh_token == "refresh-1"
@@ -151,7 +152,7 @@ def test_what_cannot_be_kept_is_revoked_all_the_same(gone, scripted, monkeypatch
 
     monkeypatch.setattr(PendingRevocation, "save", full)
     scripted.on("/revoke", Answer(200))
-    ending.bury(gone, MINTED)
+    disconnect.bury(gone, MINTED)
 
     assert len(scripted.asked("/revoke")) == 1
     assert [record.action for record in caplog.records] == ["revocation_lost"]

@@ -12,7 +12,7 @@ from django.db import connection as database
 from oauth_connect.models import Connection
 from tests.faults.processes import Worker, raw
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

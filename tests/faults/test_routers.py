@@ -12,12 +12,12 @@ from django.db import connections, transaction
 from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import OAuthConnectError, ReauthorizationRequired
 from oauth_connect.flows import access_token_for, machine_access_token
-from oauth_connect.flows.terminal import DeviceLogin, UsersConnection
+from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection
-from oauth_connect.stores.placement import Placement, placement
+from oauth_connect.stores.transactions import Placement, placement
 from tests.faults.held import wait_for_follow_ups
 from tests.servers.scripted import Answer
-from tests.visitor import state_of
+from tests.support.visitor import state_of
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
@@ -163,7 +163,7 @@ def test_a_login_at_a_terminal_that_fails_ends_no_grant(
     Connection._base_manager.using(REPLICA).all().delete()
 
     with pytest.raises(OAuthConnectError):
-        DeviceLogin("scripted", UsersConnection(user)).run(lambda begun: None)
+        DeviceLogin("scripted", UserConnectionTarget(user)).run(lambda begun: None)
 
     assert len(scripted.asked("/token")) == 1
     assert not scripted.asked("/revoke")
@@ -185,7 +185,7 @@ def elsewhere(settings: Any, make_connection: Any, scripted: Any) -> Connection:
 @pytest.mark.compliance("D47")
 def test_a_transaction_of_the_site_on_the_default_alias_is_none_of_the_apps(elsewhere):
     with transaction.atomic(using="default"):
-        assert placement("other") is Placement.DIRECT
+        assert placement("other") is Placement.CALLER
         assert Connection.objects.get().access_token() == "access-1"
         transaction.set_rollback(True, using="default")
     kept = Connection.objects.using("other").get()
@@ -195,7 +195,7 @@ def test_a_transaction_of_the_site_on_the_default_alias_is_none_of_the_apps(else
 @pytest.mark.compliance("D47")
 def test_a_transaction_on_the_apps_own_alias_decides_nothing_about_the_token(elsewhere):
     with transaction.atomic(using="other"):
-        assert placement("other") is not Placement.DIRECT
+        assert placement("other") is not Placement.CALLER
         assert Connection.objects.get().access_token() == "access-1"
         transaction.set_rollback(True, using="other")
     wait_for_follow_ups()

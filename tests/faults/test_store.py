@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 WITHOUT_REFRESH_TOKEN = {"access_token": "access-9", "token_type": "Bearer", "expires_in": 3600}
 EXPIRED = 7200
-AT_MOST = 400  # statements of one store()
+MAX_CONNECTIONS = 400  # statements of one store()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def refreshed_meanwhile(scripted: Any, make_connection: Any, start: Any) -> Call
 @pytest.fixture
 def has_an_end() -> AbstractContextManager[None]:
     """Fail where statements go round and round."""
-    left = iter(range(AT_MOST))
+    left = iter(range(MAX_CONNECTIONS))
 
     def counted(execute: Any, *rest: Any) -> Any:
         assert next(left, None) is not None

@@ -30,11 +30,11 @@ from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
-from tests.aging import prolong_back_off
 from tests.faults.held import wait_for_follow_ups
 from tests.faults.processes import at_once, raw, stored
 from tests.faults.worker import BEFORE_CLAIM
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.aging import prolong_back_off
 
 transactional = pytest.mark.django_db(transaction=True)
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.waiting import Tally
+from tests.support.waiting import Tally
 
 BEFORE_CLAIM, BEFORE_POST = "before_claim", "before_post"
 BEFORE_SAVE, AFTER_SAVE = "before_save", "after_save"
@@ -113,13 +113,13 @@ def arrange_stops(points: list[str], *, callers: int) -> None:
             say(f"at {point}")
             sys.stdin.readline()
 
-    def glance(store: RowStore) -> Any:
+    def peek(store: RowStore) -> Any:
         seen = look(store)
         waiting.add()
         return seen
 
-    waiting, look = Tally("a caller that waits"), RowStore.glance
-    RowStore.glance = glance  # type: ignore[method-assign]
+    waiting, look = Tally("a caller that waits"), RowStore.peek
+    RowStore.peek = peek  # type: ignore[method-assign]
     AuthorizationServer.refresh = stopping(AuthorizationServer.refresh, BEFORE_POST, "")  # type: ignore[method-assign]
     RowStore.claim = stopping(RowStore.claim, BEFORE_CLAIM, "")  # type: ignore[method-assign]
     RowStore.save = stopping(RowStore.save, BEFORE_SAVE, AFTER_SAVE)  # type: ignore[method-assign]

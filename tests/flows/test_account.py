@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, query_of
+from tests.support.visitor import Visitor, query_of
 
 pytestmark = pytest.mark.django_db
 

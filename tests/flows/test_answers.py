@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.models import Connection, ConsumedState, Owner
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, state_of
+from tests.support.visitor import Visitor, state_of
 
 pytestmark = pytest.mark.django_db
 

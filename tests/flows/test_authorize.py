@@ -18,8 +18,8 @@ from oauth_connect import flows, signals
 from oauth_connect.models import Connection, ConsumedState
 from tests.servers.codeyard import CALLBACK
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, answer_of_codeyard, query_of, state_of
-from tests.waiting import Tally
+from tests.support.visitor import Visitor, answer_of_codeyard, query_of, state_of
+from tests.support.waiting import Tally
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ from oauth_connect.errors import AmbiguousConnection, ProviderMisconfigured, Rea
 from oauth_connect.flows import access_token_for, connection_for, session_for
 from oauth_connect.models import Connection, Owner
 from tests.servers.scripted import Answer
-from tests.visitor import query_of
+from tests.support.visitor import query_of
 
 pytestmark = pytest.mark.django_db
 

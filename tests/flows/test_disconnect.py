@@ -18,7 +18,7 @@ from oauth_connect.models import Connection, Owner, PendingRevocation
 from oauth_connect.protocol.token import Token
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, answer_of_codeyard
+from tests.support.visitor import Visitor, answer_of_codeyard
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,8 +15,8 @@ from oauth_connect.flows import forget_in_keyring, session_for_keyring
 from oauth_connect.issuers import Issuers
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
-from tests import keyrings
 from tests.servers.scripted import Answer
+from tests.support import keyrings
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 
@@ -56,7 +56,7 @@ def forget_discovery(monkeypatch: pytest.MonkeyPatch) -> None:
 def log_in() -> None:
     now = datetime.now(UTC)
     token = Token("access-0", now, refresh_token="refresh-0", expires_at=now + timedelta(hours=1))
-    keyring.keep(conf.declared_provider("acme"), token, serving=conf.provider("acme"))
+    keyring.keep(conf.declared_provider("acme"), token, resolved=conf.provider("acme"))
 
 
 def test_a_logout_while_nothing_can_be_discovered_ends_local_use_and_can_be_repeated(

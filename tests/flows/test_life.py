@@ -11,7 +11,7 @@ from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows import connection_for, disconnect, session_for
 from oauth_connect.models import Connection, ConnectionEvent, Owner, PendingRevocation
 from tests.management.conftest import command as command
-from tests.visitor import Visitor, answer_of_codeyard, query_of
+from tests.support.visitor import Visitor, answer_of_codeyard, query_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_connect.flows.paths import connect_path, local_path, signed_scopes
-from tests.visitor import query_of
+from tests.support.visitor import query_of
 
 HOSTILE = [
     "//e",

@@ -8,14 +8,14 @@ import pytest
 from django.core import signing
 
 from oauth_connect.flows.pending import (
-    AT_MOST,
     LIFETIME,
+    MAX_PENDING,
     SESSION_KEY,
     PendingAuthorization,
     remember,
     take,
 )
-from tests.visitor import Visitor, query_of, state_of
+from tests.support.visitor import Visitor, query_of, state_of
 
 pytestmark = pytest.mark.django_db
 
@@ -147,7 +147,7 @@ def test_500_starts_leave_a_handful_of_entries_and_the_newest_works(
     newest = state_of(visitor.start(next="/somewhere/"))
 
     entries = visitor.session[SESSION_KEY]
-    assert 2 <= len(entries) <= AT_MOST
+    assert 2 <= len(entries) <= MAX_PENDING
     assert len(json.dumps(entries)) < 16 * 1024
     assert visitor.come_back(state=newest, code="code").status_code == 302
 
@@ -157,14 +157,14 @@ def test_starts_fit_into_a_session_cookie(settings, user, scripted_provider):
     """A browser throws a larger cookie away, and with it every flow under way."""
     settings.SESSION_ENGINE = COOKIES
     visitor = Visitor(user)
-    for _ in range(AT_MOST + 1):
+    for _ in range(MAX_PENDING + 1):
         visitor.start(next="/somewhere/that/is/not/so/near/?and=more")
         assert len(visitor.client.cookies["sessionid"].output(header="")) <= LARGEST_COOKIE
 
 
 @pytest.mark.compliance("D7")
 def test_the_oldest_start_is_the_one_that_goes(visitor, scripted_provider, issues):
-    states = [state_of(visitor.start()) for _ in range(AT_MOST + 1)]
+    states = [state_of(visitor.start()) for _ in range(MAX_PENDING + 1)]
 
     assert visitor.come_back(state=states[0], code="code").status_code == 400
     assert visitor.come_back(state=states[1], code="code").status_code == 302

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from oauth_connect.errors import ReauthorizationRequired
-from oauth_connect.models import Connection, ProviderState, provider_state
+from oauth_connect.models import Connection, ProviderState
+from oauth_connect.models.lifecycle import provider_health
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, answer_of_codeyard, query_of
+from tests.support.visitor import Visitor, answer_of_codeyard, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -163,6 +164,6 @@ def test_an_account_removed_at_the_provider_is_connected_again_there(codeyard, u
 @pytest.mark.django_db(transaction=True)
 def test_an_account_that_is_connected_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
     """The one that met it may have been connected anew just now, and knows nothing of it any more."""
-    provider_state.begin_alarm("default", "scripted", "invalid_client")
+    provider_health.begin_alarm("default", "scripted", "invalid_client")
     visitor.connect()
     assert ProviderState.objects.get().alarm == ""

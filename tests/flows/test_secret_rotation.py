@@ -11,9 +11,9 @@ import pytest
 from oauth_connect.errors import ProviderMisconfigured
 from oauth_connect.flows import machine_access_token, machine_connection
 from oauth_connect.models import Connection, ProviderState
-from oauth_connect.protocol import client_secrets
+from oauth_connect.protocol.client_auth import secrets
 from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET, MACHINE_ID, Codeyard
-from tests.visitor import answer_of_codeyard
+from tests.support.visitor import answer_of_codeyard
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,11 +25,11 @@ def rotating(codeyard, configure) -> Iterator[Codeyard]:
     """The settings list the new secret before the one that Codeyard still takes."""
     listed = {"client_secret": [NEW, CLIENT_SECRET]}
     configure(PROVIDERS={"codeyard": codeyard.entry(**listed), "reports": codeyard.machine_entry(**listed)})
-    client_secrets._taken.clear()
+    secrets._taken.clear()
     yield codeyard
     for client_id in (CLIENT_ID, MACHINE_ID):
         codeyard.change_secret(client_id, CLIENT_SECRET)
-    client_secrets._taken.clear()
+    secrets._taken.clear()
 
 
 def change_over(codeyard: Codeyard) -> None:

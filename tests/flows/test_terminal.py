@@ -8,7 +8,7 @@ import pytest
 
 from oauth_connect import signals
 from oauth_connect.flows import terminal
-from oauth_connect.flows.terminal import DeviceLogin, UsersConnection
+from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection, querysets
 from tests.servers.scripted import Answer
 
@@ -27,7 +27,7 @@ def log_in(scripted, scripted_entry, configure, issues, user) -> Any:
 
     def run() -> None:
         with pytest.raises(KeyboardInterrupt):
-            DeviceLogin("scripted", UsersConnection(user)).run(lambda begun: None)
+            DeviceLogin("scripted", UserConnectionTarget(user)).run(lambda begun: None)
 
     return run
 
@@ -45,7 +45,7 @@ def test_a_token_that_is_stored_is_not_revoked(log_in, scripted, canary, monkeyp
     if when == "told":
         signals.connected.connect(stop)
     else:
-        monkeypatch.setattr(terminal, "tell_of_missing_refresh_token", stop)
+        monkeypatch.setattr(terminal, "warn_if_no_refresh_token", stop)
     try:
         log_in()
     finally:

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 import requests
 
-from tests.visitor import query_of
+from tests.support.visitor import query_of
 
 
 class Form(HTMLParser):

@@ -10,7 +10,7 @@ from oauth_connect.models import Connection
 from tests.interop.browser import Browser
 from tests.management.conftest import start  # noqa: F401  (a fixture)
 from tests.servers.oidc_provider import OIDCProvider, absence
-from tests.visitor import Visitor
+from tests.support.visitor import Visitor
 
 
 @pytest.fixture(scope="session")

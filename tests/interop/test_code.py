@@ -14,8 +14,8 @@ from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models import Connection
 from tests.interop.browser import Browser
 from tests.servers.oidc_provider import OIDCProvider
-from tests.visitor import Visitor, query_of
-from tests.workers import call_together
+from tests.support.visitor import Visitor, query_of
+from tests.support.workers import call_together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

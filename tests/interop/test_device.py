@@ -10,8 +10,8 @@ import pytest
 from oauth_connect.models import Connection
 from tests.interop.browser import Browser
 from tests.management.conftest import finished
-from tests.processes import Forked
 from tests.servers.oidc_provider import OIDCProvider
+from tests.support.processes import Forked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,9 +17,9 @@ from django.core.management import CommandError, call_command
 
 from oauth_connect import signals
 from oauth_connect.models import Connection
-from tests.databases import worker_environment
-from tests.processes import PIPE, Forked
-from tests.processes import start as start_process
+from tests.support.databases import worker_environment
+from tests.support.processes import PIPE, Forked
+from tests.support.processes import start as start_process
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER_KEY = base64.urlsafe_b64encode(b"\x07" * 32).decode()

@@ -12,7 +12,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import OperationalError
 from django.test import override_settings
 
-from oauth_connect.management import examinations
+from oauth_connect.management.doctor import site
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
@@ -210,21 +210,21 @@ def test_migrations_that_are_missing(line, command):
 @pytest.mark.parametrize(("apart", "told"), [(-59, "OK"), (61, "61 s apart"), (-600, "600 s apart")])
 def test_clocks(line, monkeypatch, apart, told):
     then = datetime.now(UTC) + timedelta(seconds=apart)
-    monkeypatch.setattr(examinations, "database_now", lambda alias: then)
+    monkeypatch.setattr(site, "database_now", lambda alias: then)
     text, status = line("Clocks")
     assert told in text
     assert status == 0
 
 
 def test_the_clock_of_the_database_is_really_asked():
-    assert abs(examinations.database_now("default") - datetime.now(UTC)) < timedelta(minutes=1)
+    assert abs(site.database_now("default") - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_a_database_that_does_not_answer(command, monkeypatch):
     def gone(alias: str) -> datetime:
         raise OperationalError("canary: password of the database")
 
-    monkeypatch.setattr(examinations, "database_now", gone)
+    monkeypatch.setattr(site, "database_now", gone)
     run = command("oauth_doctor")
     assert run.status == 1
     assert "Database: ERROR: The database does not answer" in run.out

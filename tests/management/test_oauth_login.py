@@ -24,12 +24,12 @@ from oauth_connect.flows import session_for_keyring
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.protocol.device import SLOW_DOWN
 from oauth_connect.stores import keyring
-from tests import keyrings
 from tests.management.conftest import finished
-from tests.person import Person
 from tests.servers.scripted import Answer
-from tests.visitor import query_of
-from tests.waiting import PATIENCE
+from tests.support import keyrings
+from tests.support.person import Person
+from tests.support.visitor import query_of
+from tests.support.waiting import PATIENCE
 
 if os.name == "posix":
     import pty
@@ -81,7 +81,7 @@ def device_with_accounts(device, configure):
 @pytest.fixture
 def browser(monkeypatch):
     """A browser of this machine that signs in at Codeyard and allows."""
-    monkeypatch.setenv("BROWSER", f"{sys.executable} -m tests.person %s")
+    monkeypatch.setenv("BROWSER", f"{sys.executable} -m tests.support.person %s")
 
 
 def shown(process):
@@ -519,7 +519,7 @@ def small(tmp_path, monkeypatch):
     """A keyring for the processes of a test, and for the test itself."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv(keyrings.FILE, str(tmp_path / "keyring.json"))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.keyrings.SmallKeyring")
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.support.keyrings.SmallKeyring")
     before = library.get_keyring()
     library.set_keyring(keyrings.SmallKeyring())
     yield library.get_keyring()
@@ -557,9 +557,9 @@ def keep_aged(http):
     """Let the token in the keyring look as if it had been got an hour ago."""
     provider = http.token_auth.source.provider
     store = keyring.KeyringStore(provider)
-    token, facts = store.read().token, store.facts()
+    token, login = store.read().token, store.login()
     aged = replace(token, obtained_at=token.obtained_at - timedelta(hours=1), expires_at=token.obtained_at)
-    store.put(aged, facts, None)
+    store.put(aged, login, None)
 
 
 def test_no_database_is_needed_for_the_keyring(device, issues, small, command, django_db_blocker):

@@ -12,14 +12,9 @@ from django.utils import timezone
 
 from oauth_connect.jobs import prune
 from oauth_connect.jobs.revoke import OUTCOMES
-from oauth_connect.models import (
-    Connection,
-    ConnectionEvent,
-    ConsumedState,
-    PendingRevocation,
-    history,
-    pruning,
-)
+from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, PendingRevocation
+from oauth_connect.models.lifecycle import history
+from oauth_connect.stores import batched_delete
 from tests.accounts.models import Note
 from tests.management.conftest import OTHER_KEY, finished
 from tests.servers.scripted import Answer
@@ -32,7 +27,7 @@ NONE = dict.fromkeys(OUTCOMES, 0)
 def aged(make_connection):
     """Write history that is so many days old."""
     connection = make_connection()
-    list(ConnectionEvent.objects.prune(timezone.now()))
+    ConnectionEvent.objects.all().delete()
 
     def write(days: float, number: int = 1) -> None:
         last = ConnectionEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
@@ -115,7 +110,7 @@ def test_a_dry_run_removes_nothing(command, aged):
 
 
 def test_no_statement_removes_more_than_a_batch(command, aged, monkeypatch, django_assert_max_num_queries):
-    monkeypatch.setattr(pruning, "BATCH", 10)
+    monkeypatch.setattr(batched_delete, "BATCH", 10)
     aged(400, 35)
     with django_assert_max_num_queries(100) as asked:
         run = command("oauth_prune", "--verbosity", "2")
@@ -233,7 +228,7 @@ def test_a_connection_to_which_a_row_of_the_sites_points_stays(command, ended):
 
 
 def test_connections_go_in_batches_too(command, ended, monkeypatch):
-    monkeypatch.setattr(pruning, "BATCH", 3)
+    monkeypatch.setattr(batched_delete, "BATCH", 3)
     for _ in range(7):
         ended(400)
     run = command("oauth_prune", "--verbosity", "2")
@@ -249,7 +244,7 @@ def test_what_is_connected_again_while_it_is_pruned_stays(ended, user, monkeypat
     rows = prune.Ended(timezone.now())._rows()
     again = {"access_token": "a", "refresh_token": "again", "token_type": "Bearer"}
     Connection.objects.store(owner=user, provider="scripted", token_response=again, account_id="ada")
-    assert list(pruning.by_key(rows)) == []
+    assert list(batched_delete.by_key(rows)) == []
     assert Connection.objects.get(pk=connection.pk).token.refresh_token == "again"
 
 

@@ -21,15 +21,15 @@ from oauth_connect.jobs.refresh import due as due_module
 from oauth_connect.jobs.refresh import outcomes, worker_pool
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import SequentialRun
-from oauth_connect.management import progress
+from oauth_connect.management import output
 from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
 from oauth_connect.stores.batch import Saves
 from oauth_connect.stores.row import RowStore
-from tests.aging import long_back_offs
 from tests.management.conftest import finished, stored
 from tests.servers.scripted import Answer
-from tests.waiting import PATIENCE, eventually, tally_of
+from tests.support.aging import long_back_offs
+from tests.support.waiting import PATIENCE, eventually, tally_of
 
 try:
     import termios
@@ -269,7 +269,7 @@ def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, mak
     connection = make_connection(age=DUE)
     later = int((time.time() + 600) * 1000)
     rows().filter(pk=connection.pk).update(lease_owner="another machine", lease_until=later)
-    looks = tally_of(monkeypatch, RowStore, "glance")  # who waits, looks again and again
+    looks = tally_of(monkeypatch, RowStore, "peek")  # who waits, looks again and again
     run = command("oauth_refresh", json=True)
     assert looks.count == 0
     assert run.document["total"] == 0
@@ -624,7 +624,7 @@ def test_a_terminal_shows_a_bar_and_nothing_else_does(make_connection, start, pr
 
 
 def test_without_tqdm_there_are_lines(make_connection, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "tqdm", None)
+    monkeypatch.setattr(output, "tqdm", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     make_connection(age=DUE)
     call_command("oauth_refresh")

@@ -18,8 +18,8 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.fields import SealedField
 from oauth_connect.stores.columns import binding
 from tests.faults.held import held_by_another
-from tests.keys import Worker
 from tests.management.conftest import finished, stored
+from tests.support.keys import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,7 +64,7 @@ def pend(connection: Connection) -> PendingRevocation:
 
 
 def places() -> list[int | None]:
-    return [crypto.opener(row.sealed_token, binding(row)) for row in Connection.objects.all()]
+    return [crypto.key_index(row.sealed_token, binding(row)) for row in Connection.objects.all()]
 
 
 # --- what it does ---------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_generate_prints_a_key_that_the_settings_take_and_says_what_to_do(comman
     assert "last, on every machine" in run.err
     assert run.status == 0
     configure(KEYS=[key])
-    crypto.prove()
+    crypto.check_sealing()
     assert command("oauth_rotate_keys", "--generate", "--json").document["key"] != key
 
 
@@ -242,7 +242,7 @@ def test_what_no_key_opens_is_told_and_left_and_the_rest_goes_on(
     assert f"connections {lost.pk} (scripted): no key opens it" in run.lines
     assert "Put the key that sealed them back" in run.err
     assert stored(lost).sealed_token == sealed
-    assert crypto.opener(stored(connection).sealed_token, binding(connection)) == (1 if option else 0)
+    assert crypto.key_index(stored(connection).sealed_token, binding(connection)) == (1 if option else 0)
     document = command("oauth_rotate_keys", *option, "--json").document
     assert document["unopened"] == [{"what": "connections", "pk": str(lost.pk), "provider": "scripted"}]
 
@@ -374,7 +374,7 @@ def test_a_row_that_somebody_holds_does_not_hold_up_the_others(command, configur
         run = command("oauth_rotate_keys", "--json")
     # Had it waited until the row was free, nothing would be left.
     assert (run.status, run.document["left"]["connections"]) == (1, 1)
-    assert crypto.opener(stored(free).sealed_token, binding(free)) == 0
+    assert crypto.key_index(stored(free).sealed_token, binding(free)) == 0
     assert command("oauth_rotate_keys").status == 0
     assert places() == [0, 0]
 

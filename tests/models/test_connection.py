@@ -25,7 +25,7 @@ from oauth_connect.errors import (
 )
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.connection import SITE_FIELDS
-from oauth_connect.models.querysets import PROTOCOL_COLUMNS
+from oauth_connect.models.row import PROTOCOL_COLUMNS
 from tests.models.test_querysets import RESPONSE, protocol_state, stored
 from tests.servers.scripted import Answer
 from tests.test_crypto import OTHER

@@ -12,7 +12,8 @@ from django.db.models import F
 
 from oauth_connect.errors import InvalidProvider, ProviderUnavailable
 from oauth_connect.models import Connection, Owner
-from oauth_connect.models.querysets import PROTOCOL_COLUMNS, ProtocolColumnsError, identity_of
+from oauth_connect.models.querysets import ProtocolColumnsError
+from oauth_connect.models.row import PROTOCOL_COLUMNS, identity_of
 from oauth_connect.protocol.token import Token
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]

@@ -14,8 +14,8 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.urls import path
 
+from oauth_connect.engine.single_flight import single_flight
 from oauth_connect.engine.store import ACTIVE
-from oauth_connect.engine.turns import turns
 from oauth_connect.flows import session_for
 from oauth_connect.models import Connection
 from oauth_connect.models.querysets import ProtocolColumnsError
@@ -351,7 +351,7 @@ def in_another_thread(happening: Callable[[], None]) -> None:
     failures: list[BaseException] = []
 
     def run() -> None:
-        turns._renew()
+        single_flight._renew()
         try:
             happening()
         except BaseException as error:

@@ -6,9 +6,9 @@ import pytest
 from django.conf import settings
 
 from oauth_connect.models import Connection
-from tests.aging import age
 from tests.servers.codeyard import Codeyard
-from tests.workers import call_together
+from tests.support.aging import age
+from tests.support.workers import call_together
 
 
 @pytest.mark.compliance("D30")

@@ -27,7 +27,7 @@ from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.models import Connection
 from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET
 from tests.servers.scripted import Answer
-from tests.visitor import answer_of_codeyard
+from tests.support.visitor import answer_of_codeyard
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.compliance("D45")]
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oauth_connect.errors import CallbackRefused, CallError, clean
+from oauth_connect.errors import CallbackRefused, CallError, printable_line
 from oauth_connect.flows.paths import local_path
-from oauth_connect.protocol import answers
-from oauth_connect.protocol.answers import Answer
-from oauth_connect.protocol.callback import read_callback
-from oauth_connect.protocol.client import LONGEST_RETRY_AFTER, retry_after
-from oauth_connect.protocol.lifetimes import LONGEST_LIFETIME, lifetime
+from oauth_connect.protocol.exchange import MAX_RETRY_AFTER, retry_after
+from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants.callback import read_callback
+from oauth_connect.protocol.grants.lifetimes import LONGEST_LIFETIME, lifetime
+from oauth_connect.protocol.grants.responses import Answer
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS
@@ -53,7 +53,7 @@ ANSWERS = st.dictionaries(
 )
 def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, requested) -> None:
     try:
-        token = answers.token_from(provider, status, answer, obtained_at=NOW, requested_scopes=requested)
+        token = responses.token_from(provider, status, answer, obtained_at=NOW, requested_scopes=requested)
     except CallError:
         return
     assert 200 <= status < 300
@@ -69,7 +69,7 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
     st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()),
 )
 def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
-    parsed = answers.read_body(content_type, body)
+    parsed = responses.read_body(content_type, body)
     assert parsed is None or isinstance(parsed, Answer)
 
 
@@ -101,13 +101,13 @@ def test_any_query_is_a_callback_or_refused(pairs: list[tuple[str, str]]) -> Non
 @example("Sun, 06 Nov 1994 08:49:37 -0000")
 def test_any_retry_after_is_sensible_or_none(value: str) -> None:
     found = retry_after(value, NOW)
-    assert found is None or 0 <= found <= LONGEST_RETRY_AFTER
+    assert found is None or 0 <= found <= MAX_RETRY_AFTER
 
 
 @pytest.mark.compliance("D60")
 @given(ANY_TEXT | st.text(min_size=1000, max_size=5000))
 def test_any_words_come_out_clean(words: str) -> None:
-    cleaned = clean(words)
+    cleaned = printable_line(words)
     assert cleaned.isprintable()
     assert len(cleaned) <= 300
 

@@ -22,15 +22,15 @@ import httpx2
 import pytest
 
 from oauth_connect.errors import ForbiddenDestination, ReauthorizationRequired
-from oauth_connect.protocol.destination import Origin
 from oauth_connect.protocol.httpx import HELD, TokenAuth, origin_of
+from oauth_connect.protocol.net.destination import Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.test_session import HEADERS, Source, tokens_sent
 from tests.protocol.urls import NOT_THE_API
 from tests.servers.scripted import Answer
-from tests.waiting import PATIENCE, Tally
+from tests.support.waiting import PATIENCE, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 # One for all: a client that makes its own reads a bundle of certificates for tens of milliseconds.

@@ -34,7 +34,7 @@ def test_a_token_is_deleted_by_json_and_basic(server_of: MakeServer, scripted: S
         revocation_endpoint=f"{scripted.url}/apps/{{client_id}}/token",
         token_endpoint_auth_method="client_secret_post",
     )
-    server.provider = server.provider.resolve({})
+    server.move_to(server.provider.resolve({}))
     assert server.revoke(TOKEN)
     [asked] = scripted.requests
     assert (asked.method, asked.headers["Authorization"]) == ("DELETE", BASIC)

@@ -79,7 +79,7 @@ def connections() -> list[Any]:
 
 def connection(name: str, whose: dict[str, Any], *, until: datetime | None = None, **columns: Any) -> Any:
     from oauth_connect.models import Connection
-    from oauth_connect.models.querysets import identity_of
+    from oauth_connect.models.row import identity_of
     from oauth_connect.stores.columns import token_columns
 
     row = Connection(

@@ -12,7 +12,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from oauth_connect.models.fields import SealedField
-from tests.databases import run_name
+from tests.support.databases import run_name
 
 ALIAS = "scratch"
 APP = "oauth_connect"

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, PendingRevocation, ProviderState
-from oauth_connect.models.revoking import attempt
+from oauth_connect.models.lifecycle.revocation import attempt
 from tests.releases import FILES, load, scratch
 from tests.servers.scripted import Answer, ScriptedServer
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from tests.waiting import Tally
+from tests.support.waiting import Tally
 
 
 class Proxy:

@@ -20,7 +20,7 @@ from oauth_connect.stores.batch import Save, Saves, claim_due, release_claims
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.writer import Writer
 from tests.faults.held import held_by_another
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, state_of
+from tests.support.visitor import Visitor, state_of
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ from django.test import Client
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.models import Connection, Owner
 from oauth_connect.views import ConnectView
-from tests.visitor import Visitor, query_of, state_of
+from tests.support.visitor import Visitor, query_of, state_of
 
 pytestmark = pytest.mark.django_db
 

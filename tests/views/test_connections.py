@@ -4,7 +4,7 @@ import pytest
 
 from oauth_connect.models import Connection, Owner
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor
+from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.django_db
 

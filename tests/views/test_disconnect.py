@@ -7,7 +7,7 @@ from django.test import Client
 
 from oauth_connect.models import Connection, Owner
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor
+from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,7 @@ from django.contrib.staticfiles import finders
 from oauth_connect.models import Connection
 from oauth_connect.urls import urlpatterns
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, state_of
+from tests.support.visitor import Visitor, state_of
 
 pytestmark = pytest.mark.django_db
 

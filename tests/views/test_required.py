@@ -17,7 +17,7 @@ from oauth_connect.flows import session_for
 from oauth_connect.models import Connection
 from oauth_connect.views import ConnectionRequiredMixin, connection_required
 from tests.servers.scripted import Answer
-from tests.visitor import Visitor, query_of, state_of
+from tests.support.visitor import Visitor, query_of, state_of
 
 SCOPES = ["read"]
 

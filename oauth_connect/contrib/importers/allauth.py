@@ -13,7 +13,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from oauth_connect.jobs.import_tokens import Found
+from oauth_connect.jobs.import_tokens import ForeignToken
 
 BATCH = 200
 
@@ -43,7 +43,7 @@ class Tokens:
     def count(self, providers: Collection[str] = ()) -> int:
         return int(self._rows(providers).count())
 
-    def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[Found]]:
+    def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[ForeignToken]]:
         rows = self._rows(providers).select_related("app", "account__user").order_by("pk")
         batch = list(rows[:BATCH])
         while batch:
@@ -54,10 +54,10 @@ class Tokens:
         rows = self._model._default_manager.all()
         return rows.filter(account__provider__in=providers) if providers else rows
 
-    def _found(self, row: Any) -> Found:
+    def _found(self, row: Any) -> ForeignToken:
         account, app = row.account, row.app
         profile = account.extra_data if isinstance(account.extra_data, dict) else {}
-        return Found(
+        return ForeignToken(
             pk=row.pk,
             provider=account.provider,
             user=account.user,

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from oauth_connect.jobs.import_tokens import Found
+from oauth_connect.jobs.import_tokens import ForeignToken
 
 BATCH = 200
 
@@ -44,7 +44,7 @@ class Tokens:
     def count(self, providers: Collection[str] = ()) -> int:
         return int(self._rows(providers).count())
 
-    def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[Found]]:
+    def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[ForeignToken]]:
         rows = self._rows(providers).select_related("user").order_by("pk")
         batch = list(rows[:BATCH])
         while batch:
@@ -55,12 +55,12 @@ class Tokens:
         rows = self._model._default_manager.all()
         return rows.filter(provider__in=providers) if providers else rows
 
-    def _found(self, row: Any) -> Found:
+    def _found(self, row: Any) -> ForeignToken:
         kept = row.extra_data = _kept(row.extra_data)
         # Without its time, a relative lifetime would begin anew at each reading.
         kept["auth_time"] = kept.get("auth_time") or int(row.modified.timestamp())
         access_token = kept.get("access_token")
-        return Found(
+        return ForeignToken(
             pk=row.pk,
             provider=row.provider,
             user=row.user,

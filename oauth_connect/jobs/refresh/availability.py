@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
 from oauth_connect.jobs.refresh.outcomes import Outcome, outcome_of
-from oauth_connect.models import provider_state
+from oauth_connect.models.lifecycle import provider_health
 
 
 def why_unavailable(slug: str, alias: str) -> Outcome | None:
@@ -19,7 +19,7 @@ def why_unavailable(slug: str, alias: str) -> Outcome | None:
         return outcome_of(error)
     if not provider.enabled:
         return Outcome("skipped", "provider_disabled")
-    return Outcome("skipped", "back_off") if provider_state.is_backed_off(alias, provider) else None
+    return Outcome("skipped", "back_off") if provider_health.is_backed_off(alias, provider) else None
 
 
 def max_concurrency(slug: str, otherwise: int) -> int:

@@ -44,6 +44,6 @@ def defer(store: RowStore, version: int, failures: int, horizon: datetime) -> No
     """
     until = horizon + timedelta(seconds=pause(LONGEST_BACK_OFF, None))
     try:
-        store.defer(version, failures, until)
+        store.defer_unstarted(version, failures, until)
     except Exception:
         logger.warning("a row could not be deferred", exc_info=True, extra={"action": "defer_failed"})

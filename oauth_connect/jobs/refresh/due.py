@@ -75,7 +75,7 @@ class Due:
             # Noted before they are used: a refresh moves refresh_at on the instance too.
             time, pk = chunk[-1].refresh_at, chunk[-1].pk
             yield from chunk
-            chunk = list(beyond(rows, time, pk)[:CHUNK])
+            chunk = list(keyset_page(rows, time, pk)[:CHUNK])
 
     def primary_keys(self, provider: str, size: int) -> Iterator[tuple[str, list[str]]]:
         """The provider and at most so many of its keys, the longest overdue first; again, until all came."""
@@ -83,10 +83,10 @@ class Due:
         chunk = list(rows[:size])
         while chunk:
             yield provider, [str(pk) for _, pk in chunk]
-            chunk = list(beyond(rows, *chunk[-1])[:size])
+            chunk = list(keyset_page(rows, *chunk[-1])[:size])
 
 
-def beyond(rows: QuerySet[Any, T], time: datetime | None, pk: Any) -> QuerySet[Any, T]:
+def keyset_page(rows: QuerySet[Any, T], time: datetime | None, pk: Any) -> QuerySet[Any, T]:
     """The rows after that one, in the order of the index."""
     after = Q(refresh_at__gt=time) | Q(refresh_at=time, pk__gt=pk)
     return rows.filter(after, refresh_at__gte=time)

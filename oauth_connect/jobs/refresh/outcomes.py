@@ -20,7 +20,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.protocol.codes import shown
+from oauth_connect.protocol.grants.error_codes import shown
 
 logger = logging.getLogger("oauth_connect")
 

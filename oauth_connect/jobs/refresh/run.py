@@ -19,7 +19,8 @@ from oauth_connect.jobs.refresh.base import Run, defer
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.outcomes import LEAVE_ROW_ALONE, Result, outcome_of, result_of
 from oauth_connect.jobs.refresh.worker_pool import WorkerPool
-from oauth_connect.models import Connection, access
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import access
 
 WORKERS = 96
 
@@ -57,10 +58,10 @@ class SequentialRun(Run):
         # Noted now: a refresh changes the instance.
         version, failures = connection.version, connection.failures
         store = access.row_store(connection, events.append)
-        need = Need(conf.refresh_leeway, newer_than=version, patient=False)
+        need = Need(conf.refresh_leeway, newer_than=version, wait=False)
         failure: Exception | None = None
         try:
-            access.obtain(connection, need, store)
+            access.run_refresh(connection, need, store)
         except Exception as error:
             failure = error
             if outcome_of(error) not in LEAVE_ROW_ALONE:

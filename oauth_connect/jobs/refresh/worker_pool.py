@@ -25,14 +25,15 @@ from oauth_connect.jobs.refresh.base import Run, defer
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.outcomes import LEAVE_ROW_ALONE, Result, outcome_of, result_of
 from oauth_connect.jobs.refresh.scheduler import Job, ProviderQueue, Scheduler
-from oauth_connect.models import Connection, ConnectionEvent, access, ending, history, provider_state
+from oauth_connect.models import Connection, ConnectionEvent
+from oauth_connect.models.lifecycle import access, disconnect, history, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.net.transport import new_session
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.protocol.transport import new_session
 from oauth_connect.stores.batch import Claimed, claim_due, release_claims
 from oauth_connect.stores.bulk import BulkStore
+from oauth_connect.stores.lock_timeouts import commits_by_itself
 from oauth_connect.stores.row import StoredRow
-from oauth_connect.stores.waits import commits_by_itself
 from oauth_connect.stores.writer import COMMIT_BATCH, Writer
 
 T = TypeVar("T")
@@ -87,8 +88,8 @@ class WorkerPool(Run):
         slugs = [slug for slug in self.due.providers() if why_unavailable(slug, self.due.alias) is None]
         # With several providers, none gets all workers: one that hangs must not delay the others.
         most = self.workers if len(slugs) < 2 else max(1, self.workers // 2)
-        failing = provider_state.recently_failing(self.due.alias)
-        alarmed = provider_state.alarmed(self.due.alias)
+        failing = provider_health.recently_failing(self.due.alias)
+        alarmed = provider_health.alarmed(self.due.alias)
         return [
             ProviderQueue(
                 slug,
@@ -154,7 +155,7 @@ class WorkerPool(Run):
         for event in job.events:
             self.history += history.of_refresh(connection, event)
             self._update_alarm(job.queue, connection, event)
-            access.tell(connection, event)
+            access.publish(connection, event)
         if len(self.history) >= HISTORY_BATCH:
             self._write_history()
         return result
@@ -185,14 +186,14 @@ class WorkerPool(Run):
             queue.failures_in_a_row = 0
             if queue.recovering:
                 queue.recovering = False
-                self._best_effort(lambda: provider_state.recovered(self.due.alias, queue.provider))
+                self._best_effort(lambda: provider_health.recovered(self.due.alias, queue.provider))
         elif result.outcome in {"unavailable", "misconfigured"}:
             queue.failures_in_a_row += 1
             if queue.failures_in_a_row == FAILURES_BEFORE_BACKOFF:
                 retry_after = getattr(error, "retry_after", None)
                 self._drop(queue)
                 provider = conf.declared_provider(queue.provider)
-                self._best_effort(lambda: provider_state.back_off(self.due.alias, provider, retry_after))
+                self._best_effort(lambda: provider_health.back_off(self.due.alias, provider, retry_after))
 
     def _on_own_connection(self, statement: Callable[[], T]) -> T:
         """Run a statement on the iterating thread's connection, so that no save waits behind it.
@@ -283,8 +284,8 @@ class WorkerPool(Run):
         store = BulkStore(
             job.claimed,
             self.writer,
-            tell=job.events.append,
-            bury=lambda token: ending.bury(connection, token),
+            on_event=job.events.append,
+            on_orphan=lambda token: disconnect.revoke_orphan(connection, token),
         )
         try:
             if job.save_alone is not None:
@@ -309,7 +310,7 @@ class WorkerPool(Run):
         owner = job.claimed.owner
         try:
             seen, provider = self._prepared(job, store)
-            need = Need(self.leeway, newer_than=seen.version, patient=False)
+            need = Need(self.leeway, newer_than=seen.version, wait=False)
             session = None if provider.guard else self.transport
             with AuthorizationServer(provider, timeout=self.timeout, session=session) as server:
                 refresh = Refresh(store, server, need, leeway=self.leeway)

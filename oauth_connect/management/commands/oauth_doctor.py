@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.endpoints import endpoints
-from oauth_connect.management.examinations import Examination, Finding
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.doctor.endpoints import endpoints
+from oauth_connect.management.doctor.site import Examination, Finding
 
 
 class Command(Base):
@@ -53,4 +53,4 @@ class Command(Base):
             }
         )
         if wrong:
-            self.fail(f"Wrong: {', '.join(finding.subject for finding in wrong)}.")
+            self.failed(f"Wrong: {', '.join(finding.subject for finding in wrong)}.")

@@ -11,11 +11,14 @@ from django.db import Error
 from oauth_connect import crypto
 from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
-from oauth_connect.jobs.import_tokens import IMPORTED, Source, TakeOver
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, words
-from oauth_connect.management.progress import progress
-from oauth_connect.management.taken import Tally
+from oauth_connect.jobs.import_tokens import IMPORTED, Source, TokenImport
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.base import (
+    database_problem,
+)
+from oauth_connect.management.output import humanize, progress, table
+from oauth_connect.management.reports.import_tokens import Report
+from oauth_connect.management.stop import StopRequest, stop_request
 
 # By name: bridges stand apart, and each needs a package that not every site has.
 SOURCES = {
@@ -67,54 +70,56 @@ class Command(Base):
         self._check(options["map"])
         source: Source = import_module(SOURCES[options["source"]]).Tokens()
         names = {**source.names, **dict(options["map"])}
-        take_over = TakeOver(source.package, names, dry_run=self.dry_run)
+        take_over = TokenImport(source.package, names, dry_run=self.dry_run)
         started = time.monotonic()
-        tally, problem = Tally(), ""
+        report, problem = Report(), ""
         with stop_request() as stop:
             try:
-                self._take(source, take_over, options["provider"], tally, stop)
+                self._take(source, take_over, options["provider"], report, stop)
             except Error as error:
                 problem = database_problem(error)
-        told = {"stopped": stop.asked, "seconds": round(time.monotonic() - started, 3), "error": problem}
-        self._show(source, tally, told)
-        self._conclude(tally, problem)
+        end = {"stopped": stop.asked, "seconds": round(time.monotonic() - started, 3), "error": problem}
+        self._show(source, report, end)
+        self._conclude(report, problem)
 
     def _check(self, renames: list[tuple[str, str]]) -> None:
         """Settle what would fail each row."""
         try:
-            crypto.prove()
+            crypto.check_sealing()
         except KeyUnavailable as error:
-            self.refuse(str(error))
+            self.usage_error(str(error))
         if not conf.loads_providers:
             for _, slug in renames:
                 conf.declared_provider(slug)  # says which there are
 
     def _take(
-        self, source: Source, take_over: TakeOver, providers: list[str], tally: Tally, stop: StopRequest
+        self, source: Source, take_over: TokenImport, providers: list[str], report: Report, stop: StopRequest
     ) -> None:
         quiet = self.as_json or self.verbosity != 1
         with progress("rows", lambda: source.count(providers), quiet=quiet) as advance:
             batches = source.read(providers)
             while not stop.asked and (batch := next(batches, None)) is not None:
                 for result in take_over.batch(batch):
-                    tally.count(result)
-                    self.line(f"{result.provider} {result.pk}: {words(result.outcome)}", verbosity=2)
+                    report.count(result)
+                    self.line(f"{result.provider} {result.pk}: {humanize(result.outcome)}", verbosity=2)
                 advance(len(batch))
 
-    def _show(self, source: Source, tally: Tally, told: dict[str, Any]) -> None:
+    def _show(self, source: Source, report: Report, end: dict[str, Any]) -> None:
         head = (f"name in {source.package}", "provider", "would be" if self.dry_run else "outcome", "rows")
-        for text in table(head, tally.rows()) if tally.total else ():
+        for text in table(head, report.tally.rows()) if report.tally.total else ():
             self.line(text)
-        for text in tally.reasons():
+        for text in report.reasons():
             self.line(text)
-        if told["stopped"]:
+        if end["stopped"]:
             self.line("Stopped as asked; run it again for the rest.")
         verb = "would be imported; nothing was written" if self.dry_run else "imported"
-        self.line(f"{tally.by_outcome()[IMPORTED]} of {tally.total} rows {verb}.")
-        self.document({"source": source.package, "dry_run": self.dry_run, **tally.document(), **told})
+        self.line(f"{report.tally.by_outcome()[IMPORTED]} of {report.tally.total} rows {verb}.")
+        self.document({"source": source.package, "dry_run": self.dry_run, **report.document(), **end})
 
-    def _conclude(self, tally: Tally, problem: str) -> None:
+    def _conclude(self, report: Report, problem: str) -> None:
         if problem:
-            self.fail(problem)
-        if tally.failed:
-            self.fail(f"{tally.failed} of {tally.total} rows could not be imported; see above.")
+            self.failed(problem)
+        if report.tally.failed:
+            self.failed(
+                f"{report.tally.failed} of {report.tally.total} rows could not be imported; see above."
+            )

@@ -19,14 +19,14 @@ from oauth_connect.flows.account import Account
 from oauth_connect.flows.terminal import (
     BrowserLogin,
     DeviceLogin,
-    MachinesKeyring,
-    Place,
-    UsersConnection,
+    KeyringTarget,
+    TokenTarget,
+    UserConnectionTarget,
     has_device_flow,
     without_device_flow,
 )
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.terminal import Screen
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.login_screen import Screen
 from oauth_connect.protocol.device import DeviceAuthorization
 
 INTERRUPTED = 130
@@ -96,33 +96,33 @@ class Command(Base):
             place = self._place(options["user"], options["store"])
             login = self._login(options["provider"], place)
         except (KeyringUnavailable, InvalidProvider) as error:
-            self.refuse(str(error))
+            self.usage_error(str(error))
         except CallError as error:  # its endpoints cannot be discovered now
             self._end(str(error))
         if options["dry_run"]:
-            self._foretell(login)
+            self._dry_run(login)
             return
         self._report(login, place, self._run(login))
 
-    def _place(self, username: str | None, store: str | None) -> Place:
+    def _place(self, username: str | None, store: str | None) -> TokenTarget:
         if store:
-            return MachinesKeyring()
+            return KeyringTarget()
         if not username:
-            self.refuse(WHERE)
+            self.usage_error(WHERE)
         user = self.user(username)
         if not user.is_active:
-            self.refuse(f"The user {username!r} has been deactivated.")
-        return UsersConnection(user)
+            self.usage_error(f"The user {username!r} has been deactivated.")
+        return UserConnectionTarget(user)
 
-    def _login(self, slug: str, place: Place) -> DeviceLogin | BrowserLogin:
+    def _login(self, slug: str, place: TokenTarget) -> DeviceLogin | BrowserLogin:
         by_device = not self.options["browser"] and has_device_flow(slug, place.owner)
         if self.options["device"] and not by_device:
-            self.refuse(without_device_flow(slug))
+            self.usage_error(without_device_flow(slug))
         kind = DeviceLogin if by_device else BrowserLogin
         variables = dict(self.options["variable"])
         return kind(slug, place, scopes=self.options["scope"], variables=variables)
 
-    def _foretell(self, login: DeviceLogin | BrowserLogin) -> None:
+    def _dry_run(self, login: DeviceLogin | BrowserLogin) -> None:
         if isinstance(login, BrowserLogin):
             login.check()  # what the login itself would be refused for
         by = "device flow" if isinstance(login, DeviceLogin) else "browser"
@@ -152,7 +152,7 @@ class Command(Base):
 
     def _end(self, message: str) -> NoReturn:
         self.document({"error": message})
-        self.fail(message)
+        self.failed(message)
 
     def _show_code(self, begun: DeviceAuthorization) -> None:
         self.screen.line(f"Open  {begun.verification_uri}")
@@ -172,8 +172,8 @@ class Command(Base):
             with contextlib.suppress(webbrowser.Error):
                 webbrowser.open(address)
 
-    def _report(self, login: DeviceLogin | BrowserLogin, place: Place, account: Account) -> None:
-        connection = place.connection if isinstance(place, UsersConnection) else None
+    def _report(self, login: DeviceLogin | BrowserLogin, place: TokenTarget, account: Account) -> None:
+        connection = place.connection if isinstance(place, UserConnectionTarget) else None
         kept = (
             f"as a connection of {self.options['user']}" if connection else "in the keyring of this machine"
         )

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 from oauth_connect.conf import conf
 from oauth_connect.errors import CallError, InvalidProvider, KeyringUnavailable
 from oauth_connect.flows.keyring import forget_in_keyring
-from oauth_connect.management.command import Command as Base
+from oauth_connect.management.base import Command as Base
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.stores import keyring
 
@@ -45,24 +45,24 @@ class Command(Base):
 
     def work(self, **options: Any) -> None:
         if not (options["store"] or options["user"]):
-            self.refuse(WHERE)
+            self.usage_error(WHERE)
         try:
             if options["store"]:
                 self._forget(options["provider"], dry_run=options["dry_run"])
             else:
                 self._disconnect(options)
         except (KeyringUnavailable, InvalidProvider) as error:
-            self.refuse(str(error))
+            self.usage_error(str(error))
         except CallError as error:
             self.document({"error": str(error)})
-            self.fail(str(error))
+            self.failed(str(error))
 
     # --- the keyring ------------------------------------------------------------------------------
 
     def _forget(self, slug: str, *, dry_run: bool) -> None:
         provider = conf.declared_provider(slug)
         if dry_run:
-            found = keyring.KeyringStore(provider).facts()
+            found = keyring.KeyringStore(provider).login()
             self.line(
                 f"Would log out of {provider.label}: {'nobody' if found is None else 'one token'} here."
             )
@@ -71,7 +71,7 @@ class Command(Base):
         outcome = forget_in_keyring(slug)
         self.document({"provider": slug, "outcome": outcome})
         if outcome == "pending":
-            self.fail(PENDING.format(label=provider.label))
+            self.failed(PENDING.format(label=provider.label))
         self.line(TOLD[outcome].format(label=provider.label))
 
     # --- the database -----------------------------------------------------------------------------
@@ -96,10 +96,10 @@ class Command(Base):
         # Compared here: some databases take "abc" for "ABC".
         found = [row for row in living if account is None or row.account_id == account]
         if len(found) > 1:
-            self.refuse(f"Several accounts are connected; name one by --account: {named(found)}.")
+            self.usage_error(f"Several accounts are connected; name one by --account: {named(found)}.")
         if living and not found:
             username = user.get_username()
-            self.refuse(f"{username} has no account {account!r} at {slug}; there: {named(living)}.")
+            self.usage_error(f"{username} has no account {account!r} at {slug}; there: {named(living)}.")
         if not living:
             conf.declared_provider(slug, f"user:{user.pk}")  # says which there are
         return found[0] if found else None
@@ -111,7 +111,7 @@ class Command(Base):
         outcome = "pending" if pending else "disconnected"
         self.document({"provider": connection.provider, "outcome": outcome, "connection": str(connection.pk)})
         if pending:
-            self.fail(
+            self.failed(
                 f"Disconnected {told}. The provider could not be asked to revoke; it is kept and tried again."
             )
         self.line(f"Disconnected {told}; the token is revoked where the provider can, and forgotten.")

@@ -11,9 +11,9 @@ from django.core.management.base import CommandParser
 from oauth_connect import presets
 from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import InvalidProvider
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import table
-from oauth_connect.management.redirects import redirect_uri
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.output import table
+from oauth_connect.management.redirect_uris import redirect_uri
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 from oauth_connect.protocol.quirks import Variable
 
@@ -76,7 +76,7 @@ class Command(Base):
             self.line(f"{one.name}: WRONG: {one.problem}", verbosity=0)
         self.document({"providers": [asdict(one) for one in found]})
         if wrong:
-            self.fail(f"Wrong: {', '.join(one.name for one in wrong)}.")
+            self.failed(f"Wrong: {', '.join(one.name for one in wrong)}.")
 
     # --- one ------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Command(Base):
             summary = preset(slug)
             if presets.load(slug) is None or summary.problem:
                 known = ", ".join(dict.fromkeys([*conf.provider_slugs, *presets.names()]))
-                self.refuse(f"There is no provider and no preset {slug!r}. There are: {known}.")
+                self.usage_error(f"There is no provider and no preset {slug!r}. There are: {known}.")
             provider = example(slug)
         with suppress(InvalidProvider):  # else the endpoints are shown with their variables
             provider = provider.resolve({})

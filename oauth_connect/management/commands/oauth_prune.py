@@ -1,42 +1,38 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import CommandParser
 from django.db import Error
 
 from oauth_connect.conf import LONGEST_HISTORY, conf
-from oauth_connect.jobs.prune import Prunable, old
+from oauth_connect.jobs.prune import EventsOf, Prunable, prunable
 from oauth_connect.jobs.revoke import FAILED, OUTCOMES, due, revoke_due
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import (
-    StopRequest,
-    by_provider,
-    database_problem,
-    stop_request,
-    table,
-    whole,
-    words,
-)
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.base import database_problem, integer
+from oauth_connect.management.output import Tally, humanize, table
+from oauth_connect.management.stop import StopRequest, stop_request
+from oauth_connect.models import Owner
 
 
 def days(text: str) -> int:
-    return whole(text, 0, LONGEST_HISTORY)
+    return integer(text, 0, LONGEST_HISTORY)
 
 
 class Command(Base):
     help = (
-        "Removes old history, states of flows that are over and connections that ended long ago, and has "
-        "tokens revoked that still wait for it. Any number of these may run at once."
+        "Deletes old history, used states and connections that ended long ago, and revokes tokens that wait "
+        "for it. Any number of these may run in parallel. With --user or --owner it erases the history of a "
+        "person instead."
     )
     examples = """\
   manage.py oauth_prune                       from cron, once a day
   manage.py oauth_prune --dry-run             what would be done
-  manage.py oauth_prune --history-days 30     whatever HISTORY_DAYS says
-  manage.py oauth_prune --revoked-after 90    whatever REVOKED_DAYS says"""
+  manage.py oauth_prune --history-days 30     instead of HISTORY_DAYS
+  manage.py oauth_prune --revoked-after 90    instead of REVOKED_DAYS
+  manage.py oauth_prune --user grace          erases the history of this user, and nothing else
+  manage.py oauth_prune --owner org:7         the same for an owner's key"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -44,91 +40,98 @@ class Command(Base):
             "--history-days",
             type=days,
             metavar="N",
-            help="remove history that is older than N days (default: HISTORY_DAYS)",
+            help="delete history that is older than N days (default: HISTORY_DAYS)",
         )
         parser.add_argument(
             "--revoked-after",
             type=days,
             metavar="N",
-            help="remove connections that were disconnected more than N days ago (default: REVOKED_DAYS)",
+            help="delete connections that were disconnected more than N days ago (default: REVOKED_DAYS)",
         )
+        person = parser.add_mutually_exclusive_group()
+        person.add_argument("--user", metavar="USERNAME", help="erase the history of this user, nothing else")
+        person.add_argument("--owner", metavar="KEY", help="erase the history of this owner, nothing else")
         parser.add_argument("--dry-run", action="store_true", help="say how much there is and do nothing")
 
     def work(self, **options: Any) -> None:
+        owner = self._owner(options["user"], options["owner"])
         history, revoked = options["history_days"], options["revoked_after"]
-        kinds = old(
-            conf.history_days if history is None else history,
-            conf.revoked_days if revoked is None else revoked,
-        )
-        if options["dry_run"]:
-            self._foretell(kinds)
+        if owner is not None:
+            if (history, revoked) != (None, None):
+                self.usage_error("--user and --owner erase history of any age: leave out the other options.")
+            kinds: list[Prunable] = [EventsOf(owner)]
         else:
-            self._prune(kinds)
+            kinds = prunable(
+                conf.history_days if history is None else history,
+                conf.revoked_days if revoked is None else revoked,
+            )
+        if options["dry_run"]:
+            self._dry_run(kinds, revocations=owner is None)
+        else:
+            self._prune(kinds, revocations=owner is None)
 
-    def _foretell(self, kinds: list[Prunable]) -> None:
+    def _owner(self, username: str | None, key: str | None) -> Owner | None:
+        if username is not None:
+            return Owner.of(self.user(username))
+        return None if key is None else Owner.of(key)
+
+    def _dry_run(self, kinds: list[Prunable], *, revocations: bool) -> None:
         counts = {kind.what: kind.count() for kind in kinds}
-        revocations = due().count()
-        self._table("would be removed", counts)
-        self.line(f"{revocations} revocations would be tried.")
-        self.line("Nothing was removed.")
-        self.document({"dry_run": True, "old": counts, "revocations": revocations})
+        waiting = due().count() if revocations else 0
+        self._table("would be deleted", counts)
+        if revocations:
+            self.line(f"{waiting} revocations would be tried.")
+        self.line("Nothing was deleted.")
+        self.document({"dry_run": True, "prunable": counts, "revocations": waiting})
 
-    def _prune(self, kinds: list[Prunable]) -> None:
+    def _prune(self, kinds: list[Prunable], *, revocations: bool) -> None:
         started = time.monotonic()
-        removed = {kind.what: 0 for kind in kinds}
-        tried: Counter[tuple[str, str]] = Counter()
+        deleted = {kind.what: 0 for kind in kinds}
+        tally = Tally(OUTCOMES, FAILED)
         problem = ""
         with stop_request() as stop:
             try:
                 for kind in kinds:
-                    self._remove(kind, removed, stop)
-                self._revoke(tried, stop)
+                    self._delete(kind, deleted, stop)
+                if revocations:
+                    self._revoke(tally, stop)
             except Error as error:
                 problem = database_problem(error)
-        took = time.monotonic() - started
-        if not problem or any(removed.values()) or tried:  # before migrate there is nothing to tell
-            self._show(removed, tried, took, stop)
-        told = {"stopped": stop.asked, "seconds": round(took, 3), "error": problem}
-        revocations = by_provider(tried, OUTCOMES)
-        self.document({"dry_run": False, "removed": removed, "revocations": revocations, **told})
-        self._conclude(tried, problem)
+        seconds = time.monotonic() - started
+        if not problem or any(deleted.values()) or tally.total:  # before migrate there is nothing to report
+            self._show(deleted, tally, seconds, stop)
+        end = {"stopped": stop.asked, "seconds": round(seconds, 3), "error": problem}
+        self.document({"dry_run": False, "removed": deleted, "revocations": tally.by_name(), **end})
+        self._conclude(tally, problem)
 
-    def _show(
-        self, removed: dict[str, int], tried: Counter[tuple[str, str]], took: float, stop: StopRequest
-    ) -> None:
-        self._table("removed", removed)
-        for text in revocation_lines(tried):
-            self.line(text)
+    def _show(self, deleted: dict[str, int], tally: Tally, seconds: float, stop: StopRequest) -> None:
+        self._table("deleted", deleted)
+        if tally.total:
+            for text in table(("provider", "revocation", "tokens"), tally.rows()):
+                self.line(text)
         if stop.asked:
-            self.line("Stopped as asked; the next run goes on.")
-        self.line(f"{sum(removed.values())} rows in {took:.1f} s.")
+            self.line("Stopped on request. The next run continues.")
+        self.line(f"{sum(deleted.values())} rows in {seconds:.1f} s.")
 
-    def _remove(self, kind: Prunable, removed: dict[str, int], stop: StopRequest) -> None:
+    def _delete(self, kind: Prunable, deleted: dict[str, int], stop: StopRequest) -> None:
         batches = kind.prune()
         while not stop.asked and (count := next(batches, None)) is not None:
-            removed[kind.what] += count
-            self.line(f"{words(kind.what)}: {removed[kind.what]}", verbosity=2)
+            deleted[kind.what] += count
+            self.line(f"{humanize(kind.what)}: {deleted[kind.what]}", verbosity=2)
 
-    def _revoke(self, tried: Counter[tuple[str, str]], stop: StopRequest) -> None:
-        tries = revoke_due()
-        while not stop.asked and (one := next(tries, None)) is not None:
-            tried[one.provider, one.outcome] += 1
+    def _revoke(self, tally: Tally, stop: StopRequest) -> None:
+        results = revoke_due()
+        while not stop.asked and (one := next(results, None)) is not None:
+            tally.add(one.provider, one.outcome)
             code = f" ({one.code})" if one.code else ""
             self.line(f"revocation at {one.provider}: {one.outcome}{code}", verbosity=2)
 
-    def _conclude(self, tried: Counter[tuple[str, str]], problem: str) -> None:
+    def _conclude(self, tally: Tally, problem: str) -> None:
         if problem:
-            self.fail(problem)
-        failed = sum(count for (_, outcome), count in tried.items() if outcome in FAILED)
-        if failed:
-            self.fail(f"{failed} of {tried.total()} tokens could not be revoked; they are tried again.")
+            self.failed(problem)
+        if tally.failed:
+            self.failed(f"{tally.failed} of {tally.total} tokens could not be revoked. They are tried again.")
 
     def _table(self, head: str, counts: dict[str, int]) -> None:
-        for text in table(("what", head), [(words(what), count) for what, count in counts.items()]):
+        for text in table(("what", head), [(humanize(what), count) for what, count in counts.items()]):
             self.line(text)
-
-
-def revocation_lines(tried: Counter[tuple[str, str]]) -> Iterator[str]:
-    if tried:
-        rows = [(slug, outcome, count) for (slug, outcome), count in sorted(tried.items())]
-        yield from table(("provider", "revocation", "tokens"), rows)

@@ -15,28 +15,30 @@ from oauth_connect.conf import conf
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.outcomes import Result
 from oauth_connect.jobs.refresh.run import WORKERS, refresh_due, round_robin
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import StopRequest, database_problem, stop_request, table, whole, words
-from oauth_connect.management.report import Report, idle, idle_lines, skipped
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.base import database_problem, integer
+from oauth_connect.management.output import humanize, table
+from oauth_connect.management.reports.refresh import Report, idle, idle_lines, skipped
+from oauth_connect.management.stop import StopRequest, stop_request
 
 LONGEST_WITHIN = 366 * 24 * 3600
 MOST_WORKERS = 512
 
 
 def seconds(text: str) -> timedelta:
-    return timedelta(seconds=whole(text, 0, LONGEST_WITHIN))
+    return timedelta(seconds=integer(text, 0, LONGEST_WITHIN))
 
 
 def pause(text: str) -> int:
-    return whole(text, 1, LONGEST_WITHIN)
+    return integer(text, 1, LONGEST_WITHIN)
 
 
 def workers(text: str) -> int:
-    return whole(text, 1, MOST_WORKERS)
+    return integer(text, 1, MOST_WORKERS)
 
 
 def positive(text: str) -> int:
-    return whole(text, 1, None)
+    return integer(text, 1, None)
 
 
 class Command(Base):
@@ -78,11 +80,11 @@ class Command(Base):
     def work(self, **options: Any) -> None:
         self.options = options
         if options["dry_run"] and options["loop"]:
-            self.refuse("--dry-run and --loop make no sense together.")
+            self.usage_error("--dry-run and --loop make no sense together.")
         self._check(options["provider"])
         owner = self.user(options["user"]) if options["user"] is not None else None
         if options["dry_run"]:
-            self._foretell(self._due(owner))
+            self._dry_run(self._due(owner))
         elif options["loop"]:
             self._loop(owner)
         else:
@@ -136,7 +138,7 @@ class Command(Base):
         except Error as error:
             report.problem = database_problem(error)
         report.end(stopped=request.asked)
-        if self.options["loop"] is None or report.tally:
+        if self.options["loop"] is None or report.tally.total:
             self._show(report)
         return report
 
@@ -145,7 +147,7 @@ class Command(Base):
 
     def _tell(self, result: Result) -> None:
         code = f" ({result.code})" if result.code else ""
-        self.line(f"{result.provider} {result.connection}: {words(result.outcome)}{code}", verbosity=2)
+        self.line(f"{result.provider} {result.connection}: {humanize(result.outcome)}{code}", verbosity=2)
 
     def _show(self, report: Report) -> None:
         for text in report.lines():
@@ -155,13 +157,13 @@ class Command(Base):
 
     def _conclude(self, report: Report) -> None:
         if report.problem:
-            self.fail(report.problem)
-        if report.failed:
-            self.fail(f"{report.failed} of {report.total} connections could not be refreshed.")
+            self.failed(report.problem)
+        if report.tally.failed:
+            self.failed(f"{report.tally.failed} of {report.tally.total} connections could not be refreshed.")
 
     # --- --dry-run ------------------------------------------------------------------------------
 
-    def _foretell(self, due: Due) -> None:
+    def _dry_run(self, due: Due) -> None:
         counts, left_alone = due.counts(), idle(due)
         queues = [itertools.repeat(slug, count) for slug, count in counts.items() if slug not in left_alone]
         would = Counter(itertools.islice(round_robin(queues), self.options["limit"]))

@@ -9,26 +9,28 @@ from oauth_connect import crypto
 from oauth_connect.conf import conf
 from oauth_connect.jobs import rotate_keys as flow
 from oauth_connect.jobs.rotate_keys import BATCH_SIZE, SEALED, Batch
-from oauth_connect.management.command import Command as Base
-from oauth_connect.management.command import stop_request, whole, words
-from oauth_connect.management.rotation import Tally
+from oauth_connect.management.base import Command as Base
+from oauth_connect.management.base import integer
+from oauth_connect.management.output import humanize
+from oauth_connect.management.reports.rotate_keys import Report
+from oauth_connect.management.stop import stop_request
 
-LARGEST_BATCH = 10_000
+MAX_BATCH = 10_000
 ADVICE = """\
-A new key, on standard output. Keep it where your other secrets are, and put it into OAUTH_CONNECT["KEYS"]
-  1. last, on every machine: each can open what it will seal;
-  2. first, on every machine: it seals from now on.
-Then run oauth_rotate_keys, and take the old key out when it says that you may."""
+The new key is on standard output. Store it with your other secrets, and put it into OAUTH_CONNECT["KEYS"]
+  1. last, on every machine: each machine can then open what the key seals;
+  2. first, on every machine: the key then seals all new values.
+Then run oauth_rotate_keys. Remove the old key when the command says that you can."""
 
 
 def batch_size(text: str) -> int:
-    return whole(text, 1, LARGEST_BATCH)
+    return integer(text, 1, MAX_BATCH)
 
 
 class Command(Base):
     help = (
-        "Seals all stored tokens anew under the first key of the ring, so that older keys can go. The site "
-        "goes on meanwhile; what was stopped goes on with the next run."
+        "Re-encrypts all stored tokens with the first key of the ring, so that older keys can be removed. "
+        "The site keeps running. A run that was stopped is continued by the next one."
     )
     examples = """\
   manage.py oauth_rotate_keys --generate     a new key, and what to do with it
@@ -42,25 +44,25 @@ class Command(Base):
             type=batch_size,
             default=BATCH_SIZE,
             metavar="N",
-            help=f"so many rows in a transaction (default {BATCH_SIZE})",
+            help=f"the number of rows in a transaction (default {BATCH_SIZE})",
         )
         instead = parser.add_mutually_exclusive_group()
         instead.add_argument("--dry-run", action="store_true", help="count by key and change nothing")
-        instead.add_argument("--generate", action="store_true", help="print a new key; nothing else is done")
+        instead.add_argument("--generate", action="store_true", help="print a new key and do nothing else")
 
     def work(self, **options: Any) -> None:
         if options["generate"]:
             self._generate()
             return
-        run = flow.look if options["dry_run"] else flow.rotate
-        tally = Tally(len(conf.keys), dry_run=options["dry_run"])
+        run = flow.count_by_key if options["dry_run"] else flow.rotate
+        report = Report(len(conf.keys), dry_run=options["dry_run"])
         with stop_request() as stop, self.progress("rows", self._total) as advance:
-            tally.count(self._batches(run, options["batch_size"]), lambda: stop.asked, advance)
-            tally.stopped = stop.asked
-        self._show(tally)
+            report.count(self._batches(run, options["batch_size"]), lambda: stop.asked, advance)
+            report.stopped = stop.asked
+        self._show(report)
 
     def _generate(self) -> None:
-        """The key alone on standard output: it can be piped to where secrets are kept."""
+        """Print the key alone to standard output, so that it can be piped to a secret store."""
         key = crypto.new_key()
         if self.as_json:
             self.document({"key": key})
@@ -72,15 +74,15 @@ class Command(Base):
         for what in SEALED:
             for batch in run(what, size):
                 for row in batch.unopened:
-                    self.line(f"{words(row.what)} {row.pk} ({row.provider}): no key opens it", verbosity=0)
+                    self.line(f"{humanize(row.what)} {row.pk} ({row.provider}): no key opens it", verbosity=0)
                 yield batch
 
     def _total(self) -> int:
         return sum(flow.count(what) for what in SEALED)
 
-    def _show(self, tally: Tally) -> None:
-        for text in tally.lines():
+    def _show(self, report: Report) -> None:
+        for text in report.lines():
             self.line(text)
-        self.document(tally.document())
-        if problem := tally.problem():
-            self.fail(problem)
+        self.document(report.document())
+        if problem := report.problem():
+            self.failed(problem)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.destination import origin_of
+from oauth_connect.protocol.net.destination import origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.store import KeyringStore
@@ -27,17 +27,17 @@ def keep(
     account: str = "",
     variables: Mapping[str, str] | None = None,
     redirect_uri: str = "",
-    serving: Provider | None = None,
+    resolved: Provider | None = None,
     leeway: timedelta = LEEWAY,
 ) -> None:
     """Keep the token of a login on this machine, in the place of the provider's present one.
 
-    ``account`` is shown to people; ``variables`` are values of the provider's. ``serving``: the provider
+    ``account`` is shown to people; ``variables`` are values of the provider's. ``resolved``: the provider
     with its endpoints, where they were discovered. Raises KeyringUnavailable.
     """
     values = dict(variables or {})
-    obtained_at = (serving or provider).resolve_with_client(values)
-    facts = {
+    obtained_at = (resolved or provider).resolve_with_client(values)
+    login = {
         "account": account,
         "variables": values,
         "redirect_uri": redirect_uri,
@@ -45,11 +45,11 @@ def keep(
         "client_id": obtained_at.client_id,
         "token_endpoint": obtained_at.token_endpoint,
     }
-    KeyringStore(provider).put(token, facts, refresh_time(token, leeway))
+    KeyringStore(provider).put(token, login, refresh_time(token, leeway))
 
 
 def forget(
-    provider: Provider, *, serving: Provider | None = None, http_timeout: float = HTTP_TIMEOUT
+    provider: Provider, *, resolved: Provider | None = None, http_timeout: float = HTTP_TIMEOUT
 ) -> Forgotten:
     """Stop using the token at once, revoke it at the provider (RFC 7009), and forget it.
 
@@ -61,9 +61,9 @@ def forget(
     ended = store.end()
     if ended is None:
         return "absent"
-    token, facts = ended
-    at = (serving or provider).resolve_with_client(facts["variables"])
-    if not is_same_server(at, facts):
+    token, login = ended
+    at = (resolved or provider).resolve_with_client(login["variables"])
+    if not is_same_server(at, login):
         store.remove()
         return "refused"
     with AuthorizationServer(at, timeout=http_timeout) as server:
@@ -73,6 +73,6 @@ def forget(
     return outcome
 
 
-def is_same_server(provider: Provider, facts: Mapping[str, Any]) -> bool:
+def is_same_server(provider: Provider, login: Mapping[str, Any]) -> bool:
     """Tell whether the provider is still where the token was issued, not another one of the same name."""
-    return origin_of(provider.token_endpoint) == origin_of(facts["token_endpoint"])
+    return origin_of(provider.token_endpoint) == origin_of(login["token_endpoint"])

@@ -100,7 +100,7 @@ class Keyring:
         if self.get(name) is not None:
             _asked(lambda: self._backend.delete_password(name, USERNAME))
 
-    def prove(self, name: str) -> None:
+    def check_writable(self, name: str) -> None:
         """Raise KeyringUnavailable unless a part of full length is kept, and found again."""
         value = secrets.token_hex(PART // 2)
         self.put(name, value)

@@ -77,8 +77,8 @@ class Entry:
         for place in (1 - newest, newest):
             self._keyring.delete(self._place(place))
 
-    def prove(self) -> None:
-        self._keyring.prove(f"{self._name}:probe")
+    def check_writable(self) -> None:
+        self._keyring.check_writable(f"{self._name}:probe")
 
     def _put_head(
         self, before: Head | None, generation: int, parts: int, digest: str, state: Mapping[str, Any]

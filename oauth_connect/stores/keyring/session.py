@@ -26,13 +26,13 @@ def session_for(
     leeway: timedelta = LEEWAY,
     http_timeout: float = HTTP_TIMEOUT,
     api_timeout: float = API_TIMEOUT,
-    serving: Callable[[], Provider] | None = None,
+    resolved: Callable[[], Provider] | None = None,
 ) -> ApiSession:
     """Return a session with the token that this machine's keyring keeps for a provider.
 
     Raises as ``source_for``, and takes what that takes; ``api_timeout``: seconds for each wait of a call.
     """
-    source = source_for(provider, leeway=leeway, http_timeout=http_timeout, serving=serving)
+    source = source_for(provider, leeway=leeway, http_timeout=http_timeout, resolved=resolved)
     return ApiSession(source, timeout=api_timeout)
 
 
@@ -41,35 +41,35 @@ def source_for(
     *,
     leeway: timedelta = LEEWAY,
     http_timeout: float = HTTP_TIMEOUT,
-    serving: Callable[[], Provider] | None = None,
+    resolved: Callable[[], Provider] | None = None,
 ) -> TokenSource:
     """Return where calls get the token from that this machine's keyring keeps for a provider.
 
     Needs no Django settings. Any number of processes may share the token: one of them refreshes it, and the
-    rotated one is written back before anybody uses it. ``serving`` returns the provider with its endpoints,
+    rotated one is written back before anybody uses it. ``resolved`` returns the provider with its endpoints,
     when a refresh needs them. Raises ReauthorizationRequired where nobody has logged in, KeyringUnavailable.
     """
-    if provider.needs_discovery and serving is None:
+    if provider.needs_discovery and resolved is None:
         raise InvalidProvider("token_endpoint: missing; outside of a site it is not discovered, name it")
-    return KeyringSource(provider, serving or (lambda: provider), leeway=leeway, http_timeout=http_timeout)
+    return KeyringSource(provider, resolved or (lambda: provider), leeway=leeway, http_timeout=http_timeout)
 
 
 class KeyringSource:
     """The TokenSource over a KeyringStore."""
 
     def __init__(
-        self, provider: Provider, serving: Callable[[], Provider], *, leeway: timedelta, http_timeout: float
+        self, provider: Provider, resolved: Callable[[], Provider], *, leeway: timedelta, http_timeout: float
     ) -> None:
         self._declared = provider
-        self._serving = serving
+        self._resolve = resolved
         self._leeway = leeway
         self._timeout = http_timeout
-        self._store = KeyringStore(provider, bury=self._revoke)
-        facts = self._store.facts()
-        if facts is None:
+        self._store = KeyringStore(provider, on_orphan=self._revoke)
+        login = self._store.login()
+        if login is None:
             raise self._required("not_connected", "Nobody has logged in on this machine.")
-        self._facts = facts
-        self.provider = provider.resolve(facts["variables"])
+        self._login = login
+        self.provider = provider.resolve(login["variables"])
         self._held: Row | None = None
 
     def current(self) -> Token:
@@ -110,9 +110,9 @@ class KeyringSource:
 
     def _resolved(self) -> Provider:
         """Return the provider at whose server the token was issued, never another one's of the same name."""
-        facts = self._store.facts() or self._facts  # another login may be at another instance
-        provider = self._serving().resolve_with_client(facts["variables"])
-        if not is_same_server(provider, facts):
+        login = self._store.login() or self._login  # another login may be at another instance
+        provider = self._resolve().resolve_with_client(login["variables"])
+        if not is_same_server(provider, login):
             raise self._required("client_changed", "Its token_endpoint is at another server now.")
         return provider
 

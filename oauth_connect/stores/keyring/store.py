@@ -19,11 +19,11 @@ from oauth_connect.engine.store import (
     REAUTHORIZATION_REQUIRED,
     REVOKED,
     Event,
-    Glance,
+    LeaseState,
     Row,
 )
 from oauth_connect.errors import KeyringUnavailable
-from oauth_connect.protocol.codes import shown
+from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.backend import Keyring
@@ -55,13 +55,15 @@ def entry_name(provider: Provider) -> str:
 class KeyringStore:
     """One provider's token in the keyring. Every method may raise KeyringUnavailable.
 
-    ``bury`` gets a token that was minted when its entry had gone: it must be revoked.
+    ``on_orphan`` gets a token that was issued after its entry was removed: it must be revoked.
     """
 
-    def __init__(self, provider: Provider, *, bury: Callable[[Token], None] = lambda token: None) -> None:
+    def __init__(
+        self, provider: Provider, *, on_orphan: Callable[[Token], None] = lambda token: None
+    ) -> None:
         self.provider = provider
         self.name = entry_name(provider)
-        self._bury = bury
+        self._on_orphan = on_orphan
         self._entry = Entry(Keyring(), self.name)
 
     @property
@@ -75,12 +77,12 @@ class KeyringStore:
             head = self._entry.head()
             return None if head is None else self._row(head, self._entry.payload(head))
 
-    def glance(self) -> Glance | None:
+    def peek(self) -> LeaseState | None:
         head = self._entry.head()
         if head is None:
             return None
         state = head.state
-        return Glance(state["version"], state["lease_owner"], state["failures"], _is_leased(state))
+        return LeaseState(state["version"], state["lease_owner"], state["failures"], _is_leased(state))
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         with exclusively(self.name):
@@ -92,9 +94,9 @@ class KeyringStore:
             self._entry.change(head, {**head.state, **lease})
             return True
 
-    def prove(self) -> None:
+    def check_writable(self) -> None:
         with exclusively(self.name):
-            self._entry.prove()
+            self._entry.check_writable()
 
     def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
         for pause in SAVE_PAUSES:
@@ -106,7 +108,7 @@ class KeyringStore:
                 time.sleep(pause)
         return self._save(seen, owner, token, refresh_at)
 
-    def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
+    def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         def changed(state: Mapping[str, Any]) -> dict[str, Any] | None:
             if state["lease_owner"] != owner:
                 return None
@@ -134,7 +136,7 @@ class KeyringStore:
         """Nothing: whoever asked the engine gets the row itself."""
 
     def orphaned(self, token: Token) -> None:
-        self._bury(token)
+        self._on_orphan(token)
 
     def announce(self, event: Event) -> None:
         slug = self.provider.slug
@@ -147,19 +149,19 @@ class KeyringStore:
 
     # --- what a person asks ---------------------------------------------------------------------
 
-    def facts(self) -> dict[str, Any] | None:
+    def login(self) -> dict[str, Any] | None:
         """Return what was noted at the login (see ``keep``); None where nothing is kept."""
         with exclusively(self.name):
             head = self._entry.head()
-            return None if head is None else dict(self._entry.payload(head)["facts"])
+            return None if head is None else dict(self._entry.payload(head)["login"])
 
-    def put(self, token: Token, facts: Mapping[str, Any], refresh_at: datetime | None) -> None:
+    def put(self, token: Token, login: Mapping[str, Any], refresh_at: datetime | None) -> None:
         """Keep the token of a login, over whatever is there; a refresh under way saves no longer."""
         with exclusively(self.name):
             head = self._entry.head()
             version = head.state["version"] + 1 if head else 0
             state = {**NEW, "version": version, "refresh_at": _timestamp(refresh_at)}
-            self._entry.replace(head, state, {"token": token.to_dict(), "facts": dict(facts)})
+            self._entry.replace(head, state, {"token": token.to_dict(), "login": dict(login)})
 
     def end(self) -> tuple[Token, dict[str, Any]] | None:
         """Stop local use and return the token, which is to be revoked, with its facts; None: there is none.
@@ -172,7 +174,7 @@ class KeyringStore:
                 return None
             ended = {**NEW, "version": head.state["version"] + 1, "status": REVOKED}
             payload = self._entry.payload(self._entry.change(head, ended))
-            return Token.from_dict(payload["token"]), payload["facts"]
+            return Token.from_dict(payload["token"]), payload["login"]
 
     def remove(self) -> None:
         with exclusively(self.name):
@@ -220,8 +222,8 @@ class KeyringStore:
             leased=_is_leased(state),
             status=state["status"],
             token=Token.from_dict(payload["token"]),
-            client_id=payload["facts"]["client_id"],
-            redirect_uri=payload["facts"]["redirect_uri"],
+            client_id=payload["login"]["client_id"],
+            redirect_uri=payload["login"]["redirect_uri"],
             in_doubt=state["in_doubt"],
             last_error=state["last_error"],
             refresh_at=None if refresh_at is None else datetime.fromtimestamp(refresh_at, UTC),

@@ -1,6 +1,6 @@
 """A site with another package in its settings: its own database file, commands in processes of their own.
 
-The processes are forked from one that has imported the package (tests/forkserver.py).
+The processes are forked from one that has imported the package (tests/support/forkserver.py).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.management.conftest import Run
-from tests.processes import PIPE, Forked
-from tests.processes import start as start_process
 from tests.servers.codeyard import Codeyard
+from tests.support.processes import PIPE, Forked
+from tests.support.processes import start as start_process
 
 HERE = "tests.contrib.importers.other_site"
 SETTINGS, ORDERS = "DJANGO_SETTINGS_MODULE", "OAUTH_CONNECT_TEST_SITE"

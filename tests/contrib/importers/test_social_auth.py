@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contrib.importers.conftest import OtherSite
-from tests.processes import Forked
+from tests.support.processes import Forked
 
 NOW = int(time.time())
 ROW = "social_django.UserSocialAuth"

@@ -15,9 +15,9 @@ from tests.engine.model.worker import WISHES, Fault, Machine, Wish, Worker
 from tests.engine.model.world import Parts, World
 
 AT_ONCE = 4
-Point = Literal["claim", "prove", "send", "receive", "write", "end"]
+Point = Literal["claim", "check_writable", "send", "receive", "write", "end"]
 POINTS: tuple[Point, ...] = get_args(Point)
-WRITES = {"save", "postpone", "mark", "release", "store"}
+WRITES = {"save", "defer", "mark", "release", "store"}
 # More than the margin, an HTTP time-out, a lease; until the leeway, and past the life, of an access token.
 PASSING = (6.0, 16.0, 31.0, 80.0, 101.0)
 HELD_UP = 31.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Glance, Row
+from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, LeaseState, Row
 from oauth_connect.protocol.token import Token
 
 
@@ -79,9 +79,9 @@ class MemoryStore:
     def read(self) -> Row | None:
         return self.row.seen()
 
-    def glance(self) -> Glance | None:
+    def peek(self) -> LeaseState | None:
         row = self.row
-        return Glance(row.version, row.lease_owner, row.failures, row.is_leased())
+        return LeaseState(row.version, row.lease_owner, row.failures, row.is_leased())
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         row = self.row
@@ -112,7 +112,7 @@ class MemoryStore:
         # The real one returns what it wrote, and leaves out a doubt and a lease that stay in the row.
         return replace(row.seen(), lease_owner="", leased=False, in_doubt=False)
 
-    def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
+    def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         row = self.row
         if row.lease_owner != owner:
             return

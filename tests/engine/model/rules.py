@@ -152,7 +152,7 @@ RULES = (
         within="Refresh._sendable",
         line="if time.monotonic() - claimed_at > self.lease - self.server.timeout - MARGIN:",
         instead="if False:",
-        points=("prove", "end"),
+        points=("check_writable", "end"),
     ),
     Rule(
         name="only one's own lease is released",
@@ -162,7 +162,7 @@ RULES = (
         line="if self.row.lease_owner == owner:",
         instead="if True:",
         passing=(),
-        points=("prove", "send"),
+        points=("check_writable", "send"),
     ),
     Rule(
         name="a failure frees only one's own lease",

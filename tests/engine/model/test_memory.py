@@ -12,7 +12,7 @@ from django.db.models import F, QuerySet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oauth_connect.engine.store import ACTIVE, Glance, Row
+from oauth_connect.engine.store import ACTIVE, LeaseState, Row
 from oauth_connect.models import Connection
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
@@ -25,13 +25,13 @@ LATER = datetime(2036, 1, 1, tzinfo=UTC)
 OWNERS = st.sampled_from(["a", "b"])
 # Which of the rows that were read before, counted from the newest. Mostly that: the rest is refused.
 SEEN = st.sampled_from([0, 0, 0, 1, 2, 3])
-LOOKS = ("read", "glance")
+LOOKS = ("read", "peek")
 OPERATIONS = st.one_of(
     st.tuples(st.sampled_from(LOOKS)),
     st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("save"), SEEN, OWNERS),
-    st.tuples(st.just("postpone"), SEEN, OWNERS, st.booleans()),
+    st.tuples(st.just("defer"), SEEN, OWNERS, st.booleans()),
     st.tuples(st.just("mark"), SEEN, OWNERS),
     st.tuples(st.just("release"), OWNERS),
     st.tuples(st.just("reconnect")),
@@ -51,8 +51,8 @@ def shown(result: Any) -> Any:
     if isinstance(result, Row):
         token = None if result.token is None else result.token.refresh_token
         told = (result.status, token, result.in_doubt, result.last_error, result.refresh_at is None)
-        return (*shown(Glance(result.version, result.lease_owner, result.failures, result.leased)), *told)
-    if isinstance(result, Glance):
+        return (*shown(LeaseState(result.version, result.lease_owner, result.failures, result.leased)), *told)
+    if isinstance(result, LeaseState):
         return (result.version, result.lease_owner, result.failures, result.leased)
     return result
 
@@ -68,7 +68,7 @@ class Pair:
     def __post_init__(self) -> None:
         token = self.token()
         self.connection = self.store(token)
-        self.real = RowStore(self.connection, tell=lambda event: None, bury=lambda token: None)
+        self.real = RowStore(self.connection, on_event=lambda event: None, on_orphan=lambda token: None)
         self.row = MemoryRow(Clock(), token, refresh_at=LATER)
         self.memory = MemoryStore(self.row)
         self.seen = [self.both("read")]
@@ -116,7 +116,7 @@ class Pair:
         self.both("save", self._at(index), owner, self.token(), LATER)
 
     def _postpone(self, index: int, owner: str, doubt: bool) -> None:
-        self.both("postpone", self._at(index), owner, code="http_503", until=LATER, in_doubt=doubt)
+        self.both("defer", self._at(index), owner, code="http_503", until=LATER, in_doubt=doubt)
 
     def _mark(self, index: int, owner: str) -> None:
         self.both("mark", self._at(index), owner, "revoked")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from oauth_connect.engine.store import ACTIVE, Event, Glance, Row
+from oauth_connect.engine.store import ACTIVE, Event, LeaseState, Row
 from oauth_connect.errors import (
     KeyUnavailable,
     ProviderMisconfigured,
@@ -56,7 +56,7 @@ class Worker(Actor):
         self.waited: tuple[str, int] | None = None
         engine = world.parts.engine
         newer_than = None if wish == "valid" else world.row.version
-        need = engine.Need(LEEWAY, newer_than, insist=wish == "forced", patient=wish != "bulk")
+        need = engine.Need(LEEWAY, newer_than, force=wish == "forced", wait=wish != "bulk")
         self.store = WorkerStore(self)
         server: Any = WorkerServer(self)
         self.refresh = engine.Refresh(self.store, server, need, leeway=LEEWAY, now=self.now)
@@ -121,14 +121,14 @@ class WorkerStore:
         self._noticed(row)
         return row
 
-    def glance(self) -> Glance | None:
-        self.worker.pause("glance")
+    def peek(self) -> LeaseState | None:
+        self.worker.pause("peek")
         with self._asking():
-            seen = self.store.glance()
+            seen = self.store.peek()
         self._noticed(seen)
         return seen
 
-    def _noticed(self, seen: Glance | None) -> None:
+    def _noticed(self, seen: LeaseState | None) -> None:
         lead = self.worker.lead
         if seen and seen.leased and (lead is None or lead.owner != seen.lease_owner):
             self.worker.waited = (seen.lease_owner, seen.version)
@@ -148,8 +148,8 @@ class WorkerStore:
             self.world.claimed(self.worker.lead, previous)
         return claimed
 
-    def prove(self) -> None:
-        self.worker.pause("prove")
+    def check_writable(self) -> None:
+        self.worker.pause("check_writable")
         self._seal()
 
     def _seal(self) -> None:
@@ -178,10 +178,10 @@ class WorkerStore:
     def _lead(self, owner: str) -> Lead:
         return self.world.leads.setdefault(owner, Lead(self.worker, owner, 0.0))
 
-    def postpone(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
-        self.worker.pause("postpone")
+    def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
+        self.worker.pause("defer")
         failures = self.world.row.failures
-        self.store.postpone(seen, owner, code=code, until=until, in_doubt=in_doubt)
+        self.store.defer(seen, owner, code=code, until=until, in_doubt=in_doubt)
         if self.world.row.failures > failures:
             self._lead(owner).failed = True
 

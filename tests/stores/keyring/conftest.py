@@ -10,8 +10,8 @@ import pytest
 
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from tests import keyrings
 from tests.management.conftest import start  # noqa: F401  (a fixture)
+from tests.support import keyrings
 
 
 @pytest.fixture(autouse=True)

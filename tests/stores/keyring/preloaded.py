@@ -1,4 +1,4 @@
-"""What a command-line tool without Django has imported when it is forked (tests/forkserver.py)."""
+"""What a command-line tool without Django has imported when it is forked (tests/support/forkserver.py)."""
 
 from __future__ import annotations
 

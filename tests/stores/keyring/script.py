@@ -18,7 +18,7 @@ from oauth_connect.errors import KeyringUnavailable
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
-from tests import processes
+from tests.support import processes
 
 
 class Script:

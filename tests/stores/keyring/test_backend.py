@@ -18,7 +18,7 @@ from oauth_connect.stores import keyring
 from oauth_connect.stores.keyring import backend as backends
 from oauth_connect.stores.keyring import lock as locks
 from oauth_connect.stores.keyring.backend import PART, Keyring
-from tests.keyrings import LIMIT, ForgetfulKeyring, LockedKeyring, SmallKeyring
+from tests.support.keyrings import LIMIT, ForgetfulKeyring, LockedKeyring, SmallKeyring
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -107,13 +107,13 @@ def test_any_other_failure_is_told_by_its_kind(use, provider):
 
 def test_a_keyring_that_forgets_is_found_out_before_a_token_is_spent(home):
     with pytest.raises(KeyringUnavailable, match="did not keep"):
-        Keyring(ForgetfulKeyring(home / "nothing")).prove("probe")
+        Keyring(ForgetfulKeyring(home / "nothing")).check_writable("probe")
 
 
 def test_a_part_fits_into_the_smallest_keyring(home):
     assert len(("x" * PART).encode("utf-16-le")) <= LIMIT
     found = Keyring(SmallKeyring(home / "keyring.json"))
-    found.prove("probe")
+    found.check_writable("probe")
     assert found.get("probe") is None
 
 

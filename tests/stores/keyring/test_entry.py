@@ -12,8 +12,8 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores import keyring as store
 from oauth_connect.stores.keyring.backend import Keyring
 from oauth_connect.stores.keyring.entry import Entry
-from tests.keyrings import DIES_AT
 from tests.stores.keyring.script import Script
+from tests.support.keyrings import DIES_AT
 
 LONG = "r" * 5000
 

@@ -19,10 +19,10 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores import keyring
 from tests.management.conftest import finished
 from tests.management.test_oauth_login import shown
-from tests.person import Person
-from tests.services import SECRET_SERVICE
 from tests.stores.keyring.script import Script
-from tests.waiting import eventually
+from tests.support.person import Person
+from tests.support.services import SECRET_SERVICE
+from tests.support.waiting import eventually
 
 DUE = 7200
 LONG = "long" * 1500

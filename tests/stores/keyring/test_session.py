@@ -15,11 +15,11 @@ from oauth_connect.errors import (
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores import keyring
 from oauth_connect.stores.keyring.session import TOO_YOUNG
-from tests.aging import long_back_offs
-from tests.keyrings import SmallKeyring
 from tests.servers.scripted import Answer
 from tests.stores.keyring.script import Script
-from tests.waiting import eventually
+from tests.support.aging import long_back_offs
+from tests.support.keyrings import SmallKeyring
+from tests.support.waiting import eventually
 
 DUE = 7200
 OLD = TOO_YOUNG.total_seconds() + 5
@@ -278,18 +278,18 @@ def test_a_token_minted_while_it_was_logged_out_is_revoked_too(keep, scripted):
     scripted.on("/token", Answer(body=FRESH))
     http = store.session_for(provider)
     store_of = store.KeyringStore(provider)
-    original = store.KeyringStore.prove
+    original = store.KeyringStore.check_writable
 
     def log_out_meanwhile(self):
         original(self)
         store_of.end()
 
-    store.KeyringStore.prove = log_out_meanwhile
+    store.KeyringStore.check_writable = log_out_meanwhile
     try:
         with pytest.raises(ReauthorizationRequired):
             http.get("x")
     finally:
-        store.KeyringStore.prove = original
+        store.KeyringStore.check_writable = original
     assert [request.form["token"] for request in scripted.asked("/revoke")] == ["row-1"]
 
 

@@ -1,5 +1,5 @@
 """What processes of a site have imported when they are forked; the environment names its package."""
 
-from tests.preloaded import after_fork  # noqa: F401, I001  (sets Django up)
+from tests.support.preloaded import after_fork  # noqa: F401, I001  (sets Django up)
 
-import tests.visitor  # noqa: F401
+import tests.support.visitor  # noqa: F401

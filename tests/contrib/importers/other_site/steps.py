@@ -20,7 +20,7 @@ from django.db import transaction  # noqa: E402
 from django.test import Client  # noqa: E402
 
 from oauth_connect.models import Connection  # noqa: E402
-from tests.visitor import answer_of_codeyard  # noqa: E402
+from tests.support.visitor import answer_of_codeyard  # noqa: E402
 
 
 def sign_in(orders: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""Base class of the commands: examples, lines or one JSON document, and the exit status."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.db import Error
+
+from oauth_connect.checks import check_time_zone
+from oauth_connect.management.output import progress
+
+SOME_FAILED = 1
+USAGE = 2
+EXIT_STATUS = "exit status: 0 all is well, 1 something failed, 2 usage or configuration"
+
+
+class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Django's formatter; it keeps the lines of the examples."""
+
+
+class Command(ABC, BaseCommand):
+    """Base class of this package's commands. A subclass implements ``work``.
+
+    System checks do not run first, because an error in one provider's entry must not stop the others.
+    """
+
+    requires_system_checks: Any = []
+    examples = ""
+    needs_time_zone = True
+    as_json = False
+    verbosity = 1
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        epilog = f"examples:\n{self.examples.rstrip()}\n\n{EXIT_STATUS}"
+        return super().create_parser(
+            prog_name, subcommand, formatter_class=HelpFormatter, epilog=epilog, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document instead of lines, for machines"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.as_json = options["json"]
+        self.verbosity = options["verbosity"]
+        if self.needs_time_zone and not settings.USE_TZ:
+            self.usage_error(time_zone_problem())
+        try:
+            self.work(**options)
+        except ImproperlyConfigured as error:
+            self.usage_error(str(error))
+        except Error as error:
+            self.usage_error(database_problem(error))
+
+    @abstractmethod
+    def work(self, **options: Any) -> None: ...
+
+    # --- arguments ------------------------------------------------------------------------------
+
+    def user(self, username: str) -> AbstractBaseUser:
+        """Return the user of that name. Where there is none, end the command."""
+        try:
+            return get_user_model()._default_manager.get_by_natural_key(username)
+        except ObjectDoesNotExist:
+            self.usage_error(f"There is no user {username!r}.")
+
+    # --- output ---------------------------------------------------------------------------------
+
+    def line(self, text: str = "", verbosity: int = 1) -> None:
+        """Write a line for people, at this verbosity or a higher one."""
+        if not self.as_json and self.verbosity >= verbosity:
+            self.stdout.write(text)
+
+    def document(self, content: dict[str, Any], *, on_one_line: bool = False) -> None:
+        """Write the JSON document. ``on_one_line``: where the command writes several."""
+        if self.as_json:
+            self.stdout.write(json.dumps(content, indent=None if on_one_line else 2))
+
+    def progress(self, unit: str, total: Callable[[], int]) -> AbstractContextManager[Callable[..., object]]:
+        """Show a progress bar on a terminal, unless lines or a document are wanted."""
+        return progress(unit, total, quiet=self.as_json or self.verbosity != 1)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def usage_error(self, message: str) -> NoReturn:
+        """End the command: its arguments or the settings are wrong."""
+        self.document({"error": message})
+        raise CommandError(message, returncode=USAGE)
+
+    def failed(self, message: str) -> NoReturn:
+        """End the command after its work: something failed, and the output says what."""
+        raise CommandError(message, returncode=SOME_FAILED)
+
+
+def database_problem(error: Error) -> str:
+    """Return a message that says what to do. It does not quote the driver, who may quote a row."""
+    return f"The database reports an error ({type(error).__name__}). Run migrate; oauth_doctor says more."
+
+
+def time_zone_problem() -> str:
+    """Return the words of the system check about USE_TZ."""
+    return " ".join(f"{found.msg} {found.hint}" for found in check_time_zone(app_configs=None))
+
+
+def integer(text: str, least: int, most: int | None) -> int:
+    """Return the whole number of an option. Raises ArgumentTypeError."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < least or (most is not None and number > most):
+        span = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ArgumentTypeError(f"{number} is out of range ({span})")
+    return number

@@ -1,0 +1,310 @@
+"""What ``oauth_doctor`` looks at, a function each. Nothing here changes anything, or shows a secret."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, registry
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connections, router
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count
+
+from oauth_connect import crypto
+from oauth_connect.conf import conf
+from oauth_connect.errors import KeyUnavailable
+from oauth_connect.management.base import database_problem
+from oauth_connect.management.output import humanize
+from oauth_connect.management.redirect_uris import redirect_uri
+from oauth_connect.models import Connection, PendingRevocation, ProviderState
+from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.stores.clock import database_now
+from oauth_connect.stores.columns import binding
+
+Level = Literal["ok", "warning", "error"]
+SAMPLE = 100  # rows
+CLOCK_TOLERANCE = 60.0  # seconds
+OVERDUE = timedelta(days=2)
+PROOF = ("proof", "oauth_doctor")
+
+# What a system check is about; anything else is about the settings.
+SUBJECTS = {
+    "oauth_connect.E001": "Keys",
+    "oauth_connect.E002": "Keys",
+    "oauth_connect.W006": "Providers",
+    "oauth_connect.W011": "Providers",
+    "oauth_connect.W013": "Providers",
+    "oauth_connect.W007": "URLs",
+    "oauth_connect.E008": "Sessions",
+    "oauth_connect.E009": "Sessions",
+    "oauth_connect.E016": "Sessions",
+    "oauth_connect.W017": "Sessions",
+    "oauth_connect.E018": "Sessions",
+    "oauth_connect.W019": "Sessions",
+    "oauth_connect.W010": "Database",
+    "oauth_connect.W020": "Database",
+}
+TOLD_ELSEWHERE = {"oauth_connect.E005"}  # a line for each provider
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's. ``hint`` says what to do; ``ok`` needs none."""
+
+    subject: str
+    level: Level
+    message: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        if self.level == "ok":
+            return f"{self.subject}: OK{f' ({self.message})' if self.message else ''}"
+        return f"{self.subject}: {self.level.upper()}: {self.message} {self.hint}".rstrip()
+
+
+class Examination:
+    """One look at a site: ``findings`` in order, and the numbers behind them."""
+
+    def __init__(self) -> None:
+        self.alias = router.db_for_write(Connection)
+        self.counts: dict[str, dict[str, int]] = {}
+        self.numbers: dict[str, Any] = {}
+        self.redirect_uris: dict[str, str] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self.settings()
+        yield from self.keys()
+        yield from self.sessions()
+        yield from self.urls()
+        yield from self.providers()
+        yield from self.redirects()
+        if not settings.USE_TZ:  # told by ``settings``; the database could not be asked for a moment
+            return
+        readable = True
+        for finding in self.database():
+            readable = readable and finding.level != "error"
+            yield finding
+        if readable:
+            yield from self.stored_rows()
+            yield from self.connections()
+            yield from self.revocations()
+            yield from self.alarms()
+
+    # --- the settings ---------------------------------------------------------------------------
+
+    def settings(self) -> Iterator[Finding]:
+        yield from self._told("Settings")
+
+    def keys(self) -> Iterator[Finding]:
+        try:
+            crypto.unseal(crypto.seal("", PROOF), PROOF)
+            count = len(conf.keys)
+        except (KeyUnavailable, ImproperlyConfigured):
+            yield from self._told("Keys", wrong=True)
+        else:
+            yield from self._told("Keys", f"{count} in the ring; a sealed sample opens")
+
+    def sessions(self) -> Iterator[Finding]:
+        yield from self._told("Sessions", settings.SESSION_ENGINE)
+
+    def urls(self) -> Iterator[Finding]:
+        yield from self._told("URLs")
+
+    def providers(self) -> Iterator[Finding]:
+        yield from self._told("Providers", f"{len(self.slugs)} in the settings")
+        for slug in self.slugs:
+            try:
+                provider = conf.declared_provider(slug)
+            except ImproperlyConfigured as error:
+                yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Mend that field.")
+            else:
+                yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "turned off")
+
+    def redirects(self) -> Iterator[Finding]:
+        for provider in self.usable:
+            if not provider.connects_accounts:
+                continue
+            found = redirect_uri(provider.slug)
+            self.redirect_uris[provider.slug] = found.uri
+            subject = f"Redirect URI of {provider.slug}"
+            if found.uri:
+                yield Finding(subject, "ok", f"register {found.uri}")
+            elif found.note:
+                yield Finding(subject, "ok", found.note)
+            else:
+                yield Finding(subject, "warning", "not known.", found.problem)
+
+    @cached_property
+    def slugs(self) -> tuple[str, ...]:
+        try:
+            return conf.provider_slugs
+        except ImproperlyConfigured:  # check_providers tells
+            return ()
+
+    @cached_property
+    def usable(self) -> list[Provider]:
+        found = []
+        for slug in self.slugs:
+            try:
+                found.append(conf.declared_provider(slug))
+            except ImproperlyConfigured:  # told by ``providers``
+                continue
+        return found
+
+    @cached_property
+    def _messages(self) -> list[CheckMessage]:
+        """What our own system checks say; those that ask the database are left to ``database``."""
+        ours = [
+            check
+            for check in registry.registry.get_checks(include_deployment_checks=not settings.DEBUG)
+            if check.__module__.startswith("oauth_connect.") and Tags.database not in check.tags
+        ]
+        return [message for check in ours for message in check(app_configs=None, databases=None)]
+
+    def _told(self, subject: str, fine: str = "", *, wrong: bool = False) -> Iterator[Finding]:
+        for message in self._messages:
+            check = str(message.id)
+            if SUBJECTS.get(check, "Settings") != subject or (check in TOLD_ELSEWHERE and self.slugs):
+                continue
+            wrong = True
+            level: Level = "error" if message.is_serious() else "warning"
+            yield Finding(subject, level, f"{message.msg} [{check}]", message.hint or "")
+        if not wrong:
+            yield Finding(subject, "ok", fine)
+
+    # --- the database ---------------------------------------------------------------------------
+
+    def database(self) -> Iterator[Finding]:
+        yield from self._told("Database", f"{connections[self.alias].vendor}, alias {self.alias}")
+        try:
+            yield self._migrations()
+            yield self._clock()
+        except Error as error:
+            yield Finding("Database", "error", database_problem(error).partition(" Run")[0], "Is it up?")
+
+    def _migrations(self) -> Finding:
+        executor = MigrationExecutor(connections[self.alias])
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes("oauth_connect"))
+        missing = [migration.name for migration, _ in plan if migration.app_label == "oauth_connect"]
+        if not missing:
+            return Finding("Migrations", "ok")
+        hint = f"Run migrate{'' if self.alias == 'default' else f' --database {self.alias}'}."
+        return Finding("Migrations", "error", f"not applied: {', '.join(missing)}.", hint)
+
+    def _clock(self) -> Finding:
+        before = datetime.now(UTC)
+        there = database_now(self.alias)
+        here = before + (datetime.now(UTC) - before) / 2
+        apart = abs((there - here).total_seconds())
+        if apart <= CLOCK_TOLERANCE:
+            return Finding("Clocks", "ok", "this machine and the database agree")
+        return Finding(
+            "Clocks",
+            "warning",
+            f"this machine and the database are {apart:.0f} s apart.",
+            "Tokens are refreshed too early or too late: let both ask a time server.",
+        )
+
+    def stored_rows(self) -> Iterator[Finding]:
+        """Open a sample of sealed rows with each key."""
+        rows: Any = Connection.objects.using(self.alias).filter(sealed_token__isnull=False).order_by("pk")
+        try:
+            keys = len(conf.keys)
+        except ImproperlyConfigured:  # told by ``keys``
+            return
+        sample = list(rows.only("pk", "provider", "sealed_token")[:SAMPLE])
+        opened = Counter(crypto.key_index(row.sealed_token, binding(row)) for row in sample)
+        by_key = [opened[place] for place in range(keys)]
+        self.numbers["sample"] = {"rows": len(sample), "opened_by_key": by_key, "unopened": opened[None]}
+        each = ", ".join(f"key {place + 1} opens {count}" for place, count in enumerate(by_key))
+        if not opened[None]:
+            yield Finding("Sealed rows", "ok", f"a sample of {len(sample)}: {each}")
+            return
+        yield Finding(
+            "Sealed rows",
+            "error",
+            f"no key opens {opened[None]} of a sample of {len(sample)} ({each}).",
+            'Put the key that sealed them back into OAUTH_CONNECT["KEYS"]; disconnect what no key opens.',
+        )
+
+    def connections(self) -> Iterator[Finding]:
+        rows: Any = Connection.objects.using(self.alias).order_by()
+        for slug, status, count in rows.values_list("provider", "status").annotate(Count("pk")):
+            self.counts.setdefault(slug, {})[status] = count
+        active = rows.filter(status=Connection.Status.ACTIVE)
+        due = grouped(rows.due())
+        errors = by_error(active.filter(failures__gt=0))
+        failing = {slug: told.total() for slug, told in errors.items()}
+        self.numbers |= {"due": due, "failing": failing}
+        if not self.counts:
+            yield Finding("Connections", "ok", "none yet")
+        for slug, by_status in sorted(self.counts.items()):
+            yield self._connections_of(slug, by_status, due.get(slug, 0), errors.get(slug, Counter()))
+
+    def _connections_of(
+        self, slug: str, by_status: Mapping[str, int], due: int, errors: Counter[str]
+    ) -> Finding:
+        numbers = [f"{count} {humanize(status)}" for status, count in sorted(by_status.items())]
+        told = ", ".join([*numbers, f"{due} due", f"{errors.total()} failing"])
+        subject = f"Connections of {slug}"
+        if by_status.get(Connection.Status.ACTIVE) and not self._known(slug):
+            hint = f"{slug!r} is not in the settings: put it back, or disconnect them."
+            return Finding(subject, "error", f"{told}.", hint)
+        if errors:
+            # Not left to oauth_refresh: it passes over what backs off, and over machine tokens.
+            why = ", ".join(f"{code} {count}" for code, count in sorted(errors.items()))
+            return Finding(subject, "warning", f"{told}.", f"Failing: {why}.")
+        return Finding(subject, "ok", told)
+
+    def _known(self, slug: str) -> bool:
+        try:
+            return slug in self.slugs or conf.loads_providers
+        except ImproperlyConfigured:  # told by ``settings``
+            return True
+
+    def revocations(self) -> Iterator[Finding]:
+        rows: Any = PendingRevocation.objects.using(self.alias).order_by()
+        pending = grouped(rows)
+        self.numbers["pending_revocations"] = pending
+        told = ", ".join(f"{slug} {count}" for slug, count in sorted(pending.items()))
+        if rows.filter(next_attempt_at__lt=datetime.now(UTC) - OVERDUE).exists():
+            hint = "Run oauth_prune once a day: it tells the providers."
+            yield Finding("Pending revocations", "warning", f"overdue for days ({told}).", hint)
+            return
+        yield Finding("Pending revocations", "ok", told or "none")
+
+    def alarms(self) -> Iterator[Finding]:
+        found = dict(
+            ProviderState.objects.using(self.alias).exclude(alarm="").values_list("provider", "alarm")
+        )
+        self.numbers["alarms"] = found
+        for slug, alarm in sorted(found.items()):
+            hint = f"Compare client_id, client_secret and endpoints of {slug!r} with the provider's page."
+            yield Finding(f"Alarm of {slug}", "error", f"{alarm}.", hint)
+        if not found:
+            yield Finding("Alarms", "ok", "none")
+
+
+def grouped(rows: Any) -> dict[str, int]:
+    """Count rows by provider."""
+    return dict(rows.values_list("provider").annotate(Count("pk")))
+
+
+def by_error(rows: Any) -> dict[str, Counter[str]]:
+    """Count rows by provider and by the word of what went wrong last; only known words, never a server's."""
+    found: dict[str, Counter[str]] = {}
+    for slug, code, count in rows.values_list("provider", "last_error").annotate(Count("pk")):
+        found.setdefault(slug, Counter())[shown(code)] += count
+    return found
+
+
+def sentence(text: str) -> str:
+    """End a text, so that another can follow."""
+    return text if text.endswith((".", "?")) else f"{text}."

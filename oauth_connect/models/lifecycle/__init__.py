@@ -1,0 +1,1 @@
+"""What happens to a connection: connect, access, disconnect, revoke, and the records of it."""

@@ -1,0 +1,159 @@
+"""Stores a token that a flow or an importer has obtained: a new connection, or a new token for one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Generic
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, QuerySet
+
+from oauth_connect.conf import conf
+from oauth_connect.engine.refresh import refresh_time
+from oauth_connect.engine.store import ACTIVE
+from oauth_connect.errors import ConnectionLocked, KeyUnavailable
+from oauth_connect.models.lifecycle import history
+from oauth_connect.models.owner import Owner
+from oauth_connect.models.row import ConnectionRow, R, identity_of
+from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants.lifetimes import reconnect_before
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.columns import UNLEASED, open_token, token_columns
+from oauth_connect.stores.lock_timeouts import locking
+
+MAX_TRIES = 10  # where other writers change the row each time and no lock keeps them off
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored(Generic[R]):
+    """``scopes_before``: of the row that was overwritten; None for a new row."""
+
+    connection: R
+    scopes_before: Collection[str] | None = None
+
+
+def store(
+    rows: QuerySet[R],
+    *,
+    owner: Owner,
+    provider: str,
+    token_response: Mapping[str, Any] | Token,
+    account_id: str,
+    account_label: str,
+    connected_by: Any,
+    obtained_at: datetime | None,
+    **fields: Any,
+) -> R:
+    """Store a token in the owner's row for that account, and return the row. ``rows``: all of the table.
+
+    Raises ConnectionLocked, and the errors of the provider's settings.
+    """
+    entry = conf.declared_provider(provider, owner.key).resolve_with_client(fields.get("variables") or {})
+    token = _token(entry, token_response, obtained_at or datetime.now(UTC))
+    fields["client_id"] = entry.client_id
+    fields["reconnect_before"] = reconnect_before(entry, token.obtained_at)
+    if account_label:
+        fields["account_label"] = account_label[:255]
+    key = {"owner": owner.key, "provider": provider, "account_id": account_id}
+    actor = connected_by or owner.user
+    values = {
+        **key,
+        "user": owner.user,
+        "connected_by": actor,
+        **fields,
+        "identity": identity_of(*key.values()),
+    }
+    # No lock yet: MariaDB may lock the gap of a missing row, and two inserts then wait for each other.
+    exists = rows.filter(identity=values["identity"]).exists()
+    stored = (_renew(rows, values["identity"], token, fields) if exists else None) or _insert(
+        rows, values, token, fields
+    )
+    history.write(history.of_connecting(stored.connection, stored.scopes_before, actor))
+    return stored.connection
+
+
+def seal_new(row: ConnectionRow, token: Token) -> None:
+    """Put a token into the columns of a row that is not saved yet."""
+    for name, value in token_columns(row, token, refresh_time(token, conf.refresh_leeway)).items():
+        setattr(row, name, value)
+
+
+def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, Any]) -> _Stored[R] | None:
+    """Overwrite the token of an existing row; None where it is gone.
+
+    Reads the row with a lock, because an old snapshot of the caller's transaction may show an older one.
+    Raises ConnectionLocked where another writer is faster each time.
+    """
+    for _ in range(MAX_TRIES):
+        with locking(rows.db):
+            connection = rows.select_for_update().filter(identity=identity).first()
+            if connection is None:
+                return None
+            if _overwrite(rows.filter(pk=connection.pk), connection, token, fields):
+                renewed = rows.filter(pk=connection.pk).first()
+                return _Stored(renewed, connection.scopes) if renewed else None
+    raise ConnectionLocked(
+        "Other processes keep changing this connection's row; nothing was stored. Try again."
+    )
+
+
+def _insert(
+    rows: QuerySet[R], values: Mapping[str, Any], token: Token, fields: Mapping[str, Any]
+) -> _Stored[R]:
+    connection = rows.model(**values)
+    seal_new(connection, token)
+    try:
+        with transaction.atomic(using=rows.db):
+            connection.save(force_insert=True, using=rows.db)
+    except IntegrityError:
+        # Another process has connected the same account in the meantime.
+        renewed = _renew(rows, values["identity"], token, fields)
+        if renewed is None:
+            raise
+        return renewed
+    return _Stored(connection)
+
+
+def _overwrite(
+    row: QuerySet[Any], connection: ConnectionRow, token: Token, fields: Mapping[str, Any]
+) -> bool:
+    """Write a token by the row's key alone: a refresh in flight then finds another version.
+
+    If the row's own refresh token stays, that refresh is still valid: it keeps its lease, and the version
+    must be the one that was read. Return False where it is another.
+    """
+    whole = _with_missing_parts(connection, token, fields["client_id"])
+    columns = token_columns(connection, whole, refresh_time(whole, conf.refresh_leeway))
+    changes = {**columns, **fields, "version": F("version") + 1}
+    if whole is token:
+        return bool(row.update(**changes, **UNLEASED))
+    if connection.reconnect_before and fields["reconnect_before"]:
+        # The old refresh token stays, and its absolute lifetime counts from the old consent.
+        changes["reconnect_before"] = min(connection.reconnect_before, fields["reconnect_before"])
+    # The doubt whether the old refresh token was spent stays with it.
+    del changes["in_doubt"]
+    return bool(row.filter(version=connection.version).update(**changes))
+
+
+def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at: datetime) -> Token:
+    if isinstance(response, Token):
+        return response
+    return responses.read_token(provider, response, obtained_at=obtained_at, requested_scopes=provider.scopes)
+
+
+def _with_missing_parts(connection: Any, token: Token, client_id: str) -> Token:
+    """Keep the row's refresh token where a repeated consent sent no new one."""
+    if token.renewable or connection.status != ACTIVE or connection.client_id != client_id:
+        return token
+    try:
+        known = open_token(connection, connection.sealed_token)
+    except KeyUnavailable:
+        return token
+    return replace(
+        token,
+        refresh_token=known.refresh_token,
+        refresh_token_expires_at=token.refresh_token_expires_at or known.refresh_token_expires_at,
+    )

@@ -1,0 +1,145 @@
+"""What happened to connections is written down here: who, when, which, an error's word; never a token.
+
+A history that cannot be written costs no token and fails no call: that is logged, and all goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from django.db import OperationalError, connections, router, transaction
+
+from oauth_connect.conf import conf
+from oauth_connect.engine.store import Event
+from oauth_connect.models.connection_event import ConnectionEvent
+from oauth_connect.models.row import ConnectionRow
+from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.stores.lock_timeouts import is_locked
+from oauth_connect.stores.row import RowStore
+
+logger = logging.getLogger("oauth_connect")
+Action = ConnectionEvent.Action
+BATCH = 500  # rows of one INSERT
+
+
+def of(
+    connection: ConnectionRow,
+    action: str,
+    *,
+    actor: Any = None,
+    error: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> ConnectionEvent:
+    """Return an entry that is not written yet. ``actor``: the user who did it; None: nobody in person.
+
+    Of ``error`` only known words are kept: a provider may write anything there.
+    """
+    entry = ConnectionEvent(
+        connection_id=connection.pk,
+        provider=connection.provider,
+        owner=connection.owner,
+        actor_id=getattr(actor, "pk", None),
+        action=action,
+        error=shown(error) if error else "",
+        detail=dict(detail or {}),
+    )
+    # It belongs into the database of its connection.
+    entry._state.db = connection._state.db
+    return entry
+
+
+def of_refresh(connection: ConnectionRow, event: Event) -> list[ConnectionEvent]:
+    """Return the entries for what the engine tells; ``connection`` is the instance it told it to."""
+    entry = of(connection, event.action, error=event.code)
+    return [entry, *of_scopes(connection, event.scopes_before)]
+
+
+def of_connecting(
+    connection: ConnectionRow, scopes_before: Iterable[str] | None, actor: Any
+) -> list[ConnectionEvent]:
+    """Return the entries for an account that was connected; ``scopes_before`` where it was once before."""
+    entry = of(connection, Action.CONNECTED, actor=actor)
+    return [entry, *of_scopes(connection, scopes_before, actor=actor)]
+
+
+def of_scopes(
+    connection: ConnectionRow, before: Iterable[str] | None, *, actor: Any = None
+) -> list[ConnectionEvent]:
+    """Return an entry if other scopes are granted now than ``before``; None: nobody knows."""
+    if before is None or set(before) == set(connection.scopes):
+        return []
+    detail = {
+        "added": sorted(set(connection.scopes) - set(before)),
+        "removed": sorted(set(before) - set(connection.scopes)),
+    }
+    return [of(connection, Action.SCOPES_CHANGED, actor=actor, detail=detail)]
+
+
+def record(
+    connection: ConnectionRow,
+    action: str,
+    *,
+    actor: Any = None,
+    error: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one entry, in the caller's transaction where there is one. Raises nothing."""
+    write([of(connection, action, actor=actor, error=error, detail=detail)])
+
+
+def write(entries: Iterable[ConnectionEvent], store: RowStore | None = None) -> None:
+    """Write entries, many by one INSERT; outside a transaction one is one statement. Raises nothing.
+
+    In the caller's transaction, so that they share its fate; with a ``store``: where a refresh of
+    its row is saved, so that they outlive a rollback as the refresh does.
+    """
+    try:
+        if conf.history_days == 0:
+            return
+        for alias, group in _by_database(entries).items():
+            if store is not None and store.alias == alias:
+                _write_apart(group, store)
+            else:
+                _insert(group, alias)
+    except Exception as error:
+        _lost(error)
+
+
+def _by_database(entries: Iterable[ConnectionEvent]) -> dict[str, list[ConnectionEvent]]:
+    groups: dict[str, list[ConnectionEvent]] = defaultdict(list)
+    for entry in entries:
+        groups[router.db_for_write(ConnectionEvent, instance=entry)].append(entry)
+    return groups
+
+
+def _write_apart(entries: list[ConnectionEvent], store: RowStore) -> None:
+    def statement(alias: str) -> None:
+        try:
+            _insert(entries, alias)
+        except OperationalError as error:
+            if is_locked(error):
+                raise  # a follow-up tries again
+            _lost(error)
+        except Exception as error:
+            _lost(error)
+
+    store.outside_transaction(statement, _lost)
+
+
+def _insert(entries: list[ConnectionEvent], alias: str) -> None:
+    database = connections[alias]
+    inside = database.in_atomic_block or not database.get_autocommit()
+    # A savepoint: what fails here must not break the transaction around it.
+    with transaction.atomic(using=alias) if inside else nullcontext():
+        if len(entries) == 1:
+            entries[0].save(force_insert=True, using=alias)
+        else:
+            ConnectionEvent.objects.using(alias).bulk_create(entries, batch_size=BATCH)
+
+
+def _lost(error: Exception) -> None:
+    logger.error("the history could not be written", exc_info=error, extra={"action": "history_failed"})

@@ -1,0 +1,189 @@
+"""What a connection's row holds, and what can be read from it: the abstract base of ``Connection``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db import models
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from oauth_connect.conf import conf
+from oauth_connect.engine import store
+from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
+from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.models.fields import Sealed, SealedField
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
+from oauth_connect.stores.columns import COLUMNS, open_token
+
+PROTOCOL_COLUMNS = frozenset(COLUMNS)
+RECONNECT_SOON = timedelta(days=30)
+MAX_ACCOUNT_ID = 255  # characters
+
+
+class ConnectionRow(models.Model):
+    """The columns of a connection. Only the refresh protocol writes those in ``PROTOCOL_COLUMNS``."""
+
+    class Grant(models.TextChoices):
+        AUTHORIZATION_CODE = "authorization_code", _("authorization code")
+        DEVICE_CODE = "device_code", _("device code")
+        CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, _("client credentials")
+
+    class Status(models.TextChoices):
+        ACTIVE = store.ACTIVE, _("active")
+        REAUTHORIZATION_REQUIRED = store.REAUTHORIZATION_REQUIRED, _("must be connected again")
+        REVOKED = store.REVOKED, _("disconnected")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+
+    owner = models.CharField(_("owner"), max_length=255)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="oauth_connections",
+        verbose_name=_("user"),
+    )
+    connected_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("connected by"),
+    )
+
+    provider = models.CharField(_("provider"), max_length=100)
+    grant = models.CharField(
+        _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE
+    )
+    account_id = models.CharField(_("account id"), max_length=MAX_ACCOUNT_ID, blank=True)
+    account_label = models.CharField(_("account"), max_length=255, blank=True)
+    scopes = models.JSONField(_("granted scopes"), default=list, blank=True)
+    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True)
+    client_id = models.CharField(_("client id"), max_length=500, blank=True)
+    redirect_uri = models.TextField(_("redirect URI"), blank=True)
+    resource = models.TextField(_("resource"), blank=True)
+    audience = models.TextField(_("audience"), blank=True)
+    variables = models.JSONField(_("variables"), default=dict, blank=True)
+    extra = models.JSONField(_("extra"), default=dict, blank=True)
+
+    status = models.CharField(_("status"), max_length=32, choices=Status.choices, default=Status.ACTIVE)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    refresh_at = models.DateTimeField(_("refresh at"), null=True, blank=True)
+    refresh_token_expires_at = models.DateTimeField(_("refresh token expires at"), null=True, blank=True)
+    reconnect_before = models.DateTimeField(_("reconnect before"), null=True, blank=True)
+    last_refreshed_at = models.DateTimeField(_("last refreshed at"), null=True, blank=True)
+    last_error = models.CharField(_("last error"), max_length=64, blank=True)
+    failures = models.PositiveIntegerField(_("failures"), default=0)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    sealed_token: models.Field[Sealed | None, Sealed | None] = SealedField(_("token"), null=True)
+    version = models.PositiveBigIntegerField(_("version"), default=0)
+    lease_owner = models.CharField(max_length=32, blank=True, default="", editable=False)
+    lease_until = models.BigIntegerField(default=0, editable=False)
+    in_doubt = models.BooleanField(_("in doubt"), default=False)
+    identity = models.CharField(max_length=64, unique=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.account_label or self.account_id or self.owner}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_opened", None)
+        return state
+
+    # --- the token ------------------------------------------------------------------------------
+
+    @property
+    def token(self) -> Token:
+        """The token as this instance knows it; opened when first asked for.
+
+        Raises KeyUnavailable, and ReauthorizationRequired where there is none.
+        """
+        sealed = self.sealed_token
+        if not sealed:
+            raise self.reauthorization_required("disconnected")
+        opened: tuple[Sealed, Token] | None = self.__dict__.get("_opened")
+        if opened is None or opened[0] is not sealed:
+            opened = self.__dict__["_opened"] = (sealed, open_token(self, sealed))
+        return opened[1]
+
+    def has_scopes(self, *scopes: str) -> bool:
+        """Tell whether all of these scopes were granted."""
+        if not all(isinstance(scope, str) for scope in scopes):
+            raise TypeError('Name scopes one by one: has_scopes("repo", "user"), or has_scopes(*scopes).')
+        return set(scopes) <= set(self.scopes)
+
+    @property
+    def reconnects_soon(self) -> bool:
+        """Whether its absolute end is near: then no refresh helps, only its owner does."""
+        end = self.reconnect_before
+        return self.status == self.Status.ACTIVE and end is not None and end - timezone.now() < RECONNECT_SOON
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether this is the client's own token (RFC 6749 section 4.4), with no user behind it."""
+        return self.grant == self.Grant.CLIENT_CREDENTIALS
+
+    # --- where it belongs -----------------------------------------------------------------------
+
+    def get_provider(self) -> Provider:
+        """Return the provider's present settings. Raises ImproperlyConfigured when they are gone.
+
+        Raises ProviderUnavailable or ProviderMisconfigured when its endpoints cannot be discovered.
+        """
+        return conf.provider(self.provider, self.owner).resolve(self.variables)
+
+    def get_declared_provider(self) -> Provider:
+        """Return what the settings say of the provider; asks nobody, and so knows no discovered endpoint."""
+        return conf.declared_provider(self.provider, self.owner).resolve(self.variables)
+
+    @property
+    def connect_url(self) -> str:
+        """The path of the page that connects this very account again; empty without our URLs."""
+        try:
+            path = reverse("oauth_connect:connect", kwargs={"provider": self.provider})
+        except NoReverseMatch:
+            return ""
+        return f"{path}?{urlencode({'connection': self.pk})}"
+
+    def reauthorization_required(self, reason: str, message: str = "") -> ReauthorizationRequired:
+        """Return the error that sends the user to connect this account again."""
+        return ReauthorizationRequired(
+            message or f"The {self.provider} account must be connected again.",
+            reason=reason,
+            connection=self,
+            connect_url=self.connect_url,
+        )
+
+
+R = TypeVar("R", bound=ConnectionRow)
+
+
+def rows_of(model: type[R], alias: str) -> models.QuerySet[R]:
+    """Return all rows in a database, without the manager's guard of the protocol's columns."""
+    return models.QuerySet(model, using=alias)
+
+
+def identity_of(owner: str, provider: str, *parts: Any) -> str:
+    """Return the hash by which a connection is unique, whatever a collation takes for equal."""
+    return hashlib.sha256(json.dumps([owner, provider, *parts]).encode()).hexdigest()
+
+
+def is_account_id(text: str) -> bool:
+    """Return whether the text can be an account id: printable, not empty, not too long."""
+    return text.isprintable() and 0 < len(text) <= MAX_ACCOUNT_ID

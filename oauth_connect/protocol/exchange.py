@@ -1,0 +1,262 @@
+"""One authenticated request to an authorization server: proof, secrets in turn, deadline, failures.
+
+No redirect is followed (requests would post the secret again, to another host), ``.netrc`` is ignored, TLS
+is verified, the transport repeats no request, and every request has a deadline and a size limit. A failure is
+raised outside of the library's frames: their locals hold secrets, and error pages print locals.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote_plus
+
+import requests
+from requests.auth import AuthBase
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from oauth_connect.errors import InvalidProvider, ProviderMisconfigured, ProviderUnavailable
+from oauth_connect.protocol.client_auth import secrets
+from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants.requests import Parameters
+from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.net.addresses import AddressRefused
+from oauth_connect.protocol.net.guarded import guarded_session
+from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session, remaining
+from oauth_connect.protocol.provider import Provider
+
+MAX_RETRY_AFTER = 3600.0  # seconds
+NOT_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reply:
+    """A complete HTTP response, as far as the protocol uses it."""
+
+    status: int
+    document: Any
+    retry_after: float | None
+
+    @property
+    def answer(self) -> Answer | None:
+        """The body, where it is a JSON object or a form."""
+        return self.document if isinstance(self.document, Answer) else None
+
+
+class _Anonymous(AuthBase):
+    """Adds no credentials. An auth object keeps requests from using ``.netrc``."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _basic(provider: Provider, secret: str) -> Parameters:
+    """Return HTTP Basic credentials, form-encoded first (RFC 6749 section 2.3.1)."""
+    pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
+    return Parameters({"Authorization": f"Basic {b64encode(pair.encode()).decode()}"})
+
+
+class Exchange:
+    """Sends requests to one provider's authorization server, and closes a session of its own.
+
+    ``timeout`` is in seconds, for one whole request. ``provider`` may be replaced while a flow finds out at
+    which instance it is. Raises ProviderUnavailable and ProviderMisconfigured.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        timeout: float,
+        session: ServerSession | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.provider = provider
+        self.timeout = timeout
+        self._own = session is None
+        self._session = session or (guarded_session(provider.guard) if provider.guard else new_session())
+        self._now = now
+
+    def close(self) -> None:
+        if self._own:
+            self._session.close()
+
+    def post(
+        self, url: str, parameters: Parameters, *, how: str = "", body: str = "", method: str = "POST"
+    ) -> Reply:
+        """Send parameters with the client's credentials, by default in the way of the token endpoint.
+
+        If the server refuses the client's secret, try the next one: such a refusal spends no code or token.
+        """
+        how = how or self.provider.client_authentication
+        sent_as = "document" if (body or self.provider.token_request.body) == "json" else "form"
+        if how == "none":
+            return self.send(method, url, **self._proven(parameters, sent_as, how))
+        secrets_in_order = self._secrets()
+        give_up = time.monotonic() + self.timeout
+        for secret in secrets_in_order:
+            request = self._proven(parameters, sent_as, how, secret)
+            reply = self.send(method, url, give_up=give_up, **request)
+            if not responses.refuses_client(self.provider, reply.status, reply.answer):
+                secrets.took(self.provider, secrets_in_order, secret)
+                break
+        return reply
+
+    def _proven(self, parameters: Parameters, sent_as: str, how: str, secret: str = "") -> dict[str, Any]:
+        """Return a request with the client's authentication, in the header or in the body."""
+        provider = self.provider
+        rules = provider.token_request
+        whole = Parameters(parameters)
+        credentials = _basic(provider, secret) if how == "client_secret_basic" else Parameters()
+        if how == "client_secret_post" or provider.client_authentication == "none" or rules.repeat_client_id:
+            whole[rules.client_id_parameter] = provider.client_id
+        if how == "client_secret_post":
+            whole["client_secret"] = secret
+        return {"credentials": credentials, "headers": rules.headers, sent_as: whole}
+
+    def _secrets(self) -> Sequence[secrets.Secret]:
+        try:
+            return secrets.in_order(self.provider)
+        except InvalidProvider as error:
+            failure: Exception = ProviderMisconfigured(str(error), error="invalid_client")
+        except Exception as error:
+            # For instance, a vault is away. Raise outside of the function's frames, which hold secrets.
+            failure = ProviderUnavailable(
+                f"The function for client_secret of {self.provider.slug!r} failed ({type(error).__name__}); "
+                "nothing was sent. Correct the function that the settings name, or try again later."
+            )
+        raise failure
+
+    def probe(self, url: str) -> int:
+        """Return the status with which an endpoint answers a bare GET, which changes nothing there.
+
+        No parameters, no credentials; the body is not read. Raises ProviderUnavailable.
+        """
+        try:
+            with deadline(self.timeout):
+                response = self._session.get(
+                    url, timeout=remaining(), auth=_Anonymous(), allow_redirects=False, stream=True
+                )
+                response.close()
+            return response.status_code
+        except requests.RequestException as error:
+            failure = self._failure(error)
+        except OSError:  # the deadline, met while the head was read
+            failure = self._lost("timeout")
+        raise failure
+
+    def send(self, method: str, url: str, *, give_up: float | None = None, **request: Any) -> Reply:
+        """Send a request and return the reply. ``give_up``: a deadline, by the monotonic clock."""
+        left = self.timeout if give_up is None else give_up - time.monotonic()
+        if left <= 0:
+            raise self._unreachable()
+        try:
+            return self._attempt(method, url, request, left)
+        except (requests.RequestException, HTTPError) as error:
+            failure = self._failure(error)
+        except AddressRefused as refused:
+            failure = ProviderMisconfigured(str(refused), error="forbidden_address")
+        except OSError:  # the deadline, met while the body was read
+            failure = self._lost("timeout")
+        # Raised after the except block, so that the error refers to no frame of the libraries.
+        raise failure
+
+    def _attempt(self, method: str, url: str, request: dict[str, Any], timeout: float) -> Reply:
+        with deadline(timeout):
+            whole = self._session.exchange(method, url, **request)
+        reply = Reply(
+            status=whole.status,
+            document=responses.read_document(whole.headers.get("Content-Type", ""), whole.body),
+            retry_after=retry_after(whole.headers.get("Retry-After"), self._now()),
+        )
+        self._check_status(reply)
+        return reply
+
+    def _check_status(self, reply: Reply) -> None:
+        if reply.status == 429 or reply.status >= 500:
+            raise ProviderUnavailable(
+                f"{self.provider.label} answered HTTP {reply.status}; try again later.",
+                code=f"http_{reply.status}",
+                retry_after=reply.retry_after,
+            )
+        if 300 <= reply.status < 400:
+            raise ProviderMisconfigured(
+                f"{self.provider.label} redirects a request that must not be redirected. "
+                f"Put the endpoint's final URL into the entry {self.provider.slug!r}.",
+                error="redirected",
+                status=reply.status,
+            )
+
+    def _failure(self, error: requests.RequestException | HTTPError) -> Exception:
+        if isinstance(error, ProviderUnavailable | ProviderMisconfigured):
+            return error.with_traceback(None)
+        if not was_sent(error):
+            return self._unreachable()
+        return self._lost("timeout" if timed_out(error) else "answer_lost")
+
+    def _unreachable(self) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"{self.provider.label} cannot be reached; nothing was sent. Try again later.",
+            code="unreachable",
+        )
+
+    def _lost(self, code: str) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"{self.provider.label} did not answer in full; whether it acted is unknown.",
+            code=code,
+            answer_lost=True,
+        )
+
+
+def timed_out(error: requests.RequestException | HTTPError) -> bool:
+    """Return whether a wait was too long. While a body is read, requests raises a ConnectionError for it."""
+    return isinstance(error, requests.Timeout) or isinstance(reason_of(error), ReadTimeoutError)
+
+
+def was_sent(error: requests.RequestException | HTTPError) -> bool:
+    """Return whether the request may have reached the server; True in doubt."""
+    if isinstance(error, requests.ConnectTimeout | ValueError):  # ValueError: the request is malformed
+        return False
+    reason = reason_of(error)
+    if isinstance(reason, SSLError):  # also raised while reading; only a refused certificate is certain
+        return not isinstance(reason.args[0], ssl.SSLCertVerificationError)
+    return not isinstance(reason, NOT_SENT)
+
+
+def reason_of(error: requests.RequestException | HTTPError) -> object:
+    """Return urllib3's own error, which requests wraps."""
+    if isinstance(error, HTTPError):
+        return error
+    reason: Any = error.args[0] if error.args else None
+    return reason.reason if isinstance(reason, MaxRetryError) else reason
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read Retry-After (RFC 9110 section 10.2.3), seconds or a date; at most an hour, else None."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (email.utils.parsedate_to_datetime(value) - now).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -1,0 +1,152 @@
+"""Limits how long a statement waits for a lock that another transaction holds.
+
+By default PostgreSQL waits for ever, and MariaDB for fifty seconds. There are two ways:
+
+- a single statement outside of any transaction: ``LockWait`` and ``lock_wait``. The limit is part of the
+  statement, so it costs no statement of its own and stays in no session that a pooling proxy may reuse.
+- a transaction: ``bounded_transaction``.
+
+SQLite waits for its ``timeout`` option, whatever the statement says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from django.core.exceptions import FullResultSet
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, Func
+
+T = TypeVar("T")
+MAX_TRIES = 10
+# Lock not available, statement cancelled, deadlock: PostgreSQL's codes, then MariaDB's.
+LOCKED_CODES = {"55P03", "57014", "40P01", 1205, 1213}
+SERIALIZATION_FAILURE = "40001"
+VERBS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ")
+
+
+class LockWait(Func):
+    """A condition that always holds. On PostgreSQL it limits, in seconds, how long its UPDATE waits.
+
+    PostgreSQL evaluates conditions before it locks the row, so the limit is set by then. The setting is
+    local: it ends with the statement. Inside a transaction it would stay, so there it is left out.
+    """
+
+    output_field = BooleanField()
+    template = "set_config('lock_timeout', '%(milliseconds)s', true) IS NOT NULL"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(milliseconds=str(int(seconds * 1000)))
+
+    def as_sql(self, *args: Any, **context: Any) -> Any:
+        raise FullResultSet
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        if not commits_by_itself(connection):
+            raise FullResultSet
+        return super().as_sql(compiler, connection, **context)
+
+
+def lock_wait(alias: str, seconds: float) -> AbstractContextManager[None]:
+    """Limit how long each UPDATE in this block waits on MariaDB, which has a clause for it."""
+    connection = connections[alias]
+    if not (connection.vendor == "mysql" and commits_by_itself(connection) and is_mariadb(connection)):
+        return nullcontext()
+    return _with_clause(connection, seconds, ("UPDATE ",))
+
+
+@contextmanager
+def bounded_transaction(alias: str, seconds: float) -> Iterator[None]:
+    """Begin a transaction, or a savepoint, whose statements wait at most so long for a lock."""
+    connection = connections[alias]
+    with transaction.atomic(using=alias):
+        if connection.vendor == "mysql" and is_mariadb(connection):
+            with _with_clause(connection, seconds):
+                yield
+            return
+        _set_lock_timeout(connection, seconds)
+        yield
+
+
+def _set_lock_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    milliseconds = int(seconds * 1000)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # LOCAL: behind a pooling proxy another client gets this session next.
+            cursor.execute(f"SET LOCAL lock_timeout = {milliseconds}")
+            cursor.execute(f"SET LOCAL statement_timeout = {2 * milliseconds}")
+    elif connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(seconds))}")
+
+
+@contextmanager
+def _with_clause(
+    connection: BaseDatabaseWrapper, seconds: float, verbs: tuple[str, ...] = VERBS
+) -> Iterator[None]:
+    """Put MariaDB's clause before each statement that locks. Nothing stays set in the session."""
+    clause = f"SET STATEMENT innodb_lock_wait_timeout={max(1, int(seconds))} FOR "
+
+    def bounded(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        return execute(clause + sql if sql.startswith(verbs) else sql, *rest)
+
+    with connection.execute_wrapper(bounded):
+        yield
+
+
+def retried(alias: str, statements: Callable[[], T]) -> T:
+    """Run a transaction, and run it again when it is the victim of a deadlock, at most ten times.
+
+    Inside the caller's transaction it runs once, because the deadlock has ended that transaction.
+    """
+    for _ in range(MAX_TRIES - 1):
+        try:
+            return statements()
+        except OperationalError as error:
+            if connections[alias].in_atomic_block or not is_locked(error):
+                raise
+    return statements()
+
+
+def locking(alias: str) -> AbstractContextManager[Any]:
+    """Return a transaction for a read that locks rows; nothing on SQLite, which has no such read.
+
+    On SQLite, a transaction that began with a read may be unable to write later.
+    """
+    lockable = connections[alias].features.has_select_for_update
+    return transaction.atomic(using=alias) if lockable else nullcontext()
+
+
+def commits_by_itself(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether each statement is its own transaction. Opens no connection."""
+    if connection.in_atomic_block:
+        return False
+    connected = connection.connection is not None
+    return bool(connection.autocommit if connected else connection.settings_dict["AUTOCOMMIT"])
+
+
+def is_mariadb(connection: Any) -> bool:
+    return bool(connection.mysql_is_mariadb)
+
+
+def is_conflict(error: OperationalError) -> bool:
+    """Return whether a statement failed because another transaction's write came first.
+
+    PostgreSQL refuses the later of two writes under a strict isolation level (40001). A new look at the row
+    shows the earlier one.
+    """
+    return _sqlstate(error) == SERIALIZATION_FAILURE
+
+
+def is_locked(error: Exception) -> bool:
+    """Return whether a statement failed because another transaction holds the row, or SQLite's one lock."""
+    number = error.args[0] if error.args else None
+    return _sqlstate(error) in LOCKED_CODES or number in LOCKED_CODES or "database is locked" in str(error)
+
+
+def _sqlstate(error: Exception) -> str | None:
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

@@ -1,0 +1,109 @@
+"""Decides on which database connection a statement runs, so that a rollback of the caller does not undo it.
+
+Outside a transaction, the caller's connection commits each statement. Inside one, the statement runs on a
+copy of that connection, outside of any pool, which is closed right after it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import TypeVar
+
+from django.db import connections
+
+from oauth_connect.errors import ConnectionLocked
+from oauth_connect.stores.lock_timeouts import bounded_transaction
+
+T = TypeVar("T")
+MAX_CONNECTIONS = 4  # a process
+SLOT_TIMEOUT = 30.0
+
+
+class Placement(Enum):
+    """Where statements run.
+
+    ``CALLER``: on the caller's connection. ``OWN_CONNECTION``: on a copy of it. ``CALLER_THEN_REPEAT``: on
+    the caller's connection, and again after its transaction; for SQLite, which has a single writer.
+    """
+
+    CALLER = "caller"
+    OWN_CONNECTION = "own_connection"
+    CALLER_THEN_REPEAT = "caller_then_repeat"
+
+
+def placement(alias: str) -> Placement:
+    """Return where statements belong in the transaction that the caller is in."""
+    connection = connections[alias]
+    if not connection.in_atomic_block and connection.get_autocommit():
+        return Placement.CALLER
+    if any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+        return Placement.CALLER
+    return Placement.CALLER_THEN_REPEAT if connection.vendor == "sqlite" else Placement.OWN_CONNECTION
+
+
+class _Slots:
+    """Limits the copies of connections in a process. A forked child starts with all slots free."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+
+_slots = _Slots()
+
+
+@contextmanager
+def own_connection(alias: str, lock_timeout: float) -> Iterator[str]:
+    """Yield the alias of a copied connection, for one short transaction that commits on leaving.
+
+    ``lock_timeout``: seconds. Raises ConnectionLocked when no slot gets free.
+    """
+    slots = _slots.free
+    if not slots.acquire(timeout=SLOT_TIMEOUT):
+        raise ConnectionLocked(
+            "No database connection became free for a refresh inside a transaction. Try again."
+        )
+    try:
+        with own_transaction(alias, lock_timeout) as own:
+            yield own
+    finally:
+        slots.release()
+
+
+def outside_transaction(alias: str, lock_timeout: float, statement: Callable[[str], T]) -> T:
+    """Run a statement so that it commits immediately where the database allows it; return its result.
+
+    On SQLite and outside a transaction it runs on the caller's connection.
+    """
+    if placement(alias) is Placement.OWN_CONNECTION:
+        with own_connection(alias, lock_timeout) as own:
+            return statement(own)
+    return statement(alias)
+
+
+@contextmanager
+def own_transaction(alias: str, lock_timeout: float) -> Iterator[str]:
+    """Open a copy of a connection under its own alias, for one transaction, and close it."""
+    own = f"{alias}:oauth_connect"
+    connection = connections[alias].copy(own)
+    # A site may set it to False. atomic() would then leave the commit to the caller.
+    connection.settings_dict["AUTOCOMMIT"] = True
+    options = connection.settings_dict.setdefault("OPTIONS", {})
+    options.pop("pool", None)
+    if connection.vendor == "sqlite":
+        options["timeout"] = lock_timeout
+    connections[own] = connection
+    try:
+        with bounded_transaction(own, lock_timeout):
+            yield own
+    finally:
+        connection.close()
+        del connections[own]

@@ -1,0 +1,399 @@
+"""Tenants, shops and instances: asked for, taken from the provider's answers, and never trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from oauth_connect import flows
+from oauth_connect.errors import ForbiddenDestination, InvalidProvider
+from oauth_connect.flows.pending import SESSION_KEY
+from oauth_connect.models import Connection
+from tests.servers.scripted import Answer
+from tests.support.visitor import callback_path, query_of, state_of
+
+pytestmark = pytest.mark.django_db
+
+CONNECT = callback_path("scripted").replace("callback", "connect")
+HOSTS = "(?:https://)?((?:[a-z0-9-]+\\.)+mills\\.example)"
+
+
+@pytest.fixture
+def shops(scripted_entry, configure, issues):
+    """A provider with a shop for each user, which the callback repeats."""
+
+    def change(**changes: Any) -> None:
+        entry = {
+            **scripted_entry,
+            "api_hosts": ["{shop}.mills.example"],
+            "variables": {
+                "shop": {
+                    "source": "user",
+                    "label": "Your shop",
+                    "pattern": "([a-z0-9-]+)(?:\\.mills\\.example)?",
+                    "field": "shop",
+                }
+            },
+            **changes,
+        }
+        configure(PROVIDERS={"scripted": entry})
+
+    change()
+    return change
+
+
+def test_the_page_asks_for_the_shop(visitor, shops):
+    page = visitor.get(CONNECT, {"shop": "acme"}).content.decode()
+    assert "Your shop" in page
+    assert 'name="shop" value="acme"' in page
+
+
+@pytest.mark.parametrize("given", ["", "evil.example/", "a.b", "mills.example@evil.example", "ä"])
+def test_a_shop_that_does_not_fit_is_refused_with_its_path(given, visitor, shops, scripted):
+    told = visitor.post(CONNECT, {"shop": given}, headers={"accept": "application/json"})
+    page = visitor.post(CONNECT, {"shop": given, "next": "/back/"})
+
+    assert told.status_code == page.status_code == 400
+    assert list(told.json()["errors"]) == ["scripted.variables.shop"]
+    assert 'value="/back/"' in page.content.decode()
+    assert SESSION_KEY not in visitor.session
+    assert not Connection.objects.exists()
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, r"^scripted\.variables\.shop: missing"),
+        ({"shop": "a/b"}, r"^scripted\.variables\.shop: the value"),
+        ({"shop": "acme", "tenant": "x"}, r"^scripted\.variables\.tenant: "),
+    ],
+)
+def test_a_flow_does_not_begin_without_its_variables(variables, told, visitor, user, shops):
+    request = visitor.request()
+    request.user = user
+    with pytest.raises(InvalidProvider, match=told):
+        flows.begin(request, "scripted", variables=variables)
+    assert SESSION_KEY not in request.session
+
+
+def test_the_shop_is_kept_with_the_connection(visitor, shops):
+    state = state_of(visitor.start(data={"shop": "acme.mills.example"}))
+    visitor.come_back(state=state, code="code", shop="acme.mills.example")
+
+    connection = Connection.objects.get()
+    assert connection.variables == {"shop": "acme"}
+    assert connection.get_provider().api_hosts == ("acme.mills.example",)
+
+
+@pytest.mark.parametrize("shop", ["other.mills.example", "acme.mills.example.evil.example", "", None])
+def test_a_callback_of_another_shop_is_refused(shop, visitor, shops, scripted):
+    state = state_of(visitor.start(data={"shop": "acme"}))
+    query = {"state": state, "code": "code", **({} if shop is None else {"shop": shop})}
+    response = visitor.come_back(**query)
+
+    assert response.status_code == 400
+    assert response.context["code"] in ("variable_mismatch", "variable_refused")
+    assert not Connection.objects.exists()
+    assert scripted.requests == []
+
+
+def test_a_reconnect_asks_for_no_shop_again(visitor, shops, make_connection):
+    connection = make_connection(account_id="", variables={"shop": "acme"})
+    state = state_of(visitor.start(connection=connection.pk))
+    visitor.come_back(state=state, code="code", shop="acme.mills.example")
+    assert Connection.objects.get().variables == {"shop": "acme"}
+
+
+def test_a_site_may_say_the_shop_itself(visitor, shops):
+    shops(variables={"shop": {"pattern": "[a-z]+", "default": "acme"}})
+    assert '<input type="text"' not in visitor.get(CONNECT).content.decode()
+    visitor.connect()
+    assert Connection.objects.get().get_provider().api_hosts == ("acme.mills.example",)
+
+
+# --- a signed callback --------------------------------------------------------------------------
+
+
+def signed(query: dict[str, str], secret: str = "secret") -> dict[str, str]:
+    message = "&".join(f"{name}={value}" for name, value in sorted(query.items()))
+    return {**query, "hmac": hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()}
+
+
+@pytest.mark.parametrize("secret", ["secret", "older"])
+def test_an_answer_signed_with_any_valid_secret_is_taken(secret, visitor, shops):
+    shops(callback={"verify": "hmac_sha256_query"}, client_secret=["secret", "older"])
+    state = state_of(visitor.start(data={"shop": "acme"}))
+    query = signed({"state": state, "code": "code", "shop": "acme.mills.example", "timestamp": "1"}, secret)
+    assert visitor.come_back(**query).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda query: {**query, "hmac": "0" * 64},
+        lambda query: {**query, "hmac": "ä"},
+        lambda query: {**query, "hmac": [query["hmac"], query["hmac"]]},
+        lambda query: {**query, "code": "other"},
+        lambda query: {**query, "added": "x"},
+        lambda query: {name: value for name, value in query.items() if name != "hmac"},
+    ],
+)
+def test_an_answer_that_is_not_signed_is_refused(spoil, visitor, shops, scripted):
+    shops(callback={"verify": "hmac_sha256_query"})
+    state = state_of(visitor.start(data={"shop": "acme"}))
+    response = visitor.come_back(**spoil(signed({"state": state, "code": "code", "shop": "acme"})))
+    assert (response.status_code, response.context["code"]) == (400, "signature_invalid")
+    assert scripted.requests == []
+
+
+# --- what the provider's answers say ------------------------------------------------------------
+
+
+COMPANY = {"company": {"source": "callback", "field": "companyId", "pattern": "[0-9]{4}"}}
+
+
+def test_the_callback_names_the_company(visitor, shops):
+    shops(variables=COMPANY, identity={"source": "callback", "id": ["companyId"]}, api_hosts=["a.example"])
+    visitor.come_back(state=state_of(visitor.start()), code="code", companyId="1234")
+    connection = Connection.objects.get()
+    assert (connection.account_id, connection.variables) == ("1234", {"company": "1234"})
+
+
+@pytest.mark.parametrize("company", ["", "12345", "1/../"])
+def test_a_company_that_does_not_fit_is_refused(company, visitor, shops, scripted):
+    shops(variables=COMPANY, identity={"source": "callback", "id": ["companyId"]}, api_hosts=["a.example"])
+    response = visitor.come_back(state=state_of(visitor.start()), code="code", companyId=company)
+    assert (response.status_code, response.context["code"]) == (400, "variable_refused")
+    assert scripted.requests == []
+
+
+@pytest.fixture
+def instances(shops):
+    """A provider whose API stands where the token answer says."""
+    variables = {"instance": {"source": "token_response", "field": "instance_url", "pattern": HOSTS}}
+    shops(variables=variables, api_hosts=[], api_base_url="https://{instance}/api/")
+
+
+def test_the_token_answer_names_the_host_of_the_api(visitor, instances, issues):
+    issues(instance_url="https://acme.mills.example")
+    visitor.connect()
+    connection = Connection.objects.get()
+    assert connection.variables == {"instance": "acme.mills.example"}
+    assert connection.get_provider().token_hosts() == {("acme.mills.example", 443)}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example",
+        "https://acme.mills.example.evil.example",
+        "http://acme.mills.example",
+        "https://acme.mills.example@evil.example",
+        "https://acme.mills.example:8443",
+        "https://169.254.169.254",
+        "",
+        None,
+        5,
+    ],
+)
+def test_an_instance_outside_of_the_allowed_hosts_is_refused(url, visitor, instances, issues, scripted):
+    issues(instance_url=url)
+    scripted.on("/revoke", Answer(200))
+
+    response = visitor.connect()
+
+    assert (response.status_code, response.context["code"]) == (400, "variable_refused")
+    assert not Connection.objects.exists()
+    assert [request.path for request in scripted.requests] == ["/token", "/revoke"]
+
+
+def test_a_refresh_follows_the_instance_and_refuses_a_foreign_one(visitor, instances, issues, caplog):
+    issues(instance_url="https://acme.mills.example")
+    visitor.connect()
+    connection = Connection.objects.get()
+
+    issues(access_token="second", instance_url="https://acme2.mills.example")
+    connection.refresh()
+    assert Connection.objects.get().variables == {"instance": "acme2.mills.example"}
+
+    issues(access_token="third", instance_url="https://evil.example")
+    connection.refresh()
+    assert Connection.objects.get().variables == {"instance": "acme2.mills.example"}
+    assert "scripted.variables.instance" in caplog.text
+
+
+def test_without_its_instance_a_connection_reaches_nothing(make_connection, instances):
+    connection = make_connection()
+    with connection.session() as http, pytest.raises(ForbiddenDestination):
+        http.get("orders")
+
+
+SITES = [{"id": "s-1", "name": "one"}, {"id": "s-2", "name": "two", "url": "https://two.example"}]
+
+
+@pytest.mark.parametrize(
+    ("choose", "found", "site"),
+    [("", SITES, "s-1"), ("two", SITES, "s-2"), ("https://two.example", SITES, "s-2"), ("", [], None)],
+)
+def test_one_of_the_sites_that_a_token_reaches(choose, found, site, visitor, shops, scripted):
+    scripted.on("/sites", Answer(body=found))
+    variables = {"site": {"source": "accounts", "pattern": "[a-z0-9-]+"}}
+    accounts = {"endpoint": f"{scripted.url}/sites", "variable": "site", "choose": choose}
+    shops(variables=variables, accounts=accounts, api_hosts=["a.example"])
+    assert visitor.connect().status_code == 302
+    assert Connection.objects.get().variables.get("site") == site
+
+
+@pytest.mark.parametrize(("choose", "found"), [("three", SITES), ("", [{"id": "a/b"}])])
+def test_a_site_that_is_not_there_or_does_not_fit_is_refused(choose, found, visitor, shops, scripted):
+    scripted.on("/sites", Answer(body=found))
+    variables = {"site": {"source": "accounts", "pattern": "[a-z0-9-]+"}}
+    accounts = {"endpoint": f"{scripted.url}/sites", "variable": "site", "choose": choose}
+    shops(variables=variables, accounts=accounts, api_hosts=["a.example"])
+    assert visitor.connect().status_code == 400
+    assert not Connection.objects.exists()
+
+
+# --- refresh tokens, as far as connecting is concerned ------------------------------------------
+
+
+def test_the_end_of_the_grant_is_known_from_the_start(visitor, shops):
+    shops(variables={}, api_hosts=[], refresh={"absolute_seconds": 86400, "lifetime_seconds": 3600})
+    visitor.connect()
+    connection = Connection.objects.get()
+    obtained = connection.token.obtained_at
+    assert connection.reconnect_before == obtained + timedelta(days=1)
+    assert connection.refresh_token_expires_at == obtained + timedelta(hours=1)
+
+    connection.refresh()
+    assert Connection.objects.get().reconnect_before == obtained + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("expected", "fields", "told"),
+    [
+        ("always", {"refresh_token": None}, True),
+        ("conditional", {"refresh_token": None}, True),
+        ("conditional", {"refresh_token": None, "expires_in": None}, False),
+        ("never", {"refresh_token": None}, False),
+        ("always", {}, False),
+    ],
+)
+def test_a_missing_refresh_token_is_told_at_once(expected, fields, told, visitor, shops, issues, caplog):
+    shops(variables={}, api_hosts=[], refresh={"expected": expected})
+    issues(**fields)
+    with caplog.at_level(logging.WARNING, "oauth_connect"):
+        visitor.connect()
+    assert ("gave no refresh token" in caplog.text) is told
+
+
+EXCHANGE = {
+    "style": "exchange_access_token",
+    "exchange_grant_type": "lengthen",
+    "exchange_parameter": "old",
+    "expected": "never",
+}
+
+
+def test_a_short_token_is_exchanged_at_once_and_again(visitor, shops, scripted):
+    bodies = [{"access_token": f"t-{n}", "token_type": "bearer", "expires_in": 3600} for n in range(3)]
+    scripted.on("/token", *(Answer(body=body) for body in bodies))
+    shops(variables={}, api_hosts=[], refresh=EXCHANGE)
+    visitor.connect()
+    connection = Connection.objects.get()
+    assert connection.token.access_token == "t-1"
+    assert connection.refresh_at is not None
+
+    connection.refresh()
+    assert Connection.objects.get().token.access_token == "t-2"
+    assert [one.form.get("old") for one in scripted.asked("/token")] == [None, "t-0", "t-1"]
+    assert scripted.asked("/token")[2].form["grant_type"] == "lengthen"
+
+
+def test_a_refused_exchange_leaves_the_short_token(visitor, shops, scripted):
+    short = Answer(body={"access_token": "short", "token_type": "bearer", "expires_in": 3600})
+    scripted.on("/token", short, Answer(400, {"error": "invalid_request"}))
+    shops(variables={}, api_hosts=[], refresh=EXCHANGE)
+    visitor.connect()
+    assert Connection.objects.get().token.access_token == "short"
+
+
+# --- hooks and form_post ------------------------------------------------------------------------
+
+
+def made_secret(provider: Any) -> str:
+    return f"made-for-{provider.client_id}"
+
+
+def registered(provider: Any, variables: Any) -> dict[str, str]:
+    return {"client_id": f"client-at-{variables['shop']}", "client_secret": "given"}
+
+
+def registered_badly(provider: Any, variables: Any) -> dict[str, str]:
+    return {"client_id": "x", "token_endpoint": "https://evil.example/"}
+
+
+def test_a_client_secret_may_be_made_for_each_request(visitor, shops, scripted):
+    hooks = {"client_secret": f"{__name__}.made_secret"}
+    shops(
+        variables={},
+        api_hosts=[],
+        hooks=hooks,
+        client_secret="",
+        token_endpoint_auth_method="client_secret_post",
+    )
+    visitor.connect()
+    assert scripted.asked("/token")[0].form["client_secret"] == "made-for-client"
+
+
+def test_a_client_may_be_registered_at_each_instance(visitor, shops, scripted):
+    hooks = {"register_client": f"{__name__}.registered"}
+    shops(hooks=hooks, client_id="", client_secret="", token_endpoint_auth_method="client_secret_post")
+    url = visitor.start(data={"shop": "acme"})
+    assert query_of(url)["client_id"] == "client-at-acme"
+    visitor.come_back(state=state_of(url), code="code", shop="acme")
+
+    connection = Connection.objects.get()
+    assert connection.client_id == "client-at-acme"
+    connection.refresh()
+    assert {one.form["client_id"] for one in scripted.asked("/token")} == {"client-at-acme"}
+    assert {one.form["client_secret"] for one in scripted.asked("/token")} == {"given"}
+
+
+@pytest.mark.parametrize("hook", ["registered_badly", "nowhere", "__name__"])
+def test_a_hook_that_does_not_work_is_named(hook, visitor, user, shops):
+    shops(hooks={"register_client": f"{__name__}.{hook}"}, client_id="", client_secret="")
+    request = visitor.request()
+    request.user = user
+    with pytest.raises(InvalidProvider, match=r"^scripted\.hooks\.register_client: "):
+        flows.begin(request, "scripted", variables={"shop": "acme"})
+
+
+def test_a_posted_answer_is_brought_in_by_a_redirect(visitor, shops):
+    shops(variables={}, api_hosts=[], authorize={"response_mode": "form_post"})
+    url = visitor.start()
+    assert query_of(url)["response_mode"] == "form_post"
+    posted = visitor.post(callback_path("scripted"), {"state": state_of(url), "code": "c", "user": "{}"})
+    assert posted.status_code == 303
+    assert set(query_of(posted["Location"])) == {"state", "code"}
+    assert visitor.get(posted["Location"]).status_code == 302
+    assert Connection.objects.count() == 1
+
+
+def test_an_answer_is_posted_only_where_the_provider_posts(visitor, shops):
+    assert visitor.post(callback_path("scripted"), {"state": "x"}).status_code == 405
+    assert visitor.post(callback_path("nowhere"), {"state": "x"}).status_code == 404
+
+
+def test_a_posted_answer_needs_no_csrf_token(shops):
+    shops(variables={}, api_hosts=[], authorize={"response_mode": "form_post"})
+    stranger = Client(enforce_csrf_checks=True)
+    posted = stranger.post(callback_path("scripted"), {"state": "x", "code": "c"}, secure=True)
+    assert posted.status_code == 303

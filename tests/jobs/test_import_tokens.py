@@ -1,0 +1,162 @@
+"""Tokens of another package, on each database; tests/contrib/importers has the real packages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from oauth_connect.jobs.import_tokens import OUTCOMES, ForeignToken, TokenImport
+from oauth_connect.management.reports.import_tokens import REASONS
+from oauth_connect.models import Connection, ConnectionEvent
+from oauth_connect.models.lifecycle import history
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def row(user: Any, scripted_provider: dict[str, Any]) -> ForeignToken:
+    return ForeignToken(
+        pk=1,
+        provider="theirs",
+        user=user,
+        account_id="42",
+        client_id="client",
+        obtained_at=datetime.now(UTC) - timedelta(minutes=5),
+        expires_at=datetime.now(UTC) + timedelta(minutes=55),
+        access_token="old-access",
+        refresh_token="old-refresh",
+        profile={"id": 42, "login": "grace"},
+    )
+
+
+def take(*rows: ForeignToken, dry_run: bool = False) -> list[str]:
+    taking = TokenImport("theirs", {"theirs": "scripted"}, dry_run=dry_run)
+    return [result.outcome for result in taking.batch(rows)]
+
+
+def with_identity(configure: Callable[..., None], entry: dict[str, Any], **changes: Any) -> None:
+    configure(PROVIDERS={"scripted": {**entry, **changes}})
+
+
+@pytest.fixture(autouse=True)
+def identified(configure: Callable[..., None], scripted_provider: dict[str, Any]) -> None:
+    url = scripted_provider["token_endpoint"].replace("/token", "/user")
+    with_identity(configure, scripted_provider, userinfo_endpoint=url)
+
+
+def test_a_connection_that_is_there_is_left_alone_whatever_its_state(
+    row: ForeignToken, make_connection: Callable[..., Connection]
+) -> None:
+    there = make_connection(account_id="42")
+    there.disconnect()
+    before = Connection.objects.values().get()
+    assert take(row) == ["already_here"]
+    assert Connection.objects.values().get() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_importers_at_one_moment_one_inserts_a_row(
+    row: ForeignToken, calls_at_once: Callable[[int, Callable[[], Any]], list[Any]]
+) -> None:
+    many = [replace(row, pk=number, account_id=str(number), profile={}) for number in range(50)]
+    runs = calls_at_once(4, lambda: take(*many))
+    assert Counter(outcome for run in runs for outcome in run) == {"imported": 50, "already_here": 150}
+    assert Connection.objects.count() == 50
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_dies_before_the_history_is_written_leaves_the_whole_row_to_the_next(
+    row: ForeignToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_once(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        take(row)
+    assert take(row) == ["imported"]
+    event = ConnectionEvent.objects.get()
+    assert (event.connection_id, event.action) == (Connection.objects.get().pk, "connected")
+    assert event.detail == {"imported_from": "theirs"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deadlock_with_another_importer_is_tried_again(
+    row: ForeignToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_once(monkeypatch, OperationalError(1213, "Deadlock found when trying to get lock"))
+    assert take(row) == ["imported"]
+    assert ConnectionEvent.objects.get().connection_id == Connection.objects.get().pk
+
+
+def raise_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Raise instead of writing the history, when the rows are inserted and nothing is committed."""
+    write = history.write
+
+    def fail(*args: Any) -> None:
+        monkeypatch.setattr(history, "write", write)
+        raise error
+
+    monkeypatch.setattr(history, "write", fail)
+
+
+def test_the_first_of_two_rows_of_one_account_is_taken(row: ForeignToken) -> None:
+    twice = [row, replace(row, pk=2, access_token="another")]
+    assert take(*twice, dry_run=True) == ["imported", "already_here"]
+    assert Connection.objects.count() == 0
+    assert take(*twice) == ["imported", "already_here"]
+    assert Connection.objects.get().token.access_token == "old-access"
+
+
+def test_a_dry_run_tells_of_an_account_once_over_all_batches(row: ForeignToken) -> None:
+    dry = TokenImport("theirs", {"theirs": "scripted"}, dry_run=True)
+    outcomes = [result.outcome for _ in range(2) for result in dry.batch([row])]
+    assert outcomes == ["imported", "already_here"]
+
+
+def test_a_hundred_rows_cost_a_handful_of_statements(
+    row: ForeignToken, django_assert_max_num_queries: Callable[[int], Any]
+) -> None:
+    many = [replace(row, pk=number, account_id=str(number), profile={}) for number in range(100)]
+    with django_assert_max_num_queries(12):
+        assert set(take(*many)) == {"imported"}
+
+
+def test_without_an_identity_the_account_is_the_only_one_as_when_connecting(
+    row: ForeignToken, configure: Callable[..., None], scripted_provider: dict[str, Any]
+) -> None:
+    with_identity(configure, scripted_provider)
+    assert take(row) == ["imported"]
+    assert Connection.objects.get().account_id == ""
+
+
+def test_a_token_that_was_used_after_its_end_has_no_negative_lifetime(row: ForeignToken) -> None:
+    ended = datetime.now(UTC) - timedelta(hours=1)
+    assert take(replace(row, obtained_at=datetime.now(UTC), expires_at=ended)) == ["imported"]
+    token = Connection.objects.get().token
+    assert token.expires_at == ended
+    assert token.lifetime == timedelta(0)
+
+
+@pytest.mark.parametrize("account_id", ["", "x" * 256, "nul\x00"])
+def test_an_account_id_that_no_row_could_hold_costs_only_its_own_row(
+    row: ForeignToken, account_id: str
+) -> None:
+    bad = replace(row, pk=2, account_id=account_id, profile={})
+    assert take(bad, row) == ["unreadable", "imported"]
+
+
+def test_somebody_who_is_no_user_of_this_site_gets_nothing(row: ForeignToken) -> None:
+    assert take(replace(row, user=object())) == ["no_user"]
+    assert take(replace(row, user=None)) == ["no_user"]
+
+
+def test_a_found_row_shows_no_token(row: ForeignToken) -> None:
+    assert "old-" not in repr(row)
+
+
+def test_every_outcome_but_the_good_ones_has_its_words() -> None:
+    assert set(REASONS) == set(OUTCOMES) - {"imported", "already_here"}

@@ -1,0 +1,112 @@
+"""What all commands have in common."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from oauth_connect.management import commands
+from oauth_connect.management.output import table
+from oauth_connect.management.stop import stop_request
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
+ASKING = {"oauth_import", "oauth_login", "oauth_logout"}  # they want to be told of what
+USED = {
+    "oauth_import": ["allauth"],
+    "oauth_login": ["scripted", "--user", "grace"],
+    "oauth_logout": ["scripted", "--user", "grace"],
+}
+DOCUMENTED = (ROOT / "docs" / "commands.md").read_text("utf-8")
+
+
+def test_there_are_commands() -> None:
+    assert {"oauth_doctor", "oauth_providers", "oauth_prune", "oauth_refresh"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_shows_examples_and_the_exit_status(process, name) -> None:
+    run = process(name, "--help")
+    assert run.status == 0
+    assert f"\n  manage.py {name} " in run.out, "as they are written, a line each"
+    assert "exit status: 0" in run.out
+    assert "--json" in run.out
+    assert "--verbosity" in run.out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_a_section_with_examples(name) -> None:
+    assert f"\n## `{name}`\n" in DOCUMENTED
+    assert f"manage.py {name}" in DOCUMENTED
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ASKING])
+def test_a_process_that_has_nothing_to_tell_ends_with_0(process, name) -> None:
+    run = process(name)
+    assert (run.status, run.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(ASKING))
+def test_a_process_that_is_not_told_of_what_ends_with_2(process, name) -> None:
+    run = process(name)
+    assert (run.status, run.out) == (2, "")
+    assert "required" in run.err
+
+
+@pytest.mark.parametrize("arguments", ["--limit 0", "--limit x", "--within -1", "--within 1e9", "--nonsense"])
+def test_a_wrong_option_ends_with_2(process, arguments) -> None:
+    run = process("oauth_refresh", *arguments.split())
+    assert run.status == 2
+    assert run.out == ""
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"oauth_doctor", "oauth_providers"}))
+def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, settings, name) -> None:
+    settings.USE_TZ = False
+    run = command(name, *USED.get(name, []))  # no database here: asking it would fail the test
+    assert run.status == 2
+    assert run.err.startswith("USE_TZ = False: ")
+    assert "Set USE_TZ = True" in run.err
+    assert run.out == ""
+
+
+def test_without_time_zones_providers_are_listed_all_the_same(command, settings) -> None:
+    settings.USE_TZ = False
+    assert command("oauth_providers").status == 0
+
+
+def test_numbers_stand_to_the_right() -> None:
+    assert list(table(("name", "count"), [("a", 5), ("long name", 120)])) == [
+        "name       count",
+        "a              5",
+        "long name    120",
+    ]
+
+
+def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_request() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_was_asked_before_there_was_anything_to_stop_is_not_forgotten(ctrl_c) -> None:
+    called: list[str] = []
+    with stop_request() as request:
+        signal.raise_signal(signal.SIGINT)
+        request.then(lambda: called.append("at once"))
+    assert called == ["at once"]
+
+
+def test_a_thread_cannot_hear_signals_and_works_all_the_same(calls_at_once) -> None:
+    def use() -> bool:
+        with stop_request() as asked:
+            return asked.asked
+
+    assert calls_at_once(2, use) == [False, False]

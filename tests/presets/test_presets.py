@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from oauth_connect import presets
+from oauth_connect.conf import conf
+from oauth_connect.errors import InvalidProvider
+from oauth_connect.protocol.grants.requests import authorization_url
+from oauth_connect.protocol.provider import Provider
+
+NAMES = sorted(path.stem for path in Path(presets.__file__).parent.glob("*.toml"))
+MUTABLE = {"email", "preferred_username", "login", "username", "name", "upn", "mail"}
+SCOPES = {
+    "atlassian": ("read:me",),
+    "facebook": (),
+    "github": (),
+    "gitlab": ("read_user",),
+    "google": ("openid", "email"),
+    "microsoft": ("User.Read",),
+    "notion": (),
+    "quickbooks": ("com.intuit.quickbooks.accounting",),
+    "salesforce": ("openid",),
+    "shopify": (),
+    "slack": (),
+    "x": ("users.read", "tweet.read"),
+}
+every_preset = pytest.mark.parametrize("name", NAMES)
+
+
+def provider(name: str) -> Provider:
+    preset = presets.load(name)
+    assert preset is not None
+    return Provider.from_mapping(name, {**preset, "client_id": "client", "client_secret": "secret"})
+
+
+def defaults_of(variables: Any) -> dict[str, str]:
+    return {name: "acme" for name, variable in variables.items() if variable.source == "user"}
+
+
+@every_preset
+def test_a_preset_lacks_only_the_client(name: str) -> None:
+    found = provider(name)
+    assert found.name
+    assert found.documentation.startswith("https://")
+    assert found.authorization_endpoint
+    assert found.api_base_url or found.api_hosts
+
+
+@every_preset
+def test_a_preset_holds_no_client(name: str) -> None:
+    assert not {"client_id", "client_secret", "slug"} & set(presets.load(name) or {})
+
+
+@pytest.mark.compliance("C-state")
+@every_preset
+def test_no_preset_can_leave_out_the_state(name: str) -> None:
+    found = provider(name)
+    url = authorization_url(
+        found.resolve(defaults_of(found.variables)),
+        redirect_uri="https://app.example/cb",
+        state="the-state",
+        scopes=found.scopes,
+        code_verifier="v" * 64,
+    )
+    assert url.count("state=the-state") == 1
+    assert url.count("redirect_uri=") == 1
+
+
+@pytest.mark.compliance("A6")
+@every_preset
+def test_a_preset_without_pkce_says_why(name: str) -> None:
+    authorize = provider(name).authorize
+    assert authorize.code_challenge_method == "S256" or len(authorize.without_pkce_because) > 10
+
+
+@pytest.mark.compliance("C-account-id")
+@every_preset
+def test_a_preset_knows_accounts_by_what_their_owners_cannot_change(name: str) -> None:
+    last = {path.rpartition(".")[2] for path in provider(name).identity.id}
+    assert last
+    assert not last & MUTABLE
+
+
+@pytest.mark.compliance("A40")
+@pytest.mark.compliance("B4")
+@pytest.mark.parametrize(("name", "scopes"), sorted(SCOPES.items()))
+def test_a_preset_asks_for_little(name: str, scopes: tuple[str, ...]) -> None:
+    assert provider(name).scopes == scopes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "nowhere",
+        "../presets/github",
+        "../conf",
+        "..",
+        "/etc/passwd",
+        "github.toml",
+        "github\x00",
+        "__init__",
+        "a/b",
+    ],
+)
+def test_what_is_no_preset_is_none(name: str) -> None:
+    assert presets.load(name) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "override", "merged"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"x": 1, "y": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+        ({"a": {"b": {"x": 1}}}, {"a": {"b": {"y": 2}}}, {"a": {"b": {"x": 1, "y": 2}}}),
+        ({"a": {"x": 1}}, {"a": 5}, {"a": 5}),
+        ({"a": 5}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+    ],
+)
+def test_tables_are_merged_and_everything_else_is_replaced(base, override, merged) -> None:
+    assert presets.merge(base, override) == merged
+
+
+def test_merging_changes_neither_side() -> None:
+    base, override = {"a": {"x": 1}}, {"a": {"y": 2}}
+    presets.merge(base, override)["a"]["z"] = 3
+    assert (base, override) == ({"a": {"x": 1}}, {"a": {"y": 2}})
+
+
+# --- what is so in every preset -----------------------------------------------------------------
+
+PACKAGE = Path(presets.__file__).parents[1]
+ENVIRONMENTS = [
+    pytest.param(name, environment, id=f"{name}-{environment}")
+    for name in NAMES
+    for environment in (presets.load(name) or {}).get("environments", {})
+]
+
+
+@every_preset
+def test_a_preset_begins_with_its_source_and_the_date(name: str) -> None:
+    text = (Path(presets.__file__).parent / f"{name}.toml").read_text("utf-8")
+    assert text.startswith("# ")
+    assert re.search(r"^# https://\S+, as of 20\d\d-\d\d\.$", text, re.MULTILINE)
+
+
+def urls(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from urls(item)
+    elif isinstance(value, str) and "://" in value and not value.startswith("(?"):
+        yield value
+
+
+@pytest.mark.compliance("A23")
+@every_preset
+def test_a_preset_speaks_https_only(name: str) -> None:
+    found = list(urls(dict(presets.load(name) or {})))
+    assert found
+    assert all(url.startswith("https://") for url in found)
+
+
+@pytest.mark.parametrize(("name", "environment"), ENVIRONMENTS)
+def test_an_environment_is_laid_over_its_preset(name: str, environment: str) -> None:
+    entry = {"client_id": "client", "client_secret": "secret", "environment": environment}
+    data = presets.compose(presets.load(name) or {}, entry)
+    other = Provider.from_mapping(name, data).resolve({})
+    assert other != provider(name).resolve({})
+    assert other.label == provider(name).label
+
+
+@every_preset
+def test_a_presets_page_has_a_row(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    found = provider(name)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == ", ".join(f"`{scope}`" for scope in found.scopes)
+    assert cells[2:4] == [found.refresh.expected, found.refresh.rotation]
+    assert cells[4] == ", ".join(f"`{variable}`" for variable in found.variables)
+    assert cells[5] == ", ".join(f"`{one}`" for one in found.environments)
+    assert cells[6] == ("none" if found.revocation.style == "none" else found.revocation.effect)
+    assert f"- **{name}**: " in page
+
+
+def test_the_engine_knows_no_provider_by_name() -> None:
+    names = re.compile(rf"\b(?:{'|'.join(name for name in NAMES if len(name) > 1)})\b", re.IGNORECASE)
+    # An importer translates another package's names for providers into those of the presets.
+    for path in set(PACKAGE.rglob("*.py")) - set((PACKAGE / "contrib" / "importers").rglob("*.py")):
+        text = path.read_text("utf-8")
+        found = [line for line in text.splitlines() if names.search(line) and not is_example(line)]
+        assert not found, f"{path}: {found}"
+
+
+def is_example(line: str) -> bool:
+    """What stands in an example of a docstring or of --help, or in an error's hint, decides nothing."""
+    return "``" in line or line.strip().startswith(("#", ">>>", "manage.py "))
+
+
+# --- a site's own presets -----------------------------------------------------------------------
+
+OWN = """
+name = "Own"
+authorization_endpoint = "https://own.example/authorize"
+token_endpoint = "https://own.example/token"
+api_base_url = "https://own.example/api/"
+
+[environments.sandbox]
+token_endpoint = "https://sandbox.own.example/token"
+"""
+OWN_MAPPING = {
+    "name": "Own",
+    "authorization_endpoint": "https://own.example/authorize",
+    "token_endpoint": "https://own.example/token",
+}
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Path:
+    path = tmp_path / "own.toml"
+    path.write_text(OWN, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def entry_point(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another package, installed, that brings a preset under the name ``elsewhere``, and under ``github``."""
+    value = f"{__name__}:OWN_MAPPING"
+    found = {name: [EntryPoint(name, value, presets.GROUP)] for name in ("elsewhere", "github")}
+
+    def entry_points(group: str, name: str = "") -> list[EntryPoint]:
+        return found.get(name, []) if name else [one for ones in found.values() for one in ones]
+
+    monkeypatch.setattr(presets, "entry_points", entry_points)
+    presets.load.cache_clear()
+    yield
+    presets.load.cache_clear()
+
+
+Configure = Callable[..., None]
+
+
+@pytest.mark.parametrize("how", ["path", "string", "mapping"])
+def test_a_site_brings_its_own_preset(how: str, own_file: Path, configure: Configure) -> None:
+    preset = {"path": own_file, "string": str(own_file), "mapping": OWN_MAPPING}[how]
+    configure(PROVIDERS={"mine": {"preset": preset, "client_id": "x"}})
+    assert conf.provider("mine").token_endpoint == "https://own.example/token"
+
+
+@pytest.mark.usefixtures("entry_point")
+def test_an_installed_package_brings_a_preset(configure: Configure) -> None:
+    configure(PROVIDERS={"elsewhere": {"client_id": "x"}, "github": {"client_id": "x", "client_secret": "s"}})
+    assert conf.provider("elsewhere").label == "Own"
+    assert conf.provider("github").label == "GitHub"
+
+
+def test_an_environment_is_chosen_by_the_entry(own_file: Path, configure: Configure) -> None:
+    entry = {"preset": own_file, "client_id": "x", "environment": "sandbox"}
+    configure(PROVIDERS={"mine": entry, "over": {**entry, "token_endpoint": "https://o.example/token"}})
+    assert conf.provider("mine").token_endpoint == "https://sandbox.own.example/token"
+    assert conf.provider("over").token_endpoint == "https://o.example/token"
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"preset": "nowhere"}, "mine.preset: there is no preset 'nowhere'"),
+        ({"preset": "/nowhere.toml"}, "mine.preset: there is no "),
+        ({"preset": 5}, "mine.preset: there is no preset"),
+        ({"preset": OWN_MAPPING, "environment": "sandbox"}, "mine.environment: there is no 'sandbox'"),
+        ({"preset": {**OWN_MAPPING, "api": {"headers": {"X": 5}}}}, "mine.api.headers.X: expected a string"),
+        (
+            {"preset": OWN_MAPPING, "variables": {"tenant": {"pattern": "x", "patern": "y"}}},
+            "mine.variables.tenant.patern: unknown key; did you mean 'pattern'?",
+        ),
+        (
+            {"preset": OWN_MAPPING, "hooks": {"client_secret": "no-path"}},
+            "mine.hooks.client_secret: expected",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_named(entry: dict[str, Any], told: str, configure: Configure) -> None:
+    configure(PROVIDERS={"mine": {"client_id": "x", **entry}})
+    with pytest.raises(ImproperlyConfigured, match=re.escape(told)):
+        conf.provider("mine")
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("name = ", encoding="utf-8")
+    with pytest.raises(InvalidProvider, match=r"^preset: "):
+        presets.read(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "folder.toml"
+    path.mkdir()
+    with pytest.raises(InvalidProvider, match=r"^preset: .*folder\.toml cannot be read \("):
+        presets.read(path)
+
+
+@pytest.mark.usefixtures("entry_point")
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [
+        ("githbu", "there is no preset 'githbu'; did you mean 'github'?"),
+        ("elsewere", "there is no preset 'elsewere'; did you mean 'elsewhere'?"),
+        ("acme", "there is no preset 'acme'"),
+        (5, "there is no preset 5"),
+    ],
+)
+def test_a_preset_that_is_missing_is_told_with_the_nearest(preset: object, told: str) -> None:
+    assert presets.missing(preset) == told
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
+    kind: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = tmp_path / "acme3.toml"
+    assert presets.read(kind(str(absolute))) is None
+    assert presets.missing(kind(str(absolute))) == f"there is no file {absolute}"
+    assert presets.missing(kind("acme3.toml")) == f"there is no file acme3.toml (looked for in {tmp_path})"
+
+
+@pytest.mark.parametrize(
+    ("slug", "data", "told"),
+    [
+        ("githbu", {}, " (there is no preset of this name; did you mean 'github'?)"),
+        ("githbu", {"token_endpoint": "https://id.example/token"}, ""),
+        ("githbu", {"issuer": "https://id.example"}, ""),
+        ("github", {}, ""),
+        ("acme", {}, ""),
+    ],
+)
+def test_an_entry_that_is_named_nearly_like_a_preset(slug: str, data: dict[str, Any], told: str) -> None:
+    assert presets.overlooked(slug, data) == told
+
+
+def test_a_variable_may_be_just_its_value(configure: Configure) -> None:
+    entry = {"client_id": "x", "client_secret": "s", "variables": {"host": "gitlab.own.example"}}
+    configure(PROVIDERS={"gitlab": entry})
+    assert conf.provider("gitlab").resolve({}).token_endpoint == "https://gitlab.own.example/oauth/token"

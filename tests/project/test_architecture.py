@@ -1,0 +1,77 @@
+"""The layout is law: what docs/architecture.md says, the build holds."""
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+ROOT = Path(__file__).resolve().parents[2]
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+EXTRAS = {"cells", "cli", "httpx", "keyring", "celery", "demo", "test", "docs", "dev"}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LINT, "--no-cache", "--no-logo"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package and its contracts, to break."""
+    shutil.copytree(ROOT / "oauth_connect", tmp_path / "oauth_connect")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.process
+def test_every_import_runs_downwards() -> None:
+    finished = lint_imports(ROOT)
+    assert finished.returncode == 0, finished.stdout
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("module", "statement", "told"),
+    [
+        ("engine/up.py", "import oauth_connect.models", "engine.up -> oauth_connect.models"),
+        ("protocol/up.py", "import oauth_connect.conf", "protocol.up -> oauth_connect.conf"),
+        ("protocol/framework.py", "import django", "protocol.framework -> django"),
+        ("engine/library.py", "import oauthlib", "engine.library -> oauthlib"),
+        ("stores/library.py", "import requests_oauthlib", "stores.library -> requests_oauthlib"),
+        ("engine/client.py", "import httpx", "engine.client -> httpx"),
+        ("engine/field.py", "import fernet_fields", "engine.field -> fernet_fields"),
+        ("helpers.py", "", "oauth_connect.helpers"),
+    ],
+)
+def test_a_module_that_breaks_the_law_is_named(copy: Path, module: str, statement: str, told: str) -> None:
+    (copy / "oauth_connect" / module).write_text(f"{statement}\n", encoding="utf-8")
+    finished = lint_imports(copy)
+    assert finished.returncode == 1
+    assert told in finished.stdout
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_every_extra_exists() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert set(setup["options.extras_require"]) == EXTRAS
+
+
+def test_metadata_stand_in_setup_cfg_only() -> None:
+    assert "[project]" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,148 @@
+"""The caller's transaction decides nothing, and nothing is held while HTTP runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.db import connections, transaction
+
+from oauth_connect.errors import ConnectionLocked
+from oauth_connect.models import Connection
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.stores.transactions import Placement, placement
+from tests.servers.scripted import Answer
+
+FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
+EXPIRED = 7200
+transactional = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def answer(scripted: Any, scripted_provider: Any) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+
+
+@transactional
+def test_outside_a_transaction_the_callers_own_connection_commits():
+    assert placement("default") is Placement.CALLER
+
+
+@transactional
+def test_inside_a_transaction_another_connection_does_or_on_sqlite_a_follow_up():
+    expected = Placement.CALLER_THEN_REPEAT if database.vendor == "sqlite" else Placement.OWN_CONNECTION
+    with transaction.atomic():
+        assert placement("default") is expected
+
+
+@transactional
+def test_with_autocommit_off_one_is_in_a_transaction():
+    expected = Placement.CALLER_THEN_REPEAT if database.vendor == "sqlite" else Placement.OWN_CONNECTION
+    database.set_autocommit(False)
+    try:
+        assert placement("default") is expected
+    finally:
+        database.rollback()
+        database.set_autocommit(True)
+
+
+@pytest.mark.django_db
+def test_inside_a_test_case_everything_stays_in_its_transaction(make_connection):
+    connection = make_connection(age=EXPIRED)
+    with transaction.atomic():
+        assert placement("default") is Placement.CALLER
+        assert connection.access_token() == "access-1"
+
+
+@transactional
+def test_no_connection_of_its_own_is_left_behind(make_connection):
+    connection = make_connection(age=EXPIRED)
+    before = threading.active_count()
+    with transaction.atomic():
+        connection.access_token()
+    for thread in threading.enumerate()[before:]:
+        thread.join()
+    assert not hasattr(connections._connections, "default:oauth_connect")  # type: ignore[attr-defined]
+
+
+@transactional
+@pytest.mark.compliance("D62")
+def test_while_the_provider_thinks_no_lock_and_no_transaction_of_ours_is_open(make_connection, monkeypatch):
+    connection = make_connection(age=EXPIRED)
+    seen: dict[str, Any] = {}
+    refresh = AuthorizationServer.refresh
+
+    def look(self: AuthorizationServer, *args: Any, **kwargs: Any) -> Any:
+        seen["in transaction"] = database.in_atomic_block
+        # Another thread writes to the very row; a lock of ours would hold it up.
+        with in_a_thread() as run:
+            run(lambda: Connection.objects.filter(pk=connection.pk).update(account_label="written meanwhile"))
+        return refresh(self, *args, **kwargs)
+
+    monkeypatch.setattr(AuthorizationServer, "refresh", look)
+    connection.access_token()
+    assert seen == {"in transaction": False}
+    assert Connection.objects.get().account_label == "written meanwhile"
+    assert Connection.objects.get().token.access_token == "access-1"
+
+
+@transactional
+def test_a_caller_that_holds_its_own_row_is_told_before_anything_is_sent(make_connection, scripted):
+    """On SQLite nobody else can write while the caller does, and its own statements do not lock it out."""
+    connection = make_connection(age=EXPIRED)
+    if database.vendor == "sqlite":
+        with transaction.atomic():
+            hold(connection)
+            assert connection.access_token() == "access-1"
+        return
+    with transaction.atomic():
+        hold(connection)
+        with pytest.raises(ConnectionLocked, match="nothing was sent"):
+            connection.access_token()
+    assert not scripted.requests
+    assert connection.access_token() == "access-1"
+
+
+def hold(connection: Connection) -> None:
+    connection.account_label = "changed"
+    connection.save()
+
+
+@pytest.mark.vendor("postgresql")  # that is how it spells REPEATABLE READ
+@transactional
+def test_inside_a_repeatable_read_transaction_the_newest_token_is_found(make_connection):
+    connection = make_connection(age=EXPIRED)
+    with transaction.atomic():
+        with database.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert Connection.objects.get(pk=connection.pk).version == 0
+        with in_a_thread() as run:
+            run(lambda: Connection.objects.get(pk=connection.pk).refresh())
+        assert Connection.objects.get(pk=connection.pk).version == 0, "the snapshot is an old one"
+        assert connection.access_token() == "access-1"
+        assert connection.version == 1
+
+
+@contextmanager
+def in_a_thread() -> Iterator[Any]:
+    failures: list[BaseException] = []
+
+    def run(work: Any) -> None:
+        def body() -> None:
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+
+    yield run
+    assert failures == []
