@@ -356,7 +356,7 @@ def test_a_disconnected_token_is_kept_while_nothing_can_be_learnt(acme, scripted
 @pytest.mark.django_db(transaction=True)
 def test_a_provider_that_is_turned_off_is_not_asked(acme, scripted, make_connection) -> None:
     acme(enabled=False)
-    with pytest.raises(ProviderMisconfigured, match="turned off"):
+    with pytest.raises(ProviderMisconfigured, match="disabled"):
         make_connection("acme", age=7200).access_token()
     assert not scripted.requests
 

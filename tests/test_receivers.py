@@ -61,7 +61,7 @@ def test_what_is_deleted_is_kept_sealed_and_revoked_later(
     assert pending.open().refresh_token == "refresh-0"
     assert scripted.asked("/revoke") == [], "many rows may go at once; oauth_prune asks"
     scripted.on("/revoke", Answer(200))
-    assert attempt(pending).outcome == "revoked"
+    assert attempt(pending, Connection).outcome == "revoked"
     assert scripted.asked("/revoke")[0].form["token"] == "refresh-0"
 
 
@@ -159,7 +159,7 @@ def test_a_row_that_is_deleted_while_it_is_refreshed_leaves_no_living_token_behi
     refreshing.join()
 
     for pending in PendingRevocation.objects.all():
-        attempt(pending)
+        attempt(pending, Connection)
     assert {call.form["token"] for call in scripted.asked("/revoke")} == {"refresh-0", "refresh-1"}
 
 
@@ -170,7 +170,7 @@ def test_one_of_two_accounts_is_revoked_although_the_owner_keeps_the_other(
     gone, stays = make_connection(account_id="ada"), make_connection(account_id="linus")
     scripted.on("/revoke", Answer(200))
     gone.delete()
-    assert attempt(PendingRevocation.objects.get()).outcome == "revoked"
+    assert attempt(PendingRevocation.objects.get(), Connection).outcome == "revoked"
     assert Connection.objects.get() == stays
 
 
@@ -181,7 +181,7 @@ def test_a_retry_does_not_end_what_was_connected_again_meanwhile(
     make_connection(account_id="ada").disconnect()
     make_connection(account_id="ada")
     scripted.on("/revoke", Answer(200))
-    assert attempt(PendingRevocation.objects.get()).outcome == "spared"
+    assert attempt(PendingRevocation.objects.get(), Connection).outcome == "spared"
     assert len(scripted.asked("/revoke")) == 1
     assert not PendingRevocation.objects.exists()
 
@@ -197,5 +197,5 @@ def test_at_codeyard_a_deleted_row_s_token_is_refused_once_it_is_revoked(codeyar
     assert http.get("user").status_code == 200
     connection.delete()
     assert codeyard.stats["revocations"] == 0
-    attempt(PendingRevocation.objects.get())
+    attempt(PendingRevocation.objects.get(), Connection)
     assert codeyard.stats["revocations"] == 1

@@ -28,7 +28,7 @@ SEALED: Mapping[str, type[Model]] = {
 }
 BATCH_SIZE = 500
 FIRST_KEY = 0  # its index in the ring
-MAX_TRIES = 4  # for a row that changes each time after it was read
+MAX_TRIES = 10  # for a row that changes each time after it was read
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ def test_what_needs_its_owner_is_not_asked_for_again(scripted, refresher, make_c
 
 
 def test_too_many_are_refused_and_led_to_the_command(scripted, refresher, make_connection, monkeypatch):
-    monkeypatch.setattr("oauth_connect.admin.connection.AT_MOST", 2)
+    monkeypatch.setattr("oauth_connect.admin.connection.MAX_SELECTED", 2)
     page = refresher.act("refresh_selected", [make_connection() for _ in range(3)])
     ((level, message),) = told(page)
     assert level == "error"
@@ -301,7 +301,7 @@ def test_disconnecting_twice_says_so(scripted, disconnecter, make_connection, ch
 
 
 def test_too_many_are_not_disconnected_either(scripted, disconnecter, make_connection, monkeypatch):
-    monkeypatch.setattr("oauth_connect.admin.connection.AT_MOST", 1)
+    monkeypatch.setattr("oauth_connect.admin.connection.MAX_SELECTED", 1)
     connections = [make_connection() for _ in range(2)]
     page = disconnecter.act("disconnect_selected", connections, confirmed="yes")
     assert [level for level, _ in told(page)] == ["error"]

@@ -394,7 +394,7 @@ def test_a_provider_that_is_turned_off_is_neither_called_nor_asked(
     connection = make_connection(age=EXPIRED)
     configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
     for use in (connection.session, connection.refresh, connection.access_token):
-        with pytest.raises(ProviderMisconfigured, match="turned off"):
+        with pytest.raises(ProviderMisconfigured, match="disabled"):
             use()
     assert not scripted.requests
     assert stored(connection).token.refresh_token == "refresh-0"

@@ -120,10 +120,11 @@ def test_a_child_forked_while_a_thread_looks_for_its_turn_can_look_for_one():
 @pytest.mark.process
 def test_a_child_forked_while_every_connection_aside_is_taken_has_all_of_them():
     def takes_all() -> bool:
-        return all(transactions._slots.free.acquire(blocking=False) for _ in range(transactions.AT_MOST))
+        slots = transactions._slots.free
+        return all(slots.acquire(blocking=False) for _ in range(transactions.MAX_CONNECTIONS))
 
     assert takes_all()
     try:
         assert succeeded(forked(takes_all))
     finally:
-        transactions._slots.free.release(transactions.AT_MOST)
+        transactions._slots.free.release(transactions.MAX_CONNECTIONS)

@@ -113,7 +113,7 @@ def gone(make_connection: Any) -> Connection:
 def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
     scripted.on("/revoke", Answer(503))
     with inside():
-        disconnect.bury(gone, MINTED)
+        disconnect.revoke_orphan(gone, MINTED)
     wait_for_follow_ups()
 
     (kept,) = PendingRevocation.objects.all()
@@ -126,7 +126,7 @@ def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
 def test_what_a_provider_takes_is_not_kept(gone, scripted, inside):
     scripted.on("/revoke", Answer(200))
     with inside():
-        disconnect.bury(gone, MINTED)
+        disconnect.revoke_orphan(gone, MINTED)
     wait_for_follow_ups()
 
     assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
@@ -140,7 +140,7 @@ def test_it_is_kept_before_the_provider_is_asked(gone, monkeypatch, inside):
 
     monkeypatch.setattr(AuthorizationServer, "revoke", stopped)
     with pytest.raises(KeyboardInterrupt), inside():
-        disconnect.bury(gone, MINTED)
+        disconnect.revoke_orphan(gone, MINTED)
     wait_for_follow_ups()
 
     assert PendingRevocation.objects.get().open().refresh_token == "refresh-1"
@@ -152,7 +152,7 @@ def test_what_cannot_be_kept_is_revoked_all_the_same(gone, scripted, monkeypatch
 
     monkeypatch.setattr(PendingRevocation, "save", full)
     scripted.on("/revoke", Answer(200))
-    disconnect.bury(gone, MINTED)
+    disconnect.revoke_orphan(gone, MINTED)
 
     assert len(scripted.asked("/revoke")) == 1
     assert [record.action for record in caplog.records] == ["revocation_lost"]

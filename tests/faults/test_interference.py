@@ -139,7 +139,7 @@ def test_a_provider_turned_off_meanwhile_keeps_the_new_token_and_is_asked_nothin
     met = during(connection, lambda: configure(**turn_off), ANSWERS["answered"])
 
     assert met == {"token": "access-1", "version": 1}
-    with pytest.raises(Exception, match="turned off"):
+    with pytest.raises(Exception, match="disabled"):
         stored(connection).refresh()
     assert stored(connection).token.refresh_token == "refresh-1"
     assert len(scripted.asked("/token")) == 1

@@ -12,7 +12,8 @@ from django.db import connection as database
 from django.db.models import F
 
 from oauth_connect.errors import ConnectionLocked
-from oauth_connect.models import Connection, querysets
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import connect
 from tests.faults.processes import raw, stored
 from tests.faults.test_transactions import repeatable_read
 from tests.servers.scripted import Answer
@@ -109,13 +110,13 @@ def under_a_snapshot(work: Callable[[], Any]) -> Callable[[], Any]:
 @pytest.mark.parametrize("inside", [nullcontext, transaction.atomic], ids=["autocommit", "atomic"])
 def test_where_others_are_always_faster_there_is_an_end(make_connection, monkeypatch, has_an_end, inside):
     connection = make_connection(account_id="7")
-    left_out = querysets._with_what_is_left_out
+    left_out = connect._with_missing_parts
 
     def overtaken(*known: Any) -> Any:
         raw(connection).update(version=F("version") + 1)
         return left_out(*known)
 
-    monkeypatch.setattr(querysets, "_with_what_is_left_out", overtaken)
+    monkeypatch.setattr(connect, "_with_missing_parts", overtaken)
     with inside(), has_an_end, pytest.raises(ConnectionLocked, match="nothing was stored"):
         make_connection(account_id="7", response=WITHOUT_REFRESH_TOKEN)
     assert stored(connection).token.access_token == "access-0"
@@ -123,13 +124,13 @@ def test_where_others_are_always_faster_there_is_an_end(make_connection, monkeyp
 
 def test_overtaken_once_it_takes_what_was_saved(make_connection, monkeypatch):
     connection = make_connection(account_id="7")
-    left_out = querysets._with_what_is_left_out
+    left_out = connect._with_missing_parts
     others = iter([1])
 
     def overtaken(*known: Any) -> Any:
         raw(connection).update(version=F("version") + next(others, 0))
         return left_out(*known)
 
-    monkeypatch.setattr(querysets, "_with_what_is_left_out", overtaken)
+    monkeypatch.setattr(connect, "_with_missing_parts", overtaken)
     renewed = make_connection(account_id="7", response=WITHOUT_REFRESH_TOKEN)
     assert (renewed.token.access_token, renewed.version) == ("access-9", 2)

@@ -84,9 +84,9 @@ def test_a_provider_that_is_turned_off_gives_no_session_and_keeps_its_rows(
     connection = make_connection()
     configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
 
-    with pytest.raises(ProviderMisconfigured, match="turned off"):
+    with pytest.raises(ProviderMisconfigured, match="disabled"):
         session_for(user, "scripted")
-    with pytest.raises(ProviderMisconfigured, match="turned off"):
+    with pytest.raises(ProviderMisconfigured, match="disabled"):
         connection.refresh()
     assert scripted.requests == []
     assert Connection.objects.get().status == "active"

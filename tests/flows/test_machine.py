@@ -403,7 +403,7 @@ def test_while_the_present_token_works_a_provider_that_is_ill_fails_no_call(mach
 def test_a_provider_that_is_turned_off_makes_no_row(machine, configure, scripted_entry):
     configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
 
-    with pytest.raises(ProviderMisconfigured, match="turned off"):
+    with pytest.raises(ProviderMisconfigured, match="disabled"):
         machine_session("scripted")
     assert not Connection.objects.exists()
 

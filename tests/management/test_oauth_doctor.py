@@ -227,7 +227,7 @@ def test_a_database_that_does_not_answer(command, monkeypatch):
     monkeypatch.setattr(site, "database_now", gone)
     run = command("oauth_doctor")
     assert run.status == 1
-    assert "Database: ERROR: The database does not answer" in run.out
+    assert "Database: ERROR: The database reports an error" in run.out
     assert "canary" not in run.out + run.err
 
 

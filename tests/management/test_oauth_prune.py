@@ -53,7 +53,7 @@ def test_what_is_older_than_the_setting_goes(command, configure, aged):
     aged(29, 3)
     run = command("oauth_prune")
     assert run.lines[:4] == [
-        "what                 removed",
+        "what                 deleted",
         "history                    2",
         "consumed states            0",
         "revoked connections        0",
@@ -101,7 +101,7 @@ def test_a_dry_run_removes_nothing(command, aged):
         "consumed states                     1",
         "revoked connections                 0",
         "0 revocations would be tried.",
-        "Nothing was removed.",
+        "Nothing was deleted.",
     ]
     document = command("oauth_prune", "--dry-run", "--json").document
     old = {"history": 3, "consumed_states": 1, "revoked_connections": 0}
@@ -241,7 +241,7 @@ def test_connections_go_in_batches_too(command, ended, monkeypatch):
 def test_what_is_connected_again_while_it_is_pruned_stays(ended, user, monkeypatch):
     """Between reading the batch and deleting it nobody gets in; before that, the conditions are looked at."""
     connection = ended(400, account_id="ada")
-    rows = prune.Ended(timezone.now())._rows()
+    rows = prune.DisconnectedConnections(timezone.now())._rows()
     again = {"access_token": "a", "refresh_token": "again", "token_type": "Bearer"}
     Connection.objects.store(owner=user, provider="scripted", token_response=again, account_id="ada")
     assert list(batched_delete.by_key(rows)) == []

@@ -162,7 +162,7 @@ def test_a_dry_run_sends_nothing(command, configure, scripted, scripted_entry, m
     assert lines == [
         "provider  would be refreshed",
         "scripted                   3",
-        "off: turned off in the settings; 1 due, left alone.",
+        "off: disabled in the settings; 1 due, skipped.",
         "3 connections would be refreshed; nothing was sent.",
     ]
     assert scripted.requests == []
@@ -382,7 +382,7 @@ def test_a_database_connection_that_is_lost_is_told_as_such(
     monkeypatch.setattr(where, what, lose)
     run = command("oauth_refresh")
     assert run.status == status
-    assert f"does not answer as it should ({error.__name__})" in run.err
+    assert f"reports an error ({error.__name__})" in run.err
     assert "secret" not in run.err
 
 
@@ -545,7 +545,7 @@ def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connect
     finally:
         signal.signal(signal.SIGTERM, before)
     assert run.status == 0
-    assert "does not answer as it should" in run.err
+    assert "reports an error" in run.err
     assert error.__name__ in run.err
     assert "secret" not in run.err
     assert stored(connection).version == 1

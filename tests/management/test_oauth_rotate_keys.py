@@ -77,11 +77,11 @@ def test_everything_sealed_opens_with_the_new_key_alone(command, configure, make
     run = command("oauth_rotate_keys", "--batch-size", "2")
     assert run.status == 0
     assert run.lines[:3] == [
-        "what                 key 1  key 2  no key  sealed anew",
-        "connections              0      5       0            5",
-        "pending revocations      0      1       0            1",
+        "what                 key 1  key 2  no key  re-encrypted",
+        "connections              0      5       0             5",
+        "pending revocations      0      1       0             1",
     ]
-    assert "the other keys can go" in run.lines[-1]
+    assert "you can remove the other keys" in run.lines[-1]
     configure(KEYS=[NEW])
     assert [stored(one).token.refresh_token for one in connections] == ["refresh-0"] * 5
     assert PendingRevocation.objects.get(pk=pending.pk).open().refresh_token == "refresh-0"
@@ -137,17 +137,28 @@ def test_where_no_history_is_kept_none_is_written(command, configure, make_conne
     assert not ConnectionEvent.objects.exists()
 
 
-def test_no_statement_takes_more_than_a_batch(
-    command, configure, make_connection, old, django_assert_max_num_queries
+def test_a_row_is_one_update_and_no_transaction_takes_more_than_a_batch(
+    command, configure, make_connection, old, monkeypatch, django_assert_max_num_queries
 ):
     configure(HISTORY_DAYS=0)
     for _ in range(6):
         make_connection()
     configure(KEYS=[NEW, old])
+    batches: list[int] = []
+    swap = rotate_keys.swap_ciphertexts
+
+    def counting(new: Any, alias: str) -> Any:
+        batches.append(len(new))
+        return swap(new, alias)
+
+    monkeypatch.setattr(rotate_keys, "swap_ciphertexts", counting)
     with django_assert_max_num_queries(40) as asked:
         command("oauth_rotate_keys", "--batch-size", "3")
-    updates = [query["sql"] for query in asked.captured_queries if "UPDATE" in query["sql"]]
-    assert len(updates) == 2, updates
+    updates = [
+        query["sql"] for query in asked.captured_queries if query["sql"].lstrip("SET ").find("UPDATE") >= 0
+    ]
+    assert batches == [3, 3]
+    assert len([sql for sql in updates if "FOR UPDATE" not in sql or "SET STATEMENT" in sql]) == 6, updates
 
 
 def test_every_sealed_column_of_the_app_is_rotated():
@@ -171,7 +182,7 @@ def test_a_dry_run_counts_by_key_and_changes_nothing(command, configure, make_co
     run = command("oauth_rotate_keys", "--dry-run")
     assert run.status == 0
     assert run.lines[1].split() == ["connections", "1", "3", "0"]
-    assert run.lines[-1] == "Key 1 seals; nothing was changed."
+    assert run.lines[-1] == "Key 1 encrypts. Nothing was changed."
     document = command("oauth_rotate_keys", "--dry-run", "--json").document
     assert (document["dry_run"], document["opened_by_key"]["connections"]) == (True, [1, 3])
     assert "resealed" not in document

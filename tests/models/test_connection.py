@@ -258,7 +258,7 @@ def test_a_broken_answer_leaves_the_old_token_in_place(make_connection, scripted
 def test_a_provider_that_is_turned_off_is_not_called(configure, scripted_entry, make_connection) -> None:
     connection = make_connection()
     configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
-    with pytest.raises(ProviderMisconfigured, match="turned off"):
+    with pytest.raises(ProviderMisconfigured, match="disabled"):
         connection.session()
 
 

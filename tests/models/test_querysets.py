@@ -12,6 +12,7 @@ from django.db.models import F
 
 from oauth_connect.errors import InvalidProvider, ProviderUnavailable
 from oauth_connect.models import Connection, Owner
+from oauth_connect.models.lifecycle import connect
 from oauth_connect.models.querysets import ProtocolColumnsError
 from oauth_connect.models.row import PROTOCOL_COLUMNS, identity_of
 from oauth_connect.protocol.token import Token
@@ -256,9 +257,8 @@ def test_one_identity_is_one_row(make_connection) -> None:
 def test_simultaneous_stores_end_in_one_row(make_connection, monkeypatch) -> None:
     """The row appears between our look and our INSERT."""
     rival = make_connection(account_id="1")
-    renew = type(Connection.objects.all())._renewed
-    looks = iter([lambda *args: None, renew])
-    monkeypatch.setattr(type(Connection.objects.all()), "_renewed", lambda *args: next(looks)(*args))
+    looks = iter([lambda *args: None, connect._renew])
+    monkeypatch.setattr(connect, "_renew", lambda *args: next(looks)(*args))
     connection = make_connection(account_id="1", response={**RESPONSE, "access_token": "newer"})
     assert connection.pk == rival.pk
     assert stored(rival).token.access_token == "newer"

@@ -6,16 +6,18 @@ What users build on changes only on purpose: ``tests/project/public_api.txt`` ho
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 from collections.abc import Iterator
+from pkgutil import resolve_name
 from typing import Any
 
 MODULES = (
     "contrib.httpx",
     "errors",
     "flows",
+    "jobs.refresh",
     "models",
+    "models.history",
     "protocol.client",
     "protocol.httpx",
     "protocol.provider",
@@ -28,6 +30,7 @@ MODULES = (
     "tasks",
     "views",
 )
+FUNCTIONS = ("protocol.device.await_token",)
 MODEL_METHODS = (
     "access_token",
     "aaccess_token",
@@ -41,9 +44,11 @@ MODEL_METHODS = (
 
 def surface() -> Iterator[str]:
     for module_name in MODULES:
-        module = importlib.import_module(f"oauth_connect.{module_name}")
+        module = resolve_name(f"oauth_connect.{module_name}")
         for name in public_names(module):
             yield from described(f"{module_name}.{name}", getattr(module, name))
+    for name in FUNCTIONS:
+        yield from described(name, resolve_name(f"oauth_connect.{name}"))
     yield from models()
     yield from settings()
     yield from urls()

@@ -30,7 +30,7 @@ import os
 
 import pytest
 
-from tests import workers
+from tests.support import workers
 from tests.contrib.test_celery import fleet
 from tests.faults.processes import Worker
 from tests.support.processes import started

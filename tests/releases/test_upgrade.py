@@ -96,7 +96,7 @@ def test_a_connection_is_ended_at_its_provider(release: dict[str, Any], scripted
 
 def test_a_revocation_that_waits_is_made_up_for(release: dict[str, Any], scripted: ScriptedServer) -> None:
     (pending,) = PendingRevocation.objects.all()
-    assert attempt(pending).outcome == "revoked"
+    assert attempt(pending, Connection).outcome == "revoked"
     assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-gone"]
     assert not PendingRevocation.objects.exists()
 

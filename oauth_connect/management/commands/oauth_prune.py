@@ -82,7 +82,7 @@ class Command(Base):
         if revocations:
             self.line(f"{waiting} revocations would be tried.")
         self.line("Nothing was deleted.")
-        self.document({"dry_run": True, "prunable": counts, "revocations": waiting})
+        self.document({"dry_run": True, "old": counts, "revocations": waiting})
 
     def _prune(self, kinds: list[Prunable], *, revocations: bool) -> None:
         started = time.monotonic()

@@ -1,6 +1,6 @@
-"""What happened to connections is written down here: who, when, which, an error's word; never a token.
+"""Writes the history of connections: who did what, when, and how refreshes went. It holds no token.
 
-A history that cannot be written costs no token and fails no call: that is logged, and all goes on.
+If the history cannot be written, the error is logged. No token is lost and no call fails because of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.stores.lock_timeouts import is_locked
 from oauth_connect.stores.row import RowStore
 
+__all__ = ["Action", "of", "record", "write"]
+
 logger = logging.getLogger("oauth_connect")
 Action = ConnectionEvent.Action
 BATCH = 500  # rows of one INSERT
@@ -34,9 +36,9 @@ def of(
     error: str = "",
     detail: Mapping[str, Any] | None = None,
 ) -> ConnectionEvent:
-    """Return an entry that is not written yet. ``actor``: the user who did it; None: nobody in person.
+    """Return an entry that is not written yet. ``actor``: the user who acted; None: no person did.
 
-    Of ``error`` only known words are kept: a provider may write anything there.
+    Only known words of ``error`` are kept, because a provider may write anything there.
     """
     entry = ConnectionEvent(
         connection_id=connection.pk,
@@ -47,13 +49,13 @@ def of(
         error=shown(error) if error else "",
         detail=dict(detail or {}),
     )
-    # It belongs into the database of its connection.
+    # Written to the database of its connection.
     entry._state.db = connection._state.db
     return entry
 
 
 def of_refresh(connection: ConnectionRow, event: Event) -> list[ConnectionEvent]:
-    """Return the entries for what the engine tells; ``connection`` is the instance it told it to."""
+    """Return the entries for an event of the engine. ``connection``: the refreshed instance."""
     entry = of(connection, event.action, error=event.code)
     return [entry, *of_scopes(connection, event.scopes_before)]
 
@@ -61,7 +63,7 @@ def of_refresh(connection: ConnectionRow, event: Event) -> list[ConnectionEvent]
 def of_connecting(
     connection: ConnectionRow, scopes_before: Iterable[str] | None, actor: Any
 ) -> list[ConnectionEvent]:
-    """Return the entries for an account that was connected; ``scopes_before`` where it was once before."""
+    """Return the entries for a connected account. ``scopes_before``: None where it is new."""
     entry = of(connection, Action.CONNECTED, actor=actor)
     return [entry, *of_scopes(connection, scopes_before, actor=actor)]
 
@@ -69,7 +71,7 @@ def of_connecting(
 def of_scopes(
     connection: ConnectionRow, before: Iterable[str] | None, *, actor: Any = None
 ) -> list[ConnectionEvent]:
-    """Return an entry if other scopes are granted now than ``before``; None: nobody knows."""
+    """Return an entry if the granted scopes differ from ``before``; None: those are unknown."""
     if before is None or set(before) == set(connection.scopes):
         return []
     detail = {
@@ -92,17 +94,17 @@ def record(
 
 
 def write(entries: Iterable[ConnectionEvent], store: RowStore | None = None) -> None:
-    """Write entries, many by one INSERT; outside a transaction one is one statement. Raises nothing.
+    """Write entries with one INSERT a batch. Raises nothing.
 
-    In the caller's transaction, so that they share its fate; with a ``store``: where a refresh of
-    its row is saved, so that they outlive a rollback as the refresh does.
+    They are part of the caller's transaction. With a ``store``: they are written where a refresh of its row
+    is saved, so that a rollback of the caller does not undo them.
     """
     try:
         if conf.history_days == 0:
             return
         for alias, group in _by_database(entries).items():
             if store is not None and store.alias == alias:
-                _write_apart(group, store)
+                _write_outside_transaction(group, store)
             else:
                 _insert(group, alias)
     except Exception as error:
@@ -116,13 +118,13 @@ def _by_database(entries: Iterable[ConnectionEvent]) -> dict[str, list[Connectio
     return groups
 
 
-def _write_apart(entries: list[ConnectionEvent], store: RowStore) -> None:
+def _write_outside_transaction(entries: list[ConnectionEvent], store: RowStore) -> None:
     def statement(alias: str) -> None:
         try:
             _insert(entries, alias)
         except OperationalError as error:
             if is_locked(error):
-                raise  # a follow-up tries again
+                raise  # the repetition after the transaction tries again
             _lost(error)
         except Exception as error:
             _lost(error)
@@ -133,7 +135,7 @@ def _write_apart(entries: list[ConnectionEvent], store: RowStore) -> None:
 def _insert(entries: list[ConnectionEvent], alias: str) -> None:
     database = connections[alias]
     inside = database.in_atomic_block or not database.get_autocommit()
-    # A savepoint: what fails here must not break the transaction around it.
+    # A savepoint, so that an error does not break the caller's transaction.
     with transaction.atomic(using=alias) if inside else nullcontext():
         if len(entries) == 1:
             entries[0].save(force_insert=True, using=alias)

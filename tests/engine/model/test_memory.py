@@ -115,7 +115,7 @@ class Pair:
     def _save(self, index: int, owner: str) -> None:
         self.both("save", self._at(index), owner, self.token(), LATER)
 
-    def _postpone(self, index: int, owner: str, doubt: bool) -> None:
+    def _defer(self, index: int, owner: str, doubt: bool) -> None:
         self.both("defer", self._at(index), owner, code="http_503", until=LATER, in_doubt=doubt)
 
     def _mark(self, index: int, owner: str) -> None:

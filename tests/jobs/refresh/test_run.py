@@ -22,7 +22,7 @@ from oauth_connect.jobs.refresh import worker_pool
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import SequentialRun, refresh_due
 from oauth_connect.models import Connection, ConnectionEvent, ProviderState
-from oauth_connect.models.lifecycle import access
+from oauth_connect.models.lifecycle import access, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.batch import ClaimResult, Saves
 from oauth_connect.stores.row import RowStore
@@ -298,7 +298,7 @@ def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and
         make_connection("other", age=DUE)
     scripted.on("/token", Answer(body=FRESH))
     connection = make_connection(age=DUE)
-    tell, save, failed = access.tell, Saves.run, Tally("telling of another failed")
+    tell, save, failed = access.publish, Saves.run, Tally("telling of another failed")
 
     def telling(told: Connection, event: Event) -> None:
         if told.provider == "other":
@@ -311,7 +311,7 @@ def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and
         monkeypatch.setattr(Saves, "run", save)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(access, "tell", telling)
+    monkeypatch.setattr(access, "publish", telling)
     monkeypatch.setattr(Saves, "run", saving)
     with pytest.raises(RuntimeError, match="of who was told"):
         outcomes(refresh_due(Due(), workers=8))
@@ -405,7 +405,7 @@ def test_a_back_off_that_cannot_be_written_stops_nothing(
     for _ in range(6):
         make_connection("scripted", age=DUE)
         make_connection("other", age=DUE)
-    monkeypatch.setattr(ProviderState.__module__ + ".back_off", back_off)
+    monkeypatch.setattr(provider_health, "back_off", back_off)
     found = outcomes(refresh_due(Due(), workers=2))
     assert found["refreshed"] == 6
     assert found["unavailable"] >= 5
