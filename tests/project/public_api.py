@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator
 from pkgutil import resolve_name
 from typing import Any
@@ -72,7 +73,8 @@ def public_names(module: Any) -> list[str]:
 
 def described(path: str, value: Any) -> Iterator[str]:
     if inspect.isfunction(value):
-        yield f"{path}{inspect.signature(value)}"
+        # Defaults that are functions have an address in their repr.
+        yield re.sub(r" at 0x[0-9a-f]+", "", f"{path}{inspect.signature(value)}")
     elif dataclasses.is_dataclass(value):
         yield f"{path}: {', '.join(field.name for field in dataclasses.fields(value))}"
     elif inspect.isclass(value):

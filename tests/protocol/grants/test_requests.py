@@ -28,7 +28,7 @@ CALLBACK = "https://app.example/oauth/acme/callback/?tenant=a%20b&x=%C3%A9"
 
 
 def authorize(**changes: Any) -> dict[str, list[str]]:
-    query = urlsplit(authorization_url(**changes)).query
+    query = urlsplit(url_for(**changes)).query
     return parse_qs(query, keep_blank_values=True)
 
 
@@ -62,7 +62,7 @@ def test_the_challenge_is_the_unpadded_hash_of_the_verifier() -> None:
     digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
     assert asked["code_challenge"] == [digest.rstrip(b"=").decode()]
     assert asked["code_challenge_method"] == ["S256"]
-    assert verifier not in authorization_url(verifier=verifier)
+    assert verifier not in url_for(verifier=verifier)
 
 
 @pytest.mark.compliance("A6")
@@ -108,7 +108,7 @@ def test_scopes_go_out_as_the_provider_wants_them() -> None:
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:8000/authorize", "http://localhost/authorize"])
 def test_an_authorization_server_on_loopback_keeps_its_http(endpoint: str) -> None:
-    assert authorization_url(authorization_endpoint=endpoint).startswith(f"{endpoint}?")
+    assert url_for(authorization_endpoint=endpoint).startswith(f"{endpoint}?")
 
 
 # --- token requests -----------------------------------------------------------------------------
