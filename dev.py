@@ -97,7 +97,7 @@ def bench(arguments: Sequence[str]) -> int:
 
 
 def lint(arguments: Sequence[str]) -> int:
-    """Check style, types, the direction of imports, and that no migration is missing."""
+    """Check style, types, the direction of imports, spelling, and that no migration is missing."""
     if arguments:
         raise Stop("dev.py lint takes no arguments.", USAGE_ERROR)
     install("lint")
@@ -106,6 +106,7 @@ def lint(arguments: Sequence[str]) -> int:
         "ruff format": [executable("ruff"), "format", "--check", "."],
         "mypy": [executable("mypy")],
         "import-linter": [executable("lint-imports"), "--no-logo"],
+        "typos": [executable("typos")],
         "makemigrations": [executable("python"), "manage.py", "makemigrations", "--check"],
     }
     return max([run_check(name, command) for name, command in checks.items()])
@@ -154,7 +155,7 @@ def run(*command: str) -> int:
 
 
 def install(command: str) -> None:
-    """Make `.venv` ready for a command; at once where it already is."""
+    """Install into `.venv` what a command needs, unless it is there."""
     found = read_stamp()
     wanted = Stamp(interpreter(), packaging(), EXTRAS[command])
     if found and (found.interpreter, found.packaging) == (wanted.interpreter, wanted.packaging):
@@ -162,7 +163,7 @@ def install(command: str) -> None:
     if found == wanted:
         return
     print(f"Installing into {ENVIRONMENT.name}, this once ...", flush=True)
-    # Written last: what an interrupted run leaves behind has no stamp, and is made anew.
+    # Written last: the environment of an interrupted run has no stamp, and is made again.
     STAMP.unlink(missing_ok=True)
     if found is None or found.interpreter != wanted.interpreter:
         make_environment()

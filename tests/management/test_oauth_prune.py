@@ -386,3 +386,63 @@ def test_at_codeyard_what_it_could_not_be_told_is_revoked_by_the_next_run(
     assert command("oauth_prune").status == 0
     assert codeyard.stats["revocations"] == 1
     assert not PendingRevocation.objects.exists()
+
+
+# --- erasing the history of a person ----------------------------------------------------------------
+
+
+@pytest.fixture
+def of_two(make_connection, user, other_user):
+    """Events of both users, and one of an organisation that the first user has connected."""
+    make_connection(owner=user)
+    make_connection(owner=other_user)
+    make_connection(owner="org:7", connected_by=user)
+
+
+def owners() -> list[str]:
+    return sorted(ConnectionEvent.objects.values_list("owner", flat=True))
+
+
+def test_a_user_s_history_is_erased_and_the_user_s_name_in_that_of_others(command, of_two, user, other_user):
+    run = command("oauth_prune", "--user", user.username, "--json")
+    assert (run.status, run.document["removed"]) == (0, {"history": 1})
+    assert owners() == sorted(["org:7", f"user:{other_user.pk}"])
+    assert not ConnectionEvent.objects.filter(actor=user).exists()
+    assert ConnectionEvent.objects.filter(actor=other_user).count() == 1
+
+
+def test_an_owner_s_history_is_erased(command, of_two, user, other_user):
+    run = command("oauth_prune", "--owner", "org:7")
+    assert run.status == 0
+    assert owners() == sorted([f"user:{user.pk}", f"user:{other_user.pk}"])
+
+
+def test_erasing_touches_nothing_else(command, of_two, aged, user, scripted, make_connection):
+    use_state("old", hours_ago=2)
+    make_connection(owner=user, account_id="9").disconnect()
+    connections = Connection.objects.count()
+    requests = len(scripted.requests)
+    run = command("oauth_prune", "--user", user.username)
+    assert run.lines[0].split() == ["what", "deleted"]
+    assert (Connection.objects.count(), ConsumedState.objects.count()) == (connections, 1)
+    assert len(scripted.requests) == requests
+
+
+def test_a_dry_run_of_erasing_says_how_much_there_is(command, of_two, user):
+    run = command("oauth_prune", "--user", user.username, "--dry-run", "--json")
+    assert run.document == {"dry_run": True, "old": {"history": 1}, "revocations": 0}
+    assert len(owners()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--user", "nobody"], "There is no user 'nobody'"),
+        (["--owner", "org:7", "--history-days", "3"], "leave out the other options"),
+        (["--user", "grace", "--revoked-after", "0"], "leave out the other options"),
+    ],
+)
+def test_what_makes_no_sense_with_erasing_ends_with_2(command, user, arguments, message):
+    run = command("oauth_prune", *arguments)
+    assert run.status == 2
+    assert message in run.err

@@ -12,7 +12,7 @@ from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parents[2]
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-EXTRAS = {"cells", "cli", "httpx", "keyring", "celery", "demo", "test", "docs", "dev"}
+EXTRAS = {"cells", "cli", "httpx", "keyring", "celery", "demo", "test", "dev"}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
