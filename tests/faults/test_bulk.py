@@ -167,7 +167,7 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
     proxy.restore()
 
     assert run.ended() == 1
-    assert "The database does not answer" in run.told
+    assert "The database reports an error" in run.told
     asked = spent(scripted)
     assert set(asked.values()) == {1}
     assert 76 <= len(asked) == saved() < 200

@@ -163,13 +163,13 @@ def test_a_host_that_has_become_read_only_is_left_for_the_one_that_writes(
 ):
     """After a failover: the session goes on to answer, and refuses every write."""
 
-    def proved_then_failed_over() -> None:
-        prove()
+    def checked_then_failed_over() -> None:
+        check()
         with database.cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = on")
 
-    prove = crypto.prove
-    monkeypatch.setattr(crypto, "prove", proved_then_failed_over)
+    check = crypto.check_sealing
+    monkeypatch.setattr(crypto, "check_sealing", checked_then_failed_over)
     scripted.on("/token", Answer(body=FRESH))
     monkeypatch.setitem(database.settings_dict, "CONN_MAX_AGE", None)  # else it is closed for its age
     database.close()

@@ -32,7 +32,9 @@ def found() -> list[tuple[str, str]]:
 
 
 def test_no_banned_word_is_used() -> None:
-    excepted = {(file, line) for file, line in found() for name, part in EXCEPTIONS if name == file and part in line}
+    excepted = {
+        (file, line) for file, line in found() for name, part in EXCEPTIONS if name == file and part in line
+    }
     assert [f"{file}: {line}" for file, line in found() if (file, line) not in excepted] == []
 
 
