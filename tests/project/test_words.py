@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BANNED = re.compile(
-    r"\b(afresh|anew|at hand|at once|begun|beside|glance|ill|mend(s|ed|ing)?|somebody|to be had|told|whoever)\b",
+    r"\b(afresh|anew|at hand|at once|begun|beside|glance|ill|mend(s|ed|ing)?|somebody|to be had|told"
+    r"|whoever)\b",
     re.IGNORECASE,
 )
 # The file, and a part of the line in which the word is right.
@@ -29,6 +30,10 @@ def found() -> list[tuple[str, str]]:
         for line in path.read_text("utf-8").splitlines()
         if BANNED.search(line)
     ]
+
+
+def is_excepted(file: str, line: str) -> bool:
+    return any(name == file and part in line for name, part in EXCEPTIONS)
 
 
 def test_no_banned_word_is_used() -> None:
