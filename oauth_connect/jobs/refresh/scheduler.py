@@ -60,7 +60,7 @@ class Job:
 class Scheduler:
     """Hands jobs to workers, round robin over the queues, within each queue's limit. Thread-safe.
 
-    ``capacity``: how many jobs may be started and not yet done. If answers arrive faster than the database
+    ``capacity``: how many jobs may be started and not yet done. If responses arrive faster than the database
     saves them, workers wait. A job is handed out only to a worker that is free, because ``drop`` can take
     back only what no worker has. A started job may be requeued, so no worker ends before all have finished.
     """
@@ -84,7 +84,7 @@ class Scheduler:
             self._hand_out()
 
     def requeue(self, job: Job) -> None:
-        """Give a started job to a worker again: before any other job, and outside all limits."""
+        """Give a started job to a worker again, before any other job and outside all limits."""
         with self._lock:
             self._requeued.append(job)
             self._hand_out()

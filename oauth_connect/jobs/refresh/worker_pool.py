@@ -39,7 +39,7 @@ from oauth_connect.stores.writer import COMMIT_BATCH, Writer
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect")
 
-MAX_UNSAVED = 8  # answers that may wait for the writer while every worker is busy
+MAX_UNSAVED = 8  # responses that may wait for the writer while every worker is busy
 HISTORY_BATCH = 50  # events that one statement writes
 FAILURES_BEFORE_BACKOFF = 5  # in a row: then the provider has a problem, not the connections
 
@@ -120,7 +120,7 @@ class WorkerPool(Run):
                 claim_due, rows, at_most, seconds=self.lease, retry_at=self.retry_at, index=self.due.index
             )
             found = self._on_own_connection(claim)
-            # Another run claimed all rows that this one saw. They are no longer due, so look again.
+            # Another run claimed all rows that this one saw. They are no longer due, so read again.
             while not (found.claimed or found.exhausted or self.stopping):
                 found = self._on_own_connection(claim)
         except Error as error:
