@@ -1,7 +1,7 @@
 """Distributes due connections to a site's own workers. Works with any task queue.
 
 ``dispatch_due`` sends primary keys to the queue and claims no row. ``refresh_connections`` runs in a worker
-and refreshes those that are still due. A key that was sent twice costs one query, because the lease in the row
+and refreshes those that are still due. A key that was sent twice costs one query, because the row's lease
 decides which worker refreshes it.
 """
 

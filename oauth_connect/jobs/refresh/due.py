@@ -78,7 +78,7 @@ class Due:
             chunk = list(keyset_page(rows, time, pk)[:CHUNK])
 
     def primary_keys(self, provider: str, size: int) -> Iterator[tuple[str, list[str]]]:
-        """Yield the provider and up to ``size`` of its keys, the longest overdue first, until all have come."""
+        """Yield chunks: the provider and up to ``size`` of its keys, the longest overdue first."""
         rows = self.of(provider).order_by("refresh_at", "pk").values_list("refresh_at", "pk")
         chunk = list(rows[:size])
         while chunk:

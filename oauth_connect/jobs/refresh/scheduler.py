@@ -96,8 +96,8 @@ class Scheduler:
             self._hand_out()
         return self._handed_out.get()
 
-    def answered(self, job: Job) -> None:
-        """Record that the job's request is over: its provider may get another one."""
+    def request_finished(self, job: Job) -> None:
+        """Record that the job's request is over, so that its provider may get another one."""
         with self._lock:
             job.queue.in_flight -= 1
             self._hand_out()
@@ -151,11 +151,11 @@ class Scheduler:
         if self._requeued:
             return self._requeued.popleft()
         for _ in range(len(self._queues) if self._capacity and not self._stopped else 0):
-            one = self._queues[0]
+            queue = self._queues[0]
             self._queues.rotate(-1)
-            if one.waiting and one.in_flight < one.limit:
-                one.in_flight += 1
+            if queue.waiting and queue.in_flight < queue.limit:
+                queue.in_flight += 1
                 self._capacity -= 1
                 self._started += 1
-                return one.waiting.popleft()
+                return queue.waiting.popleft()
         return None

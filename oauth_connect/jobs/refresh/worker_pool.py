@@ -106,11 +106,11 @@ class WorkerPool(Run):
         if self.stopping:
             self._drop()
             return
-        low = [one for one in self.queues if one.needs_refill]
-        for queues_left, one in zip(count(len(low), -1), low, strict=False):
-            fair = one.free_slots if self.left is None else -(-self.left // queues_left)
-            if (at_most := min(one.free_slots, fair)) > 0:
-                self._claim(one, at_most)
+        low = [queue for queue in self.queues if queue.needs_refill]
+        for queues_left, queue in zip(count(len(low), -1), low, strict=False):
+            fair = queue.free_slots if self.left is None else -(-self.left // queues_left)
+            if (at_most := min(queue.free_slots, fair)) > 0:
+                self._claim(queue, at_most)
 
     def _claim(self, queue: ProviderQueue, at_most: int) -> None:
         rows = self.due.of(queue.provider)
@@ -168,7 +168,9 @@ class WorkerPool(Run):
         try:
             access.follow_instance(connection)
         except Exception:
-            logger.exception("could not follow an instance", extra={"action": "follow_failed"})
+            logger.exception(
+                "the variables of a connection could not be updated", extra={"action": "follow_failed"}
+            )
 
     def _update_alarm(self, queue: ProviderQueue, connection: Connection, event: Event) -> None:
         """Begin or end the provider's alarm once, however many connections meet the change."""
@@ -316,7 +318,7 @@ class WorkerPool(Run):
                 refresh = Refresh(store, server, need, leeway=self.leeway)
                 fresh = refresh.ask(seen, owner, job.claimed.claimed_at)
         finally:
-            self.scheduler.answered(job)
+            self.scheduler.request_finished(job)
         if fresh is None:
             return False
 
