@@ -222,8 +222,8 @@ def _account_id(provider: Provider, row: ForeignToken) -> str:
     """
     if provider.identity_source == "none" and not provider.needs_discovery:
         return ""
-    asked = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
-    account_id = (responses.pick(row.profile, provider.identity.id) if asked else "") or row.account_id
+    in_profile = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
+    account_id = (responses.pick(row.profile, provider.identity.id) if in_profile else "") or row.account_id
     if not is_account_id(account_id):
         raise CannotImport("unreadable")
     return account_id

@@ -73,7 +73,7 @@ class Tokens:
         )
 
     def _only_client(self, provider: str) -> str:
-        """Return the client of tokens without an app, where SOCIALACCOUNT_PROVIDERS has exactly one; else ""."""
+        """Return the client for tokens without an app: the only one in the settings, else ""."""
         apps_of_provider = self._adapter.list_apps(None, provider=provider)
         clients = {app.client_id for app in apps_of_provider}
         return str(clients.pop()) if len(clients) == 1 else ""

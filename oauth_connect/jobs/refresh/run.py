@@ -70,7 +70,7 @@ class SequentialRun(Run):
 
 
 def round_robin(queues: Iterable[Iterator[Any]]) -> Iterator[Any]:
-    """Yield one item of each queue in turn, until all are empty."""
+    """Yield items from the queues, round robin, until all are empty."""
     waiting = deque(queues)
     while waiting:
         queue = waiting.popleft()

@@ -243,7 +243,7 @@ def _outside_transaction(
     *,
     also_now: bool = False,
 ) -> None:
-    """Run a statement that belongs to a refresh where its row is saved. Its error does not stop the refresh."""
+    """Run a statement of a refresh where the row is saved. Its error does not stop the refresh."""
     try:
         alias = router.db_for_write(model, instance=store.row)
         if alias == store.alias:

@@ -19,14 +19,14 @@ FIRST_BACK_OFF = 4  # in failures of one connection; the first back-off is about
 
 def begin_alarm(alias: str, slug: str, code: str) -> None:
     """Begin an alarm for the provider, unless there is one already. The caller that begins it logs it."""
-    began = {"alarm": code[:64], "alarm_since": datetime.now(UTC)}
+    values = {"alarm": code[:64], "alarm_since": datetime.now(UTC)}
     rows = ProviderState.objects.using(alias)
     try:
         with transaction.atomic(using=alias):
-            rows.create(provider=slug, **began)
+            rows.create(provider=slug, **values)
         first = True
     except IntegrityError:
-        first = bool(rows.filter(provider=slug, alarm="").update(**began))
+        first = bool(rows.filter(provider=slug, alarm="").update(**values))
     if first:
         shown_code = shown(code)
         details = {"action": "provider_misconfigured", "provider": slug, "code": shown_code}
