@@ -26,8 +26,8 @@ def refuse_protocol_columns(names: Iterable[str], how: str) -> None:
     touched = sorted(PROTOCOL_COLUMNS.intersection(names))
     if touched:
         raise ProtocolColumnsError(
-            f"{how} of {', '.join(touched)}: only the refresh protocol may write these columns. A stale "
-            "value in them loses tokens. Use connection.refresh(), .disconnect() or Connection.objects.store()."
+            f"{how} of {', '.join(touched)}: only the refresh protocol may write these columns, because a "
+            "stale value loses tokens. Use connection.refresh(), .disconnect() or Connection.objects.store()."
         )
 
 

@@ -84,7 +84,7 @@ def queue_revocation_of_deleted(connection: ConnectionRow, alias: str) -> None:
 def revoke_orphan(connection: ConnectionRow, token: Token) -> None:
     """Revoke a token that was issued for a row that is gone, or store it for oauth_prune.
 
-    The token is stored before the request is sent, and a rollback of the caller's transaction does not undo it.
+    It is stored before the request is sent, and a rollback of the caller's transaction does not undo that.
     """
     alias = router.db_for_write(type(connection), instance=connection)
     close_own = _closing_own_connection(alias)
@@ -153,7 +153,7 @@ def _lock(row: QuerySet[R]) -> R | None:
 def _queue_revocation(
     connection: ConnectionRow, alias: str, next_attempt_at: datetime
 ) -> PendingRevocation | None:
-    """Store the sealed token before it leaves the row, so that a crash cannot leave it valid and forgotten."""
+    """Store the sealed token before it leaves the row, so that a crash cannot leave it valid but lost."""
     if not connection.sealed_token:
         return None
     pending = PendingRevocation.of(connection)
