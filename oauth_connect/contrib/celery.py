@@ -1,7 +1,7 @@
 """Celery tasks that refresh due connections (extra ``celery``).
 
-Add this module to the app's ``include``, so that Celery finds the tasks (docs/tasks.md). No task retries,
-because the next dispatch is the retry.
+Add this module to the app's ``include``, so that Celery finds the tasks (docs/tasks.md). A task does not
+retry, because the next dispatch sends its connections again.
 """
 
 from __future__ import annotations

@@ -187,5 +187,5 @@ def identity_of(owner: str, provider: str, *parts: Any) -> str:
 
 
 def is_account_id(text: str) -> bool:
-    """Return whether the text can be an account id: printable, with 1 to 255 characters."""
+    """Return whether the text can be an account id: printable, with 1 to MAX_ACCOUNT_ID characters."""
     return text.isprintable() and 0 < len(text) <= MAX_ACCOUNT_ID

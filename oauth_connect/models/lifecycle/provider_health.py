@@ -45,7 +45,7 @@ def alarmed(alias: str) -> set[str]:
 
 
 def back_off(alias: str, provider: Provider, retry_after: float | None) -> datetime:
-    """Let bulk runs on all machines skip a provider, longer after each failure. Return the end.
+    """Let bulk runs on all machines skip a provider, longer after each failure. Return when that ends.
 
     ``retry_after``: seconds that the provider requested. A change of the provider's settings ends the
     back-off, because the new settings may work.
