@@ -1,1 +1,1 @@
-"""Bridges to packages that not every site has. Nothing imports them, and they do not import one another."""
+"""Adapters for optional packages. No other module imports them, and they do not import each other."""

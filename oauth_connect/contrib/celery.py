@@ -1,6 +1,7 @@
-"""Celery tasks that refresh what is due (extra ``celery``): Celery finds them once this is imported.
+"""Celery tasks that refresh due connections (extra ``celery``).
 
-Name the module in the app's ``include`` (docs/tasks.md). No task retries: the next dispatch is the retry.
+Add this module to the app's ``include``, so that Celery finds the tasks (docs/tasks.md). A task does not
+retry, because the next dispatch sends its connections again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ except ImportError as error:
 
 EXPIRES = 300  # seconds after which a message is dropped unread
 
-# A worker that dies gives its message back; who reads it again finds what is still due.
+# If a worker dies, its message returns to the queue. The next worker refreshes only what is still due.
 OPTIONS = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
 
 
@@ -26,7 +27,7 @@ OPTIONS = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": Tr
 def refresh_connections(
     pks: list[str], provider: str = "", within: float = 0, workers: int = dispatch.WORKERS
 ) -> dict[str, int]:
-    """Refresh those of the connections that are still due; return how many had which outcome."""
+    """Refresh the given connections that are still due, and return the number for each outcome."""
     return dispatch.refresh_connections(pks, provider=provider, within=within, workers=workers)
 
 
@@ -38,14 +39,14 @@ def dispatch_due(
     limit: int | None = None,
     expires: float = EXPIRES,
 ) -> int:
-    """Send ``refresh_connections`` for each chunk of what is due; return how many connections that were.
+    """Send ``refresh_connections`` for each chunk of due connections, and return the number of connections.
 
-    ``expires``: seconds after which a message that no worker has taken is dropped. What it named is still
-    due, and in a later dispatch: so messages do not pile up.
+    ``expires``: seconds after which a message is dropped if no worker has taken it, so that messages do not
+    accumulate. Its connections are still due, and a later dispatch sends them again.
     """
 
     def enqueue(provider: str, pks: list[str]) -> None:
-        # By keyword: a router can read the provider (task_routes).
+        # By keyword, so that a router can read the provider (task_routes).
         message = {"pks": pks, "provider": provider, "within": within}
         refresh_connections.apply_async(kwargs=message, expires=expires)
 

@@ -1,7 +1,7 @@
-"""httpx, and its successor httpx2, for a connection's calls (extra ``httpx``): docs/httpx.md.
+"""Calls an API with httpx, or its successor httpx2 (extra ``httpx``, docs/httpx.md).
 
-``ConnectionAuth`` serves a client of one's own; ``client_for`` and ``aclient_for`` make one, as
-``session_for`` makes a ``requests.Session``.
+``ConnectionAuth`` adds a connection's token to the caller's own client. ``client_for`` and ``aclient_for``
+create a client, as ``session_for`` creates a ``requests.Session``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["ConnectionAuth", "TokenAuth", "aclient", "aclient_for", "client", "c
 
 
 class ConnectionAuth(TokenAuth):
-    """Puts a connection's token into calls: refreshed through the lease, sent to the API's hosts only.
+    """Adds a connection's token to calls. Refreshes it under the lease, and sends it only to the API's hosts.
 
-    For ``Client(auth=...)`` and ``AsyncClient(auth=...)`` of httpx and httpx2. An async call costs neither a
-    query nor a thread while the token is valid, and never blocks the event loop.
+    For ``Client(auth=...)`` and ``AsyncClient(auth=...)`` of httpx and httpx2. While the token is valid, an
+    async call costs neither a query nor a thread. It never blocks the event loop.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -58,7 +58,7 @@ def client_for(
 ) -> Client:
     """Return a client for the owner's connection to a provider; errors as in ``flows.session_for``.
 
-    ``options`` as for ``client``.
+    ``options``: as for ``client``.
     """
     return client(connection_for(user_or_owner, provider, account_id, scopes), **options)
 
@@ -75,10 +75,10 @@ async def aclient_for(
 
 
 def client(connection: Connection, *, client_class: Any = Client, **options: Any) -> Client:
-    """Return a client that carries the connection's token; relative URLs are joined to ``api_base_url``.
+    """Return a client that sends the connection's token. Relative URLs are joined to ``api_base_url``.
 
-    ``client_class``: httpx's, where that is installed, otherwise httpx2's. Further options are those of
-    the class; ``timeout`` is by default that of ``API_TIMEOUT``, in seconds.
+    ``client_class``: by default httpx's if that is installed, otherwise httpx2's. ``options``: those of the
+    class; the default of ``timeout`` is ``API_TIMEOUT``, in seconds.
     """
     auth = ConnectionAuth(connection)
     settings = _settings(auth.source().provider, _follow, options)
@@ -93,7 +93,7 @@ async def aclient(connection: Connection, *, client_class: Any = AsyncClient, **
 
 
 def _settings(provider: Provider, guard: Callable[[Any], Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a client: the caller's, before those of the provider."""
+    """Return the settings of a client. The caller's options override those of the provider."""
     hooks = dict(options.get("event_hooks") or {})
     return {
         "base_url": provider.api_base_url,
@@ -124,8 +124,8 @@ HTTP_ERRORS = tuple(library.HTTPError for library in LIBRARIES)
 
 
 @contextmanager
-def _cut_off() -> Iterator[None]:
-    """Cut an error off from the frames below: they hold the token, and error pages print their locals."""
+def _without_traceback() -> Iterator[None]:
+    """Remove the traceback of an error: its frames hold the token, and error pages print their locals."""
     try:
         yield
     except HTTP_ERRORS as error:
@@ -136,7 +136,7 @@ def _cut_off() -> Iterator[None]:
 def _traceless(client_class: Any) -> type[Client]:
     class ApiClient(client_class):  # type: ignore[misc]
         def send(self, *args: Any, **options: Any) -> Any:
-            with _cut_off():
+            with _without_traceback():
                 return super().send(*args, **options)
 
     return ApiClient
@@ -146,7 +146,7 @@ def _traceless(client_class: Any) -> type[Client]:
 def _atraceless(client_class: Any) -> type[AsyncClient]:
     class AsyncApiClient(client_class):  # type: ignore[misc]
         async def send(self, *args: Any, **options: Any) -> Any:
-            with _cut_off():
+            with _without_traceback():
                 return await super().send(*args, **options)
 
     return AsyncApiClient

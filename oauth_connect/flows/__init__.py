@@ -1,4 +1,4 @@
-"""What a person or a site asks for. Begin reading here, then ``engine/refresh.py``."""
+"""What a user or a site requests. Start reading here, then read ``engine/refresh.py``."""
 
 from oauth_connect.flows.authorize import asked_scopes, begin, complete, redirect_uri
 from oauth_connect.flows.calling import (

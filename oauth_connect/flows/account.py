@@ -1,4 +1,4 @@
-"""Which account a new token belongs to, by something its owner cannot change there."""
+"""Finds the account that a new token belongs to, by an id that the account's user cannot change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oauth_connect.protocol.token import Token
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``id`` is the provider's own, as a string; "" where the provider's entry names no source."""
+    """An account at a provider. ``id`` is the provider's id for it, or "" if the entry names no source."""
 
     id: str
     label: str
@@ -26,10 +26,10 @@ class Account:
 def identify(
     server: AuthorizationServer, token: Token, *, nonce: str | None, parameters: Mapping[str, str]
 ) -> Account:
-    """Return the account. Raises CallbackRefused when the provider does not say which it is.
+    """Return the account. Raises CallbackRefused when the provider does not name it.
 
-    ``nonce``: None where no ID token was asked for; empty where that has none, as in the device flow.
-    ``parameters``: those of the callback.
+    ``nonce``: None where no ID token was requested; empty where an ID token has none, as in the device flow.
+    ``parameters``: the query parameters of the callback.
     """
     provider = server.provider
     source = provider.identity_source
@@ -55,7 +55,7 @@ def identify(
 
 
 def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str | None) -> None:
-    """Where an ID token came too, both must speak of one subject (OpenID Connect Core section 5.3.2)."""
+    """Check that the userinfo and the ID token name one subject (OpenID Connect Core section 5.3.2)."""
     if nonce is None or not (provider.issuer and token.extra.get("id_token") and "sub" in document):
         return
     claims = responses.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
@@ -63,21 +63,21 @@ def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any]
         raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")
 
 
-def reached(server: AuthorizationServer, token: Token) -> object:
-    """Return the id of the site, tenant or the like that the token reaches; None where it reaches none.
+def accessible_id(server: AuthorizationServer, token: Token) -> object:
+    """Return the id of the site or tenant that the token can access; None where it can access none.
 
-    That which the provider's entry names, otherwise the first. Raises CallbackRefused where the one named is
-    not among them.
+    The provider's entry may choose it; otherwise it is the first. Raises CallbackRefused where the token
+    cannot access the chosen site.
     """
     rules = server.provider.accounts
-    found = [one for one in server.accounts(token) if isinstance(one, Mapping)]
+    found = [site for site in server.accounts(token) if isinstance(site, Mapping)]
     if rules.choose:
         found = [
-            one for one in found if rules.choose in (responses.pick(one, [path]) for path in rules.match)
+            site for site in found if rules.choose in (responses.pick(site, [path]) for path in rules.match)
         ]
         if not found:
             raise CallbackRefused(
-                f"{server.provider.slug}.accounts.choose: this account does not reach {rules.choose!r}.",
+                f"{server.provider.slug}.accounts.choose: this account has no access to {rules.choose!r}.",
                 code="variable_refused",
             )
     return responses.pick(found[0], [rules.id]) if found else None

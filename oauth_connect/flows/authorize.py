@@ -1,4 +1,4 @@
-"""Connecting an account: the authorization code flow (RFC 6749 section 4.1) with PKCE (RFC 7636)."""
+"""Connects an account: the authorization code flow (RFC 6749 section 4.1) with PKCE (RFC 7636)."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from oauth_connect.protocol.token import Token
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A finished flow; ``next`` is a path on this site, or ""."""
+    """The result of a finished flow. ``next`` is a path on this site, or ""."""
 
     connection: Connection
     next: str
 
 
 def redirect_uri(request: HttpRequest, provider: str) -> str:
-    """Return the URI to register at the provider: one for each provider, never made from Host."""
+    """Return the URI to register at the provider. It never depends on the request's Host header."""
     path = reverse("oauth_connect:callback", kwargs={"provider": provider})
     return f"{conf.site_origin(request)}{path}"
 
@@ -60,16 +60,16 @@ def begin(
     connection: Connection | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """Begin to connect an account and return the URL to send the browser to.
+    """Start to connect an account, and return the URL to send the browser to.
 
-    ``scopes`` are asked for beyond the provider's own. ``connection``: the one to connect again; the
-    flow then ends well only with the same account. ``variables``: the shop, tenant or instance, where the
-    provider has one for each user. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
+    ``scopes``: requested in addition to the provider's. ``connection``: the connection to reconnect; the flow
+    then succeeds only with the same account. ``variables``: the shop, tenant or instance, where the provider
+    has one for each user. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
     """
     owner = owner_of(request)
-    known = _provider(slug, owner.key)
-    values = initial_values(known, variables or {}, connection)
-    provider = known.resolve_with_client(values)
+    unresolved = _provider(slug, owner.key)
+    values = initial_values(unresolved, variables or {}, connection)
+    provider = unresolved.resolve_with_client(values)
     asked = asked_scopes(provider, scopes, connection)
     pending = PendingAuthorization(
         state=secrets.token_urlsafe(32),
@@ -99,13 +99,13 @@ def begin(
 
 
 def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connection | None) -> list[str]:
-    """Return what will be asked for: the provider's, those named, and what was granted before."""
+    """Return the scopes to request: the provider's, ``scopes``, and those that were granted before."""
     granted = connection.scopes if connection else ()
     return list(dict.fromkeys([*provider.scopes, *provider.authorize.offline_scopes, *scopes, *granted]))
 
 
 def store_connection(token: Token, account: Account, **fields: Any) -> Connection:
-    """Store the token of a flow, as ``objects.store`` does, and send the signal after the commit.
+    """Store the token of a flow as ``objects.store`` does, and send the signal after the commit.
 
     Ends an alarm about the provider's settings, because the provider has accepted them.
     """
@@ -117,15 +117,16 @@ def store_connection(token: Token, account: Account, **fields: Any) -> Connectio
 
 
 def _after_commit(connection: Connection) -> None:
-    if conf.has_one_client(connection.provider):  # else this proves nothing about other clients
+    if conf.has_one_client(connection.provider):  # otherwise other clients may still be refused
         access.end_alarm(connection)
     signals.connected.send_robust(sender=Connection, connection=connection)
 
 
 def is_shared(provider: Provider, owner: str, account: Account | None, variables: Mapping[str, str]) -> bool:
-    """Tell whether revoking a token that is not kept could end a grant that a connection lives on.
+    """Return whether revoking a token that is not stored could end the grant of a connection.
 
-    Which those are tells the account; as long as it is not known, any of the owner's might.
+    The account decides which connections share the grant. While it is unknown, assume any of the owner's
+    does.
     """
     grant = GrantKey(
         provider=provider.slug,
@@ -138,20 +139,20 @@ def is_shared(provider: Provider, owner: str, account: Account | None, variables
 
 
 def complete(request: HttpRequest, slug: str) -> Connected:
-    """Finish what ``begin`` began, from the provider's answer in the query.
+    """Finish a flow that ``begin`` started, from the provider's response in the query.
 
-    Raises CallbackRefused, and the errors of AuthorizationServer; existing connections are untouched.
+    Raises CallbackRefused, and the errors of AuthorizationServer; they leave existing connections unchanged.
     """
     pairs = [(name, value) for name, values in request.GET.lists() for value in values]
     callback = read_callback(pairs)
     pending = _matching(request, slug, callback)
-    renewed = _connection(pending)
-    known = _provider(slug, pending.owner)
-    completion = Completion(known, pending.variables, pairs)
-    provider = known.resolve_with_client(completion.values)
+    previous = _previous_connection(pending)
+    unresolved = _provider(slug, pending.owner)
+    completion = Completion(unresolved, pending.variables, pairs)
+    provider = unresolved.resolve_with_client(completion.values)
     _check_client(provider, pending)
     completion.read_callback()
-    _check_answer(provider, callback)
+    _check_response(provider, callback)
     with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
         token = server.exchange_code(
             code=callback.code,
@@ -164,7 +165,7 @@ def complete(request: HttpRequest, slug: str) -> Connected:
             completion.read_token(server, token)
             token = exchanged_for_long_lived(server, token)
             account = completion.find_account(server, token, nonce=pending.nonce or None)
-            _check_account(renewed, account)
+            _check_account(previous, account)
             connection = _store(request, pending, account, token, completion.values)
         except Exception:
             if not is_shared(server.provider, pending.owner, account, completion.values):
@@ -178,37 +179,41 @@ def _provider(slug: str, owner: str) -> Provider:
     provider = conf.provider(slug, owner)
     if not provider.connects_accounts:
         raise ImproperlyConfigured(
-            f"{slug}: set authorization_endpoint (and enabled) to connect accounts there."
+            f"{slug}: set authorization_endpoint (and enabled) to connect accounts of this provider."
         )
     return provider
 
 
 def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthorization:
-    """Return the flow that the state belongs to, spent by this, or raise CallbackRefused."""
+    """Return the flow that the state belongs to, and consume the state. Raises CallbackRefused."""
     pending = take(request, callback.state) if callback.state else None
     if pending is None:
-        raise CallbackRefused("This sign-in was not begun here, or is over already.", code="state_unknown")
+        raise CallbackRefused(
+            "This browser has no such sign-in under way. Start again.", code="state_unknown"
+        )
     if pending.has_expired:
-        raise CallbackRefused("This sign-in took too long. Begin again.", code="state_expired")
+        raise CallbackRefused("This sign-in took too long. Start again.", code="state_expired")
     if not ConsumedState.objects.consume(callback.state, pending.expires_at):
-        raise CallbackRefused("This answer has been used already.", code="state_replayed")
+        raise CallbackRefused("This response was used already. Start again.", code="state_replayed")
     if not request.user.is_authenticated or str(request.user.pk) != pending.user:
-        raise CallbackRefused("Another user began this. Begin again.", code="other_user")
+        raise CallbackRefused("Another user started this sign-in. Start again.", code="other_user")
     owner = owner_of(request)
     if owner.key != pending.owner or not owner.may_manage:
-        raise CallbackRefused("This was begun for another owner. Begin again.", code="other_owner")
+        raise CallbackRefused("This sign-in was started for another owner. Start again.", code="other_owner")
     if slug != pending.provider:
-        raise CallbackRefused("The answer belongs to another provider.", code="other_provider")
+        raise CallbackRefused("Another provider sent this response. Start again.", code="other_provider")
     return pending
 
 
 def _check_client(provider: Provider, pending: PendingAuthorization) -> None:
-    began_with = (pending.client_id, pending.issuer, pending.token_endpoint)
-    if (provider.client_id, provider.issuer, provider.token_endpoint) != began_with:
-        raise CallbackRefused("The settings have changed meanwhile. Begin again.", code="provider_changed")
+    at_start = (pending.client_id, pending.issuer, pending.token_endpoint)
+    if (provider.client_id, provider.issuer, provider.token_endpoint) != at_start:
+        raise CallbackRefused(
+            "The provider's settings changed during this sign-in. Start again.", code="provider_changed"
+        )
 
 
-def _check_answer(provider: Provider, callback: Callback) -> None:
+def _check_response(provider: Provider, callback: Callback) -> None:
     check_issuer(provider, callback.iss)
     if callback.error == "access_denied":
         raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
@@ -216,18 +221,18 @@ def _check_answer(provider: Provider, callback: Callback) -> None:
         raise CallbackRefused(f"{provider.label} could not give access.", code="authorization_failed")
 
 
-def _connection(pending: PendingAuthorization) -> Connection | None:
+def _previous_connection(pending: PendingAuthorization) -> Connection | None:
     if not pending.connection:
         return None
-    # Never from a replica: for what it does not show, any account would do.
+    # Read from the primary. If a replica lagged and showed no row, the account check would be skipped.
     rows = Connection.objects.using(router.db_for_write(Connection)).for_owner(pending.owner)
     return rows.filter(pk=pending.connection, provider=pending.provider).first()
 
 
-def _check_account(renewed: Connection | None, account: Account) -> None:
-    if renewed is not None and renewed.account_id not in ("", account.id):
+def _check_account(previous: Connection | None, account: Account) -> None:
+    if previous is not None and previous.account_id not in ("", account.id):
         raise CallbackRefused(
-            f"You came back with {account.label}, but {renewed.account_label} was to be connected again.",
+            f"You signed in as {account.label}. To reconnect, sign in as {previous.account_label}.",
             code="other_account",
         )
 

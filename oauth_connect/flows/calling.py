@@ -1,4 +1,4 @@
-"""Calling an API for a user: from a user and a provider's name to a session."""
+"""Finds a user's connection to a provider, and returns a session or an access token for it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def access_token_for(
     scopes: Iterable[str] = (),
     min_ttl: float = 60,
 ) -> str:
-    """Return an access token valid for ``min_ttl`` seconds; errors as in ``session_for``."""
+    """Return an access token that is valid for ``min_ttl`` seconds; errors as in ``session_for``."""
     return connection_for(user_or_owner, provider, account_id, scopes).access_token(min_ttl)
 
 
@@ -58,7 +58,7 @@ def connection_for(
     conf.declared_provider(provider, owner.key)
     if not getattr(owner.user, "is_active", True):
         raise ReauthorizationRequired("This user has been deactivated.", reason="owner_inactive")
-    found = _living(owner, provider, account_id)
+    found = _not_revoked(owner, provider, account_id)
     if not found:
         raise ReauthorizationRequired(
             f"No {provider} account is connected. Send the user to connect_url.",
@@ -66,12 +66,12 @@ def connection_for(
             connect_url=connect_path(provider, scopes=scopes),
         )
     if len(found) > 1:
-        raise AmbiguousConnection(f"Several {provider} accounts are connected; name one by account_id.")
+        raise AmbiguousConnection(f"Several {provider} accounts are connected. Choose one with account_id.")
     connection = found[0]
     if connection.status != Connection.Status.ACTIVE:
         raise _reconnect(connection, scopes, connection.last_error or "revoked")
     if not connection.has_scopes(*scopes):
-        missing = f"The {provider} account did not grant everything that is needed."
+        missing = f"The {provider} account lacks scopes that are needed."
         raise _reconnect(connection, scopes, "missing_scopes", missing)
     return connection
 
@@ -79,14 +79,14 @@ def connection_for(
 async def aconnection_for(
     user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
 ) -> Connection:
-    """``connection_for`` for async code; one query, in the thread in which Django's async queries run."""
+    """``connection_for`` for async code. Runs one query, in the thread of Django's async queries."""
     return await sync_to_async(connection_for)(user_or_owner, provider, account_id, scopes)
 
 
-def _living(owner: Owner, provider: str, account_id: str | None) -> list[Connection]:
+def _not_revoked(owner: Owner, provider: str, account_id: str | None) -> list[Connection]:
     rows = Connection.objects.for_owner(owner).filter(provider=provider)
     found = rows.exclude(status=Connection.Status.REVOKED)
-    # Compared here: some databases take "abc" for "ABC".
+    # Compared in Python, because some databases treat "abc" and "ABC" as equal.
     return [row for row in found if account_id is None or row.account_id == account_id]
 
 

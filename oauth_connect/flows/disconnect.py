@@ -1,4 +1,4 @@
-"""Disconnecting an account."""
+"""Disconnects an account."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from oauth_connect.models import Connection, Owner
 
 
 def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
-    """Disconnect one of the owner's connections. Raises Connection.DoesNotExist for anybody else's.
+    """Disconnect one of the owner's connections. Raises Connection.DoesNotExist for other connections.
 
-    ``actor``: the user who asks for it; the owner, where it is a user.
+    ``actor``: the user who requested it; by default the owner, if that is a user.
     """
     connection = owned(owner, pk)
     connection.disconnect(actor=actor or owner.user)
@@ -19,6 +19,6 @@ def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
 
 
 def owned(owner: Owner, pk: uuid.UUID) -> Connection:
-    """Return one of the owner's living connections; somebody else's does not exist."""
+    """Return one of the owner's connections that is not disconnected. Raises Connection.DoesNotExist."""
     rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)
     return rows.get(pk=pk)

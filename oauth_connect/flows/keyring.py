@@ -1,4 +1,4 @@
-"""Tokens that command-line tools of a site find in the keyring of the machine they run on."""
+"""Gives a site's command-line tools the token in the keyring of their machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from oauth_connect.stores import keyring
 
 
 def session_for_keyring(provider: str) -> ApiSession:
-    """Return a session with the token that ``oauth_login PROVIDER --store keyring`` put into the keyring.
+    """Return a session with the token that ``oauth_login PROVIDER --store keyring`` stored.
 
-    Raises ReauthorizationRequired where nobody has logged in on this machine, KeyringUnavailable, and
-    ImproperlyConfigured for an unknown provider. Without settings: ``oauth_connect.stores.keyring``.
+    Raises ReauthorizationRequired where the keyring holds no token, KeyringUnavailable, and
+    ImproperlyConfigured for an unknown provider. ``oauth_connect.stores.keyring`` works without settings.
     """
     return keyring.session_for(
         conf.declared_provider(provider),
@@ -24,12 +24,12 @@ def session_for_keyring(provider: str) -> ApiSession:
 
 
 def forget_in_keyring(provider: str) -> keyring.Forgotten:
-    """Revoke and forget the token in this machine's keyring; see ``stores.keyring.forget``.
+    """Revoke the token in this machine's keyring and remove it, as ``stores.keyring.forget`` does.
 
-    ``pending`` also where the provider's endpoints cannot be discovered now.
+    Return ``pending`` also where the provider's endpoints cannot be discovered now.
     """
     declared = conf.declared_provider(provider)
-    # First of all: whatever fails below, the token is used no more.
+    # First, so that the token is not used any more, even if a step below fails.
     if keyring.KeyringStore(declared).end() is None:
         return "absent"
     try:

@@ -1,4 +1,4 @@
-"""Calling an API as the site itself, with no user behind it (RFC 6749 section 4.4)."""
+"""Calls an API as the site itself, without a user (RFC 6749 section 4.4)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def machine_access_token(
 ) -> str:
     """Return the site's own access token, valid for ``min_ttl`` seconds; for SDKs.
 
-    Raises as ``machine_connection``, and ProviderUnavailable or ProviderMisconfigured where none is given.
+    Raises as ``machine_connection``, and ProviderUnavailable or ProviderMisconfigured if the request fails.
     """
     return machine_connection(provider, scopes, resource, audience).access_token(min_ttl)
 
@@ -52,15 +52,15 @@ async def amachine_access_token(
 def machine_connection(
     provider: str, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
 ) -> Connection:
-    """Return the connection that holds the site's own token, one for each thing that is asked for.
+    """Return the connection that holds the site's own token, one for each distinct request.
 
-    ``scopes``: those of the provider's entry where none are named. ``resource``: an absolute URI (RFC 8707).
-    Mostly nothing is asked of the provider here: its first use, in whatever process, gets the token.
-    Raises ImproperlyConfigured where the provider's entry cannot do this, ProviderMisconfigured where it is
-    turned off, ValueError or TypeError for arguments that cannot be sent.
+    ``scopes``: by default those of the provider's entry. ``resource``: an absolute URI (RFC 8707).
+    Usually this sends no request: the first use of the connection, in any process, requests the token.
+    Raises ImproperlyConfigured where the provider's entry does not allow this, ProviderMisconfigured where it
+    is disabled, ValueError or TypeError for arguments that cannot be sent.
     """
-    connection, is_asked_for = _stored(provider, scopes, resource, audience)
-    if is_asked_for:
+    connection, needs_token = _stored(provider, scopes, resource, audience)
+    if needs_token:
         access.valid_token(connection, conf.refresh_leeway)
     return connection
 
@@ -70,16 +70,16 @@ async def amachine_connection(
 ) -> Connection:
     """``machine_connection`` for async code; never blocks the event loop.
 
-    Only its queries run in the thread of Django's async queries: a provider that hangs holds up none of them.
+    Only its queries run in the thread of Django's async queries. A provider that hangs does not block them.
     """
-    connection, is_asked_for = await sync_to_async(_stored)(provider, scopes, resource, audience)
-    if is_asked_for:
+    connection, needs_token = await sync_to_async(_stored)(provider, scopes, resource, audience)
+    if needs_token:
         await access.avalid_token(connection, conf.refresh_leeway)
     return connection
 
 
 def _stored(provider: str, scopes: Iterable[str], resource: str, audience: str) -> tuple[Connection, bool]:
-    """Return the row, and whether its token must be asked for at once: where the API is comes with it."""
+    """Return the row, and whether to request its token now because the response names the API's host."""
     owner = machine_row.owner_key(provider)
     entry = _entry(provider, owner)
     wanted = _scopes(scopes) or _scopes(entry.scopes)
@@ -99,7 +99,7 @@ def _stored(provider: str, scopes: Iterable[str], resource: str, audience: str) 
 
 
 def _entry(slug: str, owner: str) -> Provider:
-    """Return the provider, if its client can prove who it is: nothing else stands for such a token."""
+    """Return the provider, if its client can authenticate. No user authorizes this token, only the client."""
     path = f'OAUTH_CONNECT["PROVIDERS"]: {slug}'
     try:
         entry = conf.declared_provider(slug, owner).resolve_with_client({})
@@ -107,38 +107,38 @@ def _entry(slug: str, owner: str) -> Provider:
         raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
     if not entry.has_secret:
         raise ImproperlyConfigured(
-            f"{path}.client_secret: missing; a token of the site's own is for clients with a secret "
+            f"{path}.client_secret: missing. The site's own token needs a client with a secret "
             "(RFC 6749 section 4.4)."
         )
     if entry.client_authentication == "none":
         raise ImproperlyConfigured(
-            f'{path}.token_endpoint_auth_method: "none" proves nothing, and a token of the site\'s own needs '
-            "the client's secret (RFC 6749 section 4.4)."
+            f'{path}.token_endpoint_auth_method: "none" does not authenticate the client. The site\'s own '
+            "token needs the client's secret (RFC 6749 section 4.4)."
         )
     return entry
 
 
 def _scopes(scopes: Iterable[str]) -> list[str]:
-    """Return scopes in one order, which means nothing (RFC 6749 section 3.3): the same token serves."""
+    """Return scopes sorted: their order means nothing (RFC 6749 section 3.3), so one token is enough."""
     listed = sorted(set(scope_tuple(scopes)))
     for scope in listed:
         if not is_scope(scope):
-            raise ValueError(f"scopes: {scope!r} is not one scope; list each by itself.")
+            raise ValueError(f"scopes: {scope!r} is not one scope. Pass each scope as a separate item.")
     return listed
 
 
 def _resource(resource: str) -> str:
     try:
         parts = urlsplit(resource)
-        right = not resource or bool(parts.scheme and (parts.netloc or parts.path) and "#" not in resource)
+        is_valid = not resource or bool(parts.scheme and (parts.netloc or parts.path) and "#" not in resource)
     except ValueError:
-        right = False
-    if not (right and resource.isascii() and resource.isprintable()):
-        raise ValueError("resource: an absolute URI without a fragment (RFC 8707 section 2).")
+        is_valid = False
+    if not (is_valid and resource.isascii() and resource.isprintable()):
+        raise ValueError("resource: must be an absolute URI without a fragment (RFC 8707 section 2).")
     return resource
 
 
 def _audience(audience: str) -> str:
     if not audience.isprintable():
-        raise ValueError("audience: has characters that cannot be printed.")
+        raise ValueError("audience: must not contain unprintable characters.")
     return audience

@@ -1,4 +1,4 @@
-"""Paths into the flow, and paths out of it."""
+"""The path that starts a flow, and checks of the path that follows it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
 SALT = "oauth_connect.scopes"
-MAX_PATH = 1500  # characters; a session may have to live in a cookie
+MAX_PATH = 1500  # characters, because the session may be stored in a cookie
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
 def connect_path(
     provider: str, *, next_path: str = "", scopes: Iterable[str] = (), connection: object = None
 ) -> str:
-    """Return the path of the page that connects an account; empty without our URLs.
+    """Return the path of the page that connects an account; "" where the site does not include our URLs.
 
-    Scopes beyond the provider's own travel signed: what a visitor writes into a URL asks for nothing.
+    Additional scopes are signed, so that a visitor cannot request more by changing the URL.
     """
     query = {}
     if next_path:
@@ -38,7 +38,7 @@ def connect_path(
 
 
 def signed_scopes(value: str, provider: str) -> list[str]:
-    """Return the scopes that ``connect_path`` signed for this provider; none for anything else."""
+    """Return the scopes that ``connect_path`` signed for this provider; an empty list for other values."""
     try:
         for_provider, scopes = signing.loads(value, salt=SALT)
     except (signing.BadSignature, ValueError, TypeError):
@@ -47,7 +47,7 @@ def signed_scopes(value: str, provider: str) -> list[str]:
 
 
 def local_path(candidate: str) -> str:
-    """Return a path on this site, encoded, or "" for what might lead elsewhere (RFC 9700 section 4.11)."""
+    """Return a path on this site, encoded; "" if it may lead to another site (RFC 9700 section 4.11)."""
     if not candidate.startswith("/") or _FORBIDDEN.search(candidate):
         return ""
     if not url_has_allowed_host_and_scheme(candidate, allowed_hosts=None):

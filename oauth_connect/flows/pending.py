@@ -1,6 +1,6 @@
-"""Authorization requests under way: in the user's session, sealed, few, and for ten minutes.
+"""Stores pending authorization requests in the user's session: sealed, few, and for ten minutes.
 
-The session binds them to the browser that began (RFC 6749 section 10.12).
+The session binds them to the browser that started them (RFC 6749 section 10.12).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from oauth_connect.errors import KeyUnavailable
 SESSION_KEY = "oauth_connect_pending"
 LIFETIME = 600  # seconds
 MAX_PENDING = 6
-# Characters. Browsers throw away a cookie of more than 4096 bytes, and the site keeps things there too.
-ROOM_IN_A_COOKIE = 2800
+# Characters. Browsers drop a cookie of more than 4096 bytes, and the site stores its own values there too.
+MAX_COOKIE_SIZE = 2800
 
 
 @dataclass(frozen=True, repr=False)
 class PendingAuthorization:
-    """What was said at the start and must hold at the end. ``created`` is in epoch seconds."""
+    """The values at the start of a flow; its end is checked against them. ``created``: epoch seconds."""
 
     state: str
     provider: str
@@ -55,16 +55,16 @@ class PendingAuthorization:
 
 
 def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
-    """Put an entry into the session; the oldest ones beyond a handful go."""
+    """Store a request in the session, and remove the oldest ones if there are too many."""
     entries = {**_stored(request), **request.session.get(SESSION_KEY, {})}
     name = _name(pending.state)
     entries[name] = [pending.created, crypto.seal(asdict(pending), _binding(name))]
-    request.session[SESSION_KEY] = _newest(entries, _room(request))
+    request.session[SESSION_KEY] = _newest(entries, _max_size(request))
     request.session.save()
 
 
 def take(request: HttpRequest, state: str) -> PendingAuthorization | None:
-    """Take an entry out of the session: whatever happens next, this state is spent here."""
+    """Remove a request from the session and return it, so that its state cannot be used here again."""
     entries: dict[str, Any] = dict(request.session.get(SESSION_KEY, {}))
     name = _name(state)
     found = entries.pop(name, None)
@@ -74,12 +74,12 @@ def take(request: HttpRequest, state: str) -> PendingAuthorization | None:
     request.session.save()
     try:
         return PendingAuthorization(**crypto.unseal(found[1], _binding(name)))
-    except (KeyUnavailable, TypeError):  # TypeError: another version of this package put it there
+    except (KeyUnavailable, TypeError):  # TypeError: another version of this package stored it
         return None
 
 
 def _stored(request: HttpRequest) -> dict[str, Any]:
-    """Read the session afresh: another tab may have begun since this request loaded it."""
+    """Read the session again. Another tab may have started a flow since this request loaded it."""
     session = request.session
     if not session.session_key:
         return {}
@@ -88,17 +88,17 @@ def _stored(request: HttpRequest) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _room(request: HttpRequest) -> float:
+def _max_size(request: HttpRequest) -> float:
     in_cookie = isinstance(request.session, signed_cookies.SessionStore)
-    return ROOM_IN_A_COOKIE if in_cookie else math.inf
+    return MAX_COOKIE_SIZE if in_cookie else math.inf
 
 
-def _newest(entries: dict[str, Any], room: float) -> dict[str, Any]:
+def _newest(entries: dict[str, Any], free: float) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     by_age = sorted(entries.items(), key=lambda entry: entry[1][0], reverse=True)
     for name, entry in by_age[:MAX_PENDING]:
-        room -= len(entry[1])
-        if kept and room < 0:
+        free -= len(entry[1])
+        if kept and free < 0:
             break
         kept[name] = entry
     return kept

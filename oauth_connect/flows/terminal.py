@@ -1,4 +1,4 @@
-"""Logging in at a terminal: by the device flow (RFC 8628), or a browser on this machine (RFC 8252)."""
+"""Logs in at a terminal: by the device flow (RFC 8628), or a browser on this machine (RFC 8252)."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ from oauth_connect.protocol.net.loopback import LoopbackRedirect, Pairs
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
 
-BROWSER_TIMEOUT = 600.0  # seconds for which an answer from the browser is waited for
+BROWSER_TIMEOUT = 600.0  # seconds to wait for the response from the browser
 
 
 class TokenTarget(Protocol):
-    """Where the token of a login is kept."""
+    """Stores the token of a login."""
 
     @property
     def owner(self) -> str:
-        """Whose the provider's settings are asked for; "" for nobody's."""
+        """The key of the owner whose provider settings apply; "" for settings without an owner."""
 
     def store(self, login: Login, token: Token, account: Account) -> None: ...
 
     def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
-        """Tell whether revoking a token could end something; it may have been stored by now."""
+        """Return whether revoking the token could end a stored one: the token itself, or its grant."""
 
 
 class UserConnectionTarget:
-    """The user's connection in the database; ``connection`` once it is stored."""
+    """Stores the token as the user's connection. ``connection`` is None until then."""
 
     def __init__(self, user: Any) -> None:
-        self._whose = Owner.of(user)
+        self._owner = Owner.of(user)
         self.connection: Connection | None = None
 
     @property
     def owner(self) -> str:
-        return self._whose.key
+        return self._owner.key
 
     def store(self, login: Login, token: Token, account: Account) -> None:
         self.connection = store_connection(
             token,
             account,
-            owner=self._whose,
-            provider=login.known.slug,
+            owner=self._owner,
+            provider=login.declared.slug,
             grant=login.grant,
             redirect_uri=login.redirect_uri,
             variables=dict(login.completion.values),
@@ -75,14 +75,14 @@ class UserConnectionTarget:
         )
 
     def _has_stored(self, login: Login, token: Token) -> bool:
-        """Ask the database: Ctrl-C may come after the commit and before anybody here has heard of it."""
-        rows = Connection.objects.using(router.db_for_write(Connection)).for_owner(self._whose)
-        living = rows.filter(provider=login.known.slug, status=Connection.Status.ACTIVE)
-        return any(_holds(row, token) for row in living)
+        """Read the database: Ctrl-C may come after the commit, before this object knows of the row."""
+        rows = Connection.objects.using(router.db_for_write(Connection)).for_owner(self._owner)
+        active = rows.filter(provider=login.declared.slug, status=Connection.Status.ACTIVE)
+        return any(_holds(row, token) for row in active)
 
 
 class KeyringTarget:
-    """The keyring of this machine, for its user's command-line tools. Raises KeyringUnavailable at once."""
+    """Stores the token in this machine's keyring. Raises KeyringUnavailable when it is created."""
 
     owner = ""
 
@@ -91,7 +91,7 @@ class KeyringTarget:
 
     def store(self, login: Login, token: Token, account: Account) -> None:
         keyring.keep(
-            login.known,
+            login.declared,
             token,
             account=account.label,
             variables=login.completion.values,
@@ -101,13 +101,13 @@ class KeyringTarget:
         )
 
     def is_shared(self, login: Login, token: Token, account: Account | None) -> bool:
-        return keyring.KeyringStore(login.known).peek() is not None
+        return keyring.KeyringStore(login.declared).peek() is not None
 
 
 class Login:
     """One login at a provider. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
 
-    ``scopes`` are asked for beyond the provider's own; ``variables``: the tenant, shop or instance.
+    ``scopes``: requested in addition to the provider's. ``variables``: the tenant, shop or instance.
     """
 
     grant = ""
@@ -117,63 +117,64 @@ class Login:
     def __init__(
         self,
         slug: str,
-        place: TokenTarget,
+        target: TokenTarget,
         *,
         scopes: Iterable[str] = (),
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        self.place = place
-        self.known = conf.declared_provider(slug, place.owner)
-        if not self.known.enabled:
-            raise ImproperlyConfigured(f"{slug}.enabled: the provider is turned off in the settings.")
-        self.discovered = conf.provider(slug, place.owner)
-        self.completion = Completion(self.discovered, initial_values(self.known, variables or {}, None), [])
+        self.target = target
+        self.declared = conf.declared_provider(slug, target.owner)
+        if not self.declared.enabled:
+            raise ImproperlyConfigured(f"{slug}.enabled: the provider is disabled in the settings.")
+        self.discovered = conf.provider(slug, target.owner)
+        values = initial_values(self.declared, variables or {}, None)
+        self.completion = Completion(self.discovered, values, [])
         self.provider = self.discovered.resolve_with_client(self.completion.values)
         self.scopes = asked_scopes(self.provider, scopes, None)
 
-    def _land(self, server: AuthorizationServer, token: Token) -> Account:
-        """Find out whose token it is and keep it; revoke it where that cannot be."""
+    def _identify_and_store(self, server: AuthorizationServer, token: Token) -> Account:
+        """Find the token's account and store the token. If a step fails, revoke the token."""
         account = None
         try:
             self.completion.read_token(server, token)
             token = exchanged_for_long_lived(server, token)
             account = self.completion.find_account(server, token, nonce=self.nonce)
             self.provider = server.provider
-            self.place.store(self, token, account)
-        except BaseException:  # also Ctrl-C: a token that nobody keeps is not left alive
-            if not self.place.is_shared(self, token, account):
+            self.target.store(self, token, account)
+        except BaseException:  # also Ctrl-C: a token that is not stored must not stay valid
+            if not self.target.is_shared(self, token, account):
                 revoke(server, token)
             raise
         return account
 
 
 class DeviceLogin(Login):
-    """By a code that the user enters on any device."""
+    """A login with a code that the user enters on any device."""
 
     grant = Connection.Grant.DEVICE_CODE.value
 
     def run(
         self, show: Callable[[DeviceAuthorization], None], tick: Callable[[float], None] = lambda left: None
     ) -> Account:
-        """Have ``show`` tell the user what to do, wait for it, and keep the token.
+        """Show the code to the user, wait until the user has entered it, and store the token.
 
-        ``tick`` is called with the seconds left. Raises ProviderRejected (``access_denied``,
-        ``expired_token``), the other errors of AuthorizationServer, and CallbackRefused where the account
-        is unknown.
+        ``show`` gets the authorization to display, and ``tick`` the seconds left. Raises ProviderRejected
+        (``access_denied``, ``expired_token``), the other errors of AuthorizationServer, and CallbackRefused
+        where the account is unknown.
         """
         endpoint = self.provider.device_authorization_endpoint
         if not endpoint:
-            raise ImproperlyConfigured(without_device_flow(self.known.slug))
+            raise ImproperlyConfigured(without_device_flow(self.declared.slug))
         self.nonce = "" if "openid" in self.scopes else None
         with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
-            begun = server.authorize_device(self.scopes)
-            show(begun)
-            token = await_token(server, begun, scopes=self.scopes, tick=tick)
-            return self._land(server, token)
+            authorization = server.authorize_device(self.scopes)
+            show(authorization)
+            token = await_token(server, authorization, scopes=self.scopes, tick=tick)
+            return self._identify_and_store(server, token)
 
 
 class BrowserLogin(Login):
-    """By a browser on this machine, which the provider sends back to a port of 127.0.0.1."""
+    """A login with a browser on this machine. The provider redirects it to a port of 127.0.0.1."""
 
     grant = Connection.Grant.AUTHORIZATION_CODE.value
 
@@ -184,9 +185,10 @@ class BrowserLogin(Login):
         *,
         timeout: float = BROWSER_TIMEOUT,
     ) -> Account:
-        """Have ``show`` send the user's browser to an address, wait for the answer, and keep the token.
+        """Send the user's browser to the provider, wait for its response, and store the token.
 
-        Raises CallbackRefused, and the errors of AuthorizationServer.
+        ``show`` gets the URL to open, and ``tick`` the seconds left. Raises CallbackRefused, and the errors
+        of AuthorizationServer.
         """
         self.check()
         state = secrets.token_urlsafe(32)
@@ -194,26 +196,26 @@ class BrowserLogin(Login):
         self.nonce = secrets.token_urlsafe(16) if "openid" in self.scopes else None
         with LoopbackRedirect(state) as redirect:
             self.redirect_uri = redirect.redirect_uri
-            show(browsable(self._address(state, verifier)))
-            pairs = _answer(redirect, timeout, tick)
+            show(browsable(self._authorization_url(state, verifier)))
+            pairs = _wait_for_response(redirect, timeout, tick)
         self.completion.pairs = list(pairs)
         code = self._code()
         with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
             token = server.exchange_code(
                 code=code, redirect_uri=self.redirect_uri, code_verifier=verifier, scopes=self.scopes
             )
-            return self._land(server, token)
+            return self._identify_and_store(server, token)
 
     def check(self) -> None:
-        """Raise ImproperlyConfigured where the provider's entry does not allow this."""
-        slug, rules = self.known.slug, self.provider.authorize
+        """Raise ImproperlyConfigured where the provider's entry does not allow this login."""
+        slug, rules = self.declared.slug, self.provider.authorize
         if not self.provider.authorization_endpoint:
             raise ImproperlyConfigured(
-                f"{slug}.authorization_endpoint: missing; a login in the browser needs it."
+                f"{slug}.authorization_endpoint: missing. A login in the browser needs it."
             )
         if rules.response_mode == "form_post":
             raise ImproperlyConfigured(
-                f"{slug}.authorize.response_mode: form_post cannot answer to a terminal."
+                f"{slug}.authorize.response_mode: a login at a terminal cannot receive form_post."
             )
         if rules.code_challenge_method != "S256":
             raise ImproperlyConfigured(
@@ -221,7 +223,7 @@ class BrowserLogin(Login):
                 "(RFC 8252 section 8.1)."
             )
 
-    def _address(self, state: str, verifier: str) -> str:
+    def _authorization_url(self, state: str, verifier: str) -> str:
         return authorization_url(
             self.provider,
             redirect_uri=self.redirect_uri,
@@ -232,7 +234,7 @@ class BrowserLogin(Login):
         )
 
     def _code(self) -> str:
-        """Read the answer and return its code; its state is right, or it would not have come here."""
+        """Read the response and return its code. LoopbackRedirect has already checked the state."""
         callback = read_callback(self.completion.pairs)
         self.completion.read_callback()
         self.provider = self.discovered.resolve_with_client(self.completion.values)
@@ -247,13 +249,13 @@ class BrowserLogin(Login):
 
 
 def has_device_flow(slug: str, owner: str = "") -> bool:
-    """Tell whether a provider offers the device flow. Raises as ``conf.provider``."""
+    """Return whether a provider offers the device flow. Raises as ``conf.provider``."""
     return bool(conf.provider(slug, owner).device_authorization_endpoint)
 
 
 def without_device_flow(slug: str) -> str:
     return (
-        f"{slug}.device_authorization_endpoint: missing; the device flow needs it. Set it, or log in with "
+        f"{slug}.device_authorization_endpoint: missing. The device flow needs it. Set it, or log in with "
         "--browser."
     )
 
@@ -261,15 +263,15 @@ def without_device_flow(slug: str) -> str:
 def _holds(connection: Connection, token: Token) -> bool:
     try:
         return connection.token.access_token == token.access_token
-    except KeyUnavailable:  # from before
+    except KeyUnavailable:  # an older row; no key opens it
         return False
 
 
-def _answer(redirect: LoopbackRedirect, timeout: float, tick: Callable[[float], None]) -> Pairs:
+def _wait_for_response(redirect: LoopbackRedirect, timeout: float, tick: Callable[[float], None]) -> Pairs:
     left = timeout
     while left > 0:
         tick(left)
         if (pairs := redirect.wait(min(left, 1.0))) is not None:
             return pairs
         left -= 1.0
-    raise CallbackRefused("No answer came from the browser. Begin again.", code="state_expired")
+    raise CallbackRefused("The browser sent no response in time. Start again.", code="state_expired")

@@ -1,1 +1,1 @@
-"""Work on many rows: what a command, a task or the admin runs."""
+"""Jobs that work on many rows. Commands, tasks and the admin run them."""

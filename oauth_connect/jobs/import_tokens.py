@@ -1,6 +1,6 @@
-"""Tokens that another package stored become connections; what is connected already is left alone.
+"""Imports tokens that another package stored, as connections. Skips accounts that are already connected.
 
-The source of the tokens is handed in: this module knows none of those packages.
+The caller passes the source of the tokens, so this module does not depend on those packages.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from oauth_connect.stores.lock_timeouts import retried
 
 IMPORTED = "imported"
 ALREADY_HERE = "already_here"
-# Nothing can be done about these here, and mostly nothing needs to be.
+# The import cannot change these, and usually no action is needed.
 SKIPPED = ("unknown_provider", "not_oauth2", "no_user", "no_token", "expired")
-# These the settings can mend, or somebody has to look.
+# The site's settings can fix these, or the operator must check the row.
 FAILED = ("other_client", "unknown_client", "invalid_settings", "variable_missing", "unreadable")
 OUTCOMES = (IMPORTED, ALREADY_HERE, *SKIPPED, *FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignToken:
-    """One row of another package. ``provider`` is that package's name; times are aware.
+    """One row of another package. ``provider`` is that package's name for it; times are aware.
 
-    ``client_id``: of the app that obtained the token; "" where nobody knows. ``scope``: as the token answer
-    gave it, None where it was not kept. ``profile``: what is kept of the provider's answers.
+    ``client_id``: of the app that obtained the token; "" if unknown. ``scope``: from the token response; None
+    if the package did not store it. ``profile``: the values of the provider's responses that it stored.
     """
 
     pk: object
@@ -57,13 +57,13 @@ class ForeignToken:
 
 
 class Source(Protocol):
-    """Where another package's rows come from. ``names``: its names of providers, and ours for them."""
+    """Reads the rows of another package. ``names``: maps its names of providers to our slugs."""
 
     package: str
     names: Mapping[str, str]
 
     def count(self, providers: Collection[str] = ()) -> int:
-        """Return how many rows there are, of these providers (its names) or of all."""
+        """Return the number of rows, of these providers (the package's names) or of all."""
 
     def read(self, providers: Collection[str] = ()) -> Iterator[Sequence[ForeignToken]]:
         """Yield the rows in batches, always in the same order."""
@@ -71,7 +71,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a row; ``slug`` is our name of its provider, "" where there is none."""
+    """The outcome of one row. ``slug`` is our name of its provider, "" where there is none."""
 
     pk: str
     provider: str
@@ -80,11 +80,11 @@ class Result:
 
 
 class CannotImport(Exception):
-    """A row that cannot be taken over; its argument is the outcome."""
+    """Raised for a row that cannot be imported. Its argument is the outcome."""
 
 
 class TokenImport:
-    """Takes batches of rows over. ``names`` maps a package's names of providers to slugs."""
+    """Imports rows in batches. ``names`` maps the package's names of providers to our slugs."""
 
     def __init__(self, package: str, names: Mapping[str, str], *, dry_run: bool = False) -> None:
         self.package = package
@@ -93,18 +93,18 @@ class TokenImport:
         self._seen: set[str] = set()
 
     def batch(self, rows: Sequence[ForeignToken]) -> Iterator[Result]:
-        """Take rows over and tell of each, in their order."""
-        outcomes: list[tuple[ForeignToken, str, str | Connection]] = []
-        for row in rows:
-            slug = self.names.get(row.provider, row.provider)
+        """Import rows and yield the result of each, in their order."""
+        converted: list[tuple[ForeignToken, str, str | Connection]] = []
+        for theirs in rows:
+            slug = self.names.get(theirs.provider, theirs.provider)
             try:
-                outcomes.append((row, slug, self._connection(row, slug)))
-            except CannotImport as unfit:
-                outcomes.append((row, slug, str(unfit)))
-        fresh = [one for _, _, one in outcomes if isinstance(one, Connection) and self._is_first(one)]
-        inserted = self.insert(fresh)
-        for row, slug, made in outcomes:
-            yield _result(row, slug, made if isinstance(made, str) else _outcome(made, inserted))
+                converted.append((theirs, slug, self._connection(theirs, slug)))
+            except CannotImport as error:
+                converted.append((theirs, slug, str(error)))
+        new = [ours for _, _, ours in converted if isinstance(ours, Connection) and self._is_first(ours)]
+        inserted = self.insert(new)
+        for theirs, slug, ours in converted:
+            yield _result(theirs, slug, ours if isinstance(ours, str) else _outcome(ours, inserted))
 
     def _connection(self, row: ForeignToken, slug: str) -> Connection:
         if not isinstance(row.user, get_user_model()):
@@ -114,7 +114,7 @@ class TokenImport:
         if not row.is_oauth2:
             raise CannotImport("not_oauth2")
         values = _variables(entry, row)
-        provider = _at_instance(entry, values)
+        provider = _instance(entry, values)
         _check_client(provider, row)
         return _unsaved(
             _token(provider, row),
@@ -130,7 +130,7 @@ class TokenImport:
         )
 
     def _is_first(self, connection: Connection) -> bool:
-        """Two names of one provider may have a row each for one account."""
+        """Return False for a second row of one account: the package may use two names for one provider."""
         if connection.identity in self._seen:
             return False
         self._seen.add(connection.identity)
@@ -161,7 +161,7 @@ def _entry(slug: str, owner: Owner) -> Provider:
 
 
 def _variables(entry: Provider, row: ForeignToken) -> dict[str, str]:
-    """Return the values that the token's answer brought, as far as the row has kept them."""
+    """Return the variables from the token response, as far as the row has stored them."""
     values = {}
     for name, variable in entry.asked_of("token_response").items():
         if given := responses.pick(row.profile, [variable.field or name]):
@@ -172,13 +172,13 @@ def _variables(entry: Provider, row: ForeignToken) -> dict[str, str]:
     return values
 
 
-def _at_instance(entry: Provider, values: Mapping[str, str]) -> Provider:
+def _instance(entry: Provider, values: Mapping[str, str]) -> Provider:
     try:
         provider = entry.resolve_with_client(values)
     except InvalidProvider:
         raise CannotImport("variable_missing") from None
     if provider.variables:
-        raise CannotImport("variable_missing")  # only connecting finds them out
+        raise CannotImport("variable_missing")  # only a reconnect can find their values
     return provider
 
 
@@ -191,8 +191,8 @@ def _check_client(provider: Provider, row: ForeignToken) -> None:
 
 
 def _token(provider: Provider, row: ForeignToken) -> Token:
-    renewing = row.refresh_token if provider.refresh.style != "none" else ""
-    access_token, refresh_token = row.access_token or "", renewing or ""
+    refresh_token = (row.refresh_token if provider.refresh.style != "none" else "") or ""
+    access_token = row.access_token or ""
     if not access_token:
         raise CannotImport("no_token")
     if not responses.is_printable(access_token) or not responses.is_printable(refresh_token):
@@ -201,7 +201,7 @@ def _token(provider: Provider, row: ForeignToken) -> Token:
         access_token=str(access_token),
         refresh_token=str(refresh_token),
         scopes=responses.granted_scopes(provider, row.scope, ()),
-        # Never after its end: the lifetime would be negative.
+        # At most ``expires_at``, because the lifetime must not be negative.
         obtained_at=min(filter(None, (row.obtained_at, row.expires_at))),
         expires_at=row.expires_at,
         refresh_token_expires_at=lifetimes.refresh_token_expiry(
@@ -215,14 +215,15 @@ def _token(provider: Provider, row: ForeignToken) -> Token:
 
 
 def _account_id(provider: Provider, row: ForeignToken) -> str:
-    """Return the id under which the same account would be connected here, so that it is the same row.
+    """Return the id that a reconnect of the same account would store, so that both use one row.
 
-    The other package may name an account by something else (an e-mail address), and keep ours beside it.
+    The other package may identify an account differently, for example by its e-mail address. Then our id may
+    be in ``profile``.
     """
     if provider.identity_source == "none" and not provider.needs_discovery:
         return ""
-    asked = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
-    account_id = (responses.pick(row.profile, provider.identity.id) if asked else "") or row.account_id
+    in_profile = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
+    account_id = (responses.pick(row.profile, provider.identity.id) if in_profile else "") or row.account_id
     if not is_account_id(account_id):
         raise CannotImport("unreadable")
     return account_id
@@ -232,7 +233,7 @@ def _account_id(provider: Provider, row: ForeignToken) -> str:
 
 
 def _unsaved(token: Token, *, owner: Owner, provider: str, account_id: str, **fields: Any) -> Connection:
-    """Return a connection with a sealed token, not saved yet."""
+    """Return an unsaved connection with a sealed token."""
     connection = Connection(
         owner=owner.key,
         user=owner.user,
@@ -247,14 +248,14 @@ def _unsaved(token: Token, *, owner: Owner, provider: str, account_id: str, **fi
 
 
 def _missing(connections: Sequence[Connection]) -> set[str]:
-    """Return the identities of those that have no row."""
+    """Return the identities of the connections that have no row yet."""
     identities = {connection.identity for connection in connections}
     stored = Connection.objects.using(router.db_for_write(Connection)).filter(identity__in=identities)
     return identities.difference(stored.values_list("identity", flat=True))
 
 
 def _insert_missing(connections: Sequence[Connection], detail: Mapping[str, Any]) -> set[str]:
-    """Insert those that have no row, and return their identities; ``detail`` is for the history.
+    """Insert the connections that have no row yet, and return their identities. ``detail``: for the history.
 
     If the owner connects the same account at the same moment, that connection is kept.
     """
@@ -263,12 +264,12 @@ def _insert_missing(connections: Sequence[Connection], detail: Mapping[str, Any]
 
 
 def _insert(connections: Sequence[Connection], detail: Mapping[str, Any], alias: str) -> set[str]:
-    """Insert rows and their history in one transaction: a run that dies must not leave half of it."""
-    wanted = _missing(connections)
-    new = {connection.pk: connection for connection in connections if connection.identity in wanted}
+    """Insert rows and their history in one transaction, so that a crash leaves both or neither."""
+    missing = _missing(connections)
+    new = {connection.pk: connection for connection in connections if connection.identity in missing}
     with transaction.atomic(using=alias):
         Connection.objects.using(alias).bulk_create(list(new.values()), ignore_conflicts=True)
         inserted = Connection.objects.using(alias).filter(pk__in=new).values_list("pk", flat=True)
         ours = [new[pk] for pk in inserted]
-        history.write([history.of(one, history.Action.CONNECTED, detail=detail) for one in ours])
-    return {one.identity for one in ours}
+        history.write([history.of(row, history.Action.CONNECTED, detail=detail) for row in ours])
+    return {row.identity for row in ours}

@@ -1,4 +1,4 @@
-"""Deletes rows that nobody needs any more: old history, used states, disconnected connections."""
+"""Deletes rows that are no longer needed: old history, used states, disconnected connections."""
 
 from __future__ import annotations
 

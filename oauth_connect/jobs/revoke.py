@@ -33,7 +33,7 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FAILED = frozenset(OUTCOMES[5:])
 PAGE = 100
-FAILURES_BEFORE_SKIP = 3  # in a row: then the run skips the provider
+FAILURES_BEFORE_SKIP = 3  # in a row; after them the run skips the provider
 WHY_PENDING: dict[str, Outcome] = {
     "provider_missing": "skipped",
     "client_changed": "skipped",
@@ -91,7 +91,7 @@ def _try(pending: PendingRevocation) -> RevocationResult:
             "provider": pending.provider,
             "connection": str(pending.connection_id),
         }
-        logger.exception("an error while a token was being revoked", extra=details)
+        logger.exception("an unexpected error while a token was being revoked", extra=details)
         return RevocationResult(pending.provider, "failed", "crashed")
     code = shown(done.code) if done.code else ""
     outcome: Any = done.outcome if done.over else WHY_PENDING.get(done.code, "unavailable")

@@ -115,8 +115,8 @@ def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
 
 def _open(what: str, rows: Sequence[Any]) -> tuple[dict[Any, int], list[Unopened]]:
     """Return the index of the key that opens each row, and the rows that no key opens."""
-    found = {row: crypto.key_index(row.sealed_token, binding(row)) for row in rows}
-    opened = {row: key for row, key in found.items() if key is not None}
+    indexes = {row: crypto.key_index(row.sealed_token, binding(row)) for row in rows}
+    opened = {row: key for row, key in indexes.items() if key is not None}
     return opened, [Unopened(what, str(row.pk), row.provider) for row in rows if row not in opened]
 
 
@@ -132,7 +132,9 @@ def _pages(what: str, size: int) -> Iterator[list[Any]]:
 def _rows(what: str) -> QuerySet[Any]:
     model = SEALED[what]
     names = {"pk", "owner", "provider", "sealed_token", "version"}
-    known = [field.name for field in model._meta.concrete_fields if field.name in names or field.primary_key]
+    columns = [
+        field.name for field in model._meta.concrete_fields if field.name in names or field.primary_key
+    ]
     # Read from the primary. A replica that lags would show ciphertexts that are no longer stored.
     rows: QuerySet[Any] = QuerySet(model, using=router.db_for_write(model))
-    return rows.filter(sealed_token__isnull=False).only(*known)
+    return rows.filter(sealed_token__isnull=False).only(*columns)

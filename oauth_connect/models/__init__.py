@@ -1,4 +1,4 @@
-"""Connections, and the small tables that go with them."""
+"""The models: connections, and the small tables that belong to them."""
 
 from oauth_connect.models.connection import Connection
 from oauth_connect.models.connection_event import ConnectionEvent

@@ -1,4 +1,4 @@
-"""A connection: one account of an owner at one provider, with its sealed token."""
+"""The model of a connection: one account of an owner at one provider, with its sealed token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oauth_connect.protocol.session import ApiSession
 
 
 class Connection(ConnectionRow):
-    """An owner's account at a provider: call its API, refresh its token, disconnect it."""
+    """An owner's account at a provider. Calls its API, refreshes its token, and disconnects it."""
 
     objects = ConnectionQuerySet["Connection"].as_manager()
 
@@ -34,9 +34,9 @@ class Connection(ConnectionRow):
         ]
 
     def save(self, **kwargs: Any) -> None:
-        """Save without the protocol's columns, unless the row is new or ``update_fields`` names them.
+        """Save without the refresh protocol's columns, unless the row is new or ``update_fields`` names them.
 
-        A stale instance that is saved for its label must not put a spent token back.
+        Otherwise a stale instance, saved for its label, would overwrite the row with a spent token.
         """
         inserting = self._state.adding or kwargs.get("force_insert")
         if not inserting and kwargs.get("update_fields") is None:
@@ -44,9 +44,9 @@ class Connection(ConnectionRow):
         super().save(**kwargs)
 
     def access_token(self, min_ttl: float = 60) -> str:
-        """Return an access token valid for ``min_ttl`` seconds, refreshed where needed; for SDKs.
+        """Return an access token that is valid for ``min_ttl`` seconds, refreshed if necessary; for SDKs.
 
-        A token that lives for less than four times as long need only outlive a quarter of its life.
+        If a token's whole lifetime is less than four times ``min_ttl``, a quarter of that lifetime is enough.
         """
         return access.valid_token(self, timedelta(seconds=min_ttl)).access_token
 
@@ -59,7 +59,7 @@ class Connection(ConnectionRow):
         return ApiSession(access.ConnectionSource(self), timeout=conf.api_timeout)
 
     def refresh(self) -> None:
-        """Refresh now, or take over what somebody else refreshed meanwhile."""
+        """Refresh now. If another process has refreshed in the meantime, use its token."""
         access.refreshed_token(self)
 
     async def arefresh(self) -> None:
@@ -67,9 +67,10 @@ class Connection(ConnectionRow):
         await access.arefreshed_token(self)
 
     def disconnect(self, *, actor: Any = None, by_staff: bool = False) -> None:
-        """Stop local use at once, then revoke at the provider; what it does not take is kept and retried.
+        """Stop local use, then revoke the token at the provider. A failed revocation is tried again later.
 
-        ``actor``: the user who asks for it, for the history; ``by_staff``: not as its owner.
+        ``actor``: the user who requested it; ``by_staff``: the actor is not the owner. Both are for the
+        history.
         """
         disconnect.disconnect(self, actor=actor, by_staff=by_staff)
 

@@ -1,4 +1,4 @@
-"""States that have come back: each may be used once, and the unique key decides."""
+"""The model of used states. Each state can be used once, and a unique key enforces it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 class ConsumedStateManager(models.Manager["ConsumedState"]):
     def consume(self, state: str, expires_at: datetime) -> bool:
-        """Use a state up; False when it has been used before. Commits before anything is sent.
+        """Mark a state as used. Return False if it was used before. Commits before any request is sent.
 
-        Sessions are not atomic: of two simultaneous callbacks both may still see the entry.
+        The session cannot do this: two simultaneous callbacks may both still see its entry.
         """
         digest = hashlib.sha256(state.encode()).hexdigest()
         alias = self._db or router.db_for_write(self.model)
@@ -26,7 +26,7 @@ class ConsumedStateManager(models.Manager["ConsumedState"]):
 
 
 class ConsumedState(models.Model):
-    """A hash only: the state itself could be replayed by who reads the table."""
+    """A used state. The table stores only its hash, so that a reader of the table cannot replay it."""
 
     state_hash = models.CharField(primary_key=True, max_length=64)
     expires_at = models.DateTimeField(_("expires at"), db_index=True)

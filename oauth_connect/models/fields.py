@@ -1,4 +1,4 @@
-"""The column of a sealed token."""
+"""The model field of a sealed token."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ FERNET_PREFIX = "gAAAA"  # version 0x80 and the high bytes of a time stamp, in b
 
 
 class Sealed(str):
-    """A ciphertext. The only kind of value the column takes and gives."""
+    """A ciphertext. The field accepts and returns no other type."""
 
     __slots__ = ()
 
 
 class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has no types
-    """An encrypted column that stays sealed on the instance; whoever needs the value opens it.
+    """An encrypted field whose value stays sealed on the instance; the caller unseals it explicitly.
 
-    The bare field decrypts every row it loads, encrypts the ``repr`` of an expression, writes plain
-    text into fixtures, and keeps its keys for ever. Here ciphertext goes in and out unchanged, and
-    anything else is refused.
+    The base class decrypts every row it loads, encrypts the ``repr`` of an expression, writes plain text into
+    fixtures, and never reloads its keys. This class passes ciphertext through unchanged and refuses any other
+    value.
     """
 
     description = "Sealed value"
@@ -43,7 +43,7 @@ class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has 
             return value
         text = value if isinstance(value, str) else bytes(value).decode("ascii", "replace")
         if not text.startswith(FERNET_PREFIX):
-            raise ValidationError("Only a sealed value can be stored here, never a plain one.")
+            raise ValidationError("This field stores only sealed values, never plain text.")
         return Sealed(text)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
@@ -62,9 +62,7 @@ class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has 
         return str(self.value_from_object(obj))
 
     def _checked_expression(self, value: Any) -> Any:
-        """An expression may pass only where what it yields is sealed: a plain one would be stored plain."""
+        """Return an expression whose output is sealed. Refuse others, because they would store plain text."""
         if not isinstance(getattr(value, "_output_field_or_none", None), SealedField):
-            raise FieldError(
-                f"{self.name}: an expression must yield a sealed value; its output field is another."
-            )
+            raise FieldError(f"{self.name}: the output_field of an expression must be a SealedField.")
         return value

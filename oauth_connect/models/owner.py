@@ -1,4 +1,4 @@
-"""Whose a connection is: a user by default, or whatever a site's ``OWNER`` setting says."""
+"""The owner of a connection: a user by default, or an owner from the site's ``OWNER`` setting."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from django.http import HttpRequest
 
 from oauth_connect.conf import conf
 
-MACHINE = "machine:"  # begins the owner's key of machine tokens, and no other
+MACHINE = "machine:"  # prefix of the owner key of machine tokens, and of no other
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """``key`` is stored with each connection and must never change; ``label`` is shown.
+    """An owner of connections. ``key`` is stored with each connection and must never change.
 
-    ``may_manage``: whether this request may connect and disconnect. ``user``: the owner, where it is one.
+    ``label``: shown on pages. ``may_manage``: whether this request may connect and disconnect. ``user``: the
+    owner, if the owner is a user.
     """
 
     key: str
@@ -27,17 +28,16 @@ class Owner:
 
     @classmethod
     def of(cls, value: Any) -> Owner:
-        """Return the owner that a user, an owner or a key stands for."""
+        """Return the owner for a user, an owner or a key."""
         if isinstance(value, Owner):
             return value
         if isinstance(value, str):
             return cls(value, value)
-        # request.user is a lazy object: only its attributes tell what is inside.
+        # request.user is a lazy object, so check its attributes.
         if isinstance(value, AbstractBaseUser) and value.pk is not None:
             return cls(f"user:{value.pk}", value.get_username(), user=value)
-        # The lazy object of a request, too: see above.
-        but = ", not AnonymousUser: let only signed-in users in" if _is_anonymous(value) else ""
-        raise TypeError(f"An owner is a saved user, an Owner, or an owner's key{but}.")
+        hint = ", not AnonymousUser. Require a login for this view" if _is_anonymous(value) else ""
+        raise TypeError(f"An owner must be a saved user, an Owner, or an owner's key{hint}.")
 
 
 def _is_anonymous(value: Any) -> bool:
@@ -45,15 +45,15 @@ def _is_anonymous(value: Any) -> bool:
 
 
 def owner_of(request: HttpRequest) -> Owner:
-    """Return the owner whom a request acts for; only ever from the request, never from its data."""
+    """Return the owner that a request acts for. It never depends on submitted data."""
     if conf.owner is None:
         return Owner.of(request.user)
-    known: Owner | None = getattr(request, "_oauth_connect_owner", None)
-    if known is None:
-        known = conf.owner(request)
-        if not isinstance(known, Owner):
+    owner: Owner | None = getattr(request, "_oauth_connect_owner", None)
+    if owner is None:
+        owner = conf.owner(request)
+        if not isinstance(owner, Owner):
             raise TypeError('OAUTH_CONNECT["OWNER"] must return an oauth_connect.models.Owner.')
-        if known.key.startswith(MACHINE):
-            raise ValueError(f'OAUTH_CONNECT["OWNER"]: keys that begin with "{MACHINE}" are the site\'s own.')
-        request._oauth_connect_owner = known  # type: ignore[attr-defined]  # asked once a request
-    return known
+        if owner.key.startswith(MACHINE):
+            raise ValueError(f'OAUTH_CONNECT["OWNER"]: keys that begin with "{MACHINE}" are reserved.')
+        request._oauth_connect_owner = owner  # type: ignore[attr-defined]  # called once for each request
+    return owner

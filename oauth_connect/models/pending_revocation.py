@@ -1,4 +1,4 @@
-"""Tokens that wait for their revocation at the provider; no connection holds them any more."""
+"""The model of tokens that wait for their revocation. No connection holds them any more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oauth_connect.stores.columns import open_token, seal_token
 
 @dataclass(frozen=True, slots=True)
 class GrantKey:
-    """Identifies the grant that a token belongs to. ``account_id`` is None where it is unknown."""
+    """Identifies the grant that a token belongs to. ``account_id``: None where it is unknown."""
 
     provider: str
     client_id: str
@@ -32,7 +32,7 @@ class PendingRevocation(models.Model):
     connection_id = models.UUIDField(_("connection"), db_index=True)
     owner = models.CharField(_("owner"), max_length=255)
     provider = models.CharField(_("provider"), max_length=100)
-    # Null: unknown. Then any connection of the owner may share the grant.
+    # Null: the account is unknown. Then any connection of the owner may share the grant.
     account_id = models.CharField(_("account id"), max_length=255, null=True, blank=True)  # noqa: DJ001
     client_id = models.CharField(_("client id"), max_length=500, blank=True)
     variables = models.JSONField(_("variables"), default=dict, blank=True)

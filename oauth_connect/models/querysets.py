@@ -1,4 +1,4 @@
-"""Queries over connections. Updates of many rows refuse the protocol's columns."""
+"""The QuerySet of connections. Its bulk updates refuse the refresh protocol's columns."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ M = TypeVar("M", bound=models.Model)
 
 
 class ProtocolColumnsError(TypeError):
-    """Columns of the refresh protocol cannot be changed like this; see the message."""
+    """Raised when a bulk update names columns of the refresh protocol; see the message."""
 
 
 def refuse_protocol_columns(names: Iterable[str], how: str) -> None:
     touched = sorted(PROTOCOL_COLUMNS.intersection(names))
     if touched:
         raise ProtocolColumnsError(
-            f"{how} of {', '.join(touched)}: these belong to the refresh protocol, and a stale value in them "
-            "loses tokens. Use connection.refresh(), .disconnect() or Connection.objects.store()."
+            f"{how} of {', '.join(touched)}: only the refresh protocol may write these columns, because a "
+            "stale value loses tokens. Use connection.refresh(), .disconnect() or Connection.objects.store()."
         )
 
 
 class ConnectionQuerySet(models.QuerySet[M]):
-    """Connections. Updates of many rows refuse the protocol's columns."""
+    """A QuerySet of connections. Its bulk updates refuse the refresh protocol's columns."""
 
     def for_owner(self, owner: Any) -> ConnectionQuerySet[M]:
         """Return the connections of a user, an Owner or an owner's key."""
@@ -41,7 +41,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
     def due(self, within: timedelta = timedelta(0)) -> ConnectionQuerySet[M]:
         """Return the connections whose token should be refreshed now, or within the given time.
 
-        Machine tokens never are: who needs one asks for it.
+        Machine tokens are never due: the caller that needs one requests it.
         """
         due = self.filter(status=ACTIVE, refresh_at__lte=datetime.now(UTC) + within)
         return due.exclude(grant=CLIENT_CREDENTIALS)
@@ -59,7 +59,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
-    def bulk_create(  # type: ignore[override]  # the rest by keyword
+    def bulk_create(  # type: ignore[override]  # the other parameters by keyword
         self,
         objs: Iterable[M],
         batch_size: int | None = None,
@@ -84,10 +84,11 @@ class ConnectionQuerySet(models.QuerySet[M]):
         obtained_at: datetime | None = None,
         **fields: Any,
     ) -> M:
-        """Store a token obtained elsewhere: the owner's connection to that account, new or renewed.
+        """Store a token that other code has obtained, in the owner's connection to that account.
 
-        ``token_response``: a token endpoint's answer (RFC 6749 section 5.1); its lifetime counts from
-        ``obtained_at`` (aware; now). ``fields``: ``grant``, ``redirect_uri``, ``variables``, ``extra``.
+        Creates the connection if there is none. ``token_response``: a token endpoint's response (RFC 6749
+        section 5.1). Its lifetime counts from ``obtained_at`` (aware; default: now). ``fields``: ``grant``,
+        ``redirect_uri``, ``variables``, ``extra``.
         """
         refuse_protocol_columns(fields.keys() - {"redirect_uri"}, "store()")
         queryset: Any = self

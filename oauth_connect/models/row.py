@@ -1,4 +1,4 @@
-"""What a connection's row holds, and what can be read from it: the abstract base of ``Connection``."""
+"""The columns of a connection, and the methods that only read them: the abstract base of ``Connection``."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ class ConnectionRow(models.Model):
 
     @property
     def token(self) -> Token:
-        """The token as this instance knows it; opened when first asked for.
+        """The token that this instance has loaded; unsealed on first access.
 
-        Raises KeyUnavailable, and ReauthorizationRequired where there is none.
+        Raises KeyUnavailable, and ReauthorizationRequired where there is no token.
         """
         sealed = self.sealed_token
         if not sealed:
@@ -123,38 +123,40 @@ class ConnectionRow(models.Model):
         return opened[1]
 
     def has_scopes(self, *scopes: str) -> bool:
-        """Tell whether all of these scopes were granted."""
+        """Return whether all of these scopes were granted."""
         if not all(isinstance(scope, str) for scope in scopes):
-            raise TypeError('Name scopes one by one: has_scopes("repo", "user"), or has_scopes(*scopes).')
+            raise TypeError(
+                'Pass each scope as an argument: has_scopes("repo", "user"), or has_scopes(*scopes).'
+            )
         return set(scopes) <= set(self.scopes)
 
     @property
     def reconnects_soon(self) -> bool:
-        """Whether its absolute end is near: then no refresh helps, only its owner does."""
+        """Whether its absolute lifetime ends soon. A refresh does not extend it; the owner must reconnect."""
         end = self.reconnect_before
         return self.status == self.Status.ACTIVE and end is not None and end - timezone.now() < RECONNECT_SOON
 
     @property
     def is_machine(self) -> bool:
-        """Whether this is the client's own token (RFC 6749 section 4.4), with no user behind it."""
+        """Whether this is a machine token: the client's own, without a user (RFC 6749 section 4.4)."""
         return self.grant == self.Grant.CLIENT_CREDENTIALS
 
-    # --- where it belongs -----------------------------------------------------------------------
+    # --- the provider ---------------------------------------------------------------------------
 
     def get_provider(self) -> Provider:
-        """Return the provider's present settings. Raises ImproperlyConfigured when they are gone.
+        """Return the provider from the present settings. Raises ImproperlyConfigured if they do not name it.
 
-        Raises ProviderUnavailable or ProviderMisconfigured when its endpoints cannot be discovered.
+        Raises ProviderUnavailable or ProviderMisconfigured if its endpoints cannot be discovered.
         """
         return conf.provider(self.provider, self.owner).resolve(self.variables)
 
     def get_declared_provider(self) -> Provider:
-        """Return what the settings say of the provider; asks nobody, and so knows no discovered endpoint."""
+        """Return the provider from the settings alone, without discovered endpoints. Sends no request."""
         return conf.declared_provider(self.provider, self.owner).resolve(self.variables)
 
     @property
     def connect_url(self) -> str:
-        """The path of the page that connects this very account again; empty without our URLs."""
+        """The path of the page that reconnects this account; "" where the site does not include our URLs."""
         try:
             path = reverse("oauth_connect:connect", kwargs={"provider": self.provider})
         except NoReverseMatch:
@@ -162,7 +164,7 @@ class ConnectionRow(models.Model):
         return f"{path}?{urlencode({'connection': self.pk})}"
 
     def reauthorization_required(self, reason: str, message: str = "") -> ReauthorizationRequired:
-        """Return the error that sends the user to connect this account again."""
+        """Return the error that sends the user to reconnect this account."""
         return ReauthorizationRequired(
             message or f"The {self.provider} account must be connected again.",
             reason=reason,
@@ -175,15 +177,15 @@ R = TypeVar("R", bound=ConnectionRow)
 
 
 def rows_of(model: type[R], alias: str) -> models.QuerySet[R]:
-    """Return all rows in a database, without the manager's guard of the protocol's columns."""
+    """Return all rows in a database, with a QuerySet that may write the refresh protocol's columns."""
     return models.QuerySet(model, using=alias)
 
 
 def identity_of(owner: str, provider: str, *parts: Any) -> str:
-    """Return the hash by which a connection is unique, whatever a collation takes for equal."""
+    """Return the hash that makes a connection unique, independent of the database's collation."""
     return hashlib.sha256(json.dumps([owner, provider, *parts]).encode()).hexdigest()
 
 
 def is_account_id(text: str) -> bool:
-    """Return whether the text can be an account id: printable, not empty, not too long."""
+    """Return whether the text can be an account id: printable, with 1 to MAX_ACCOUNT_ID characters."""
     return text.isprintable() and 0 < len(text) <= MAX_ACCOUNT_ID

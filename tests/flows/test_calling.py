@@ -163,5 +163,5 @@ def test_one_string_for_scopes_is_refused(user, scripted_provider):
 
 
 def test_scopes_are_asked_about_one_by_one(make_connection, scripted_provider):
-    with pytest.raises(TypeError, match="one by one"):
+    with pytest.raises(TypeError, match="each scope as an argument"):
         make_connection().has_scopes(["read"])

@@ -9,7 +9,7 @@ from django.utils.functional import SimpleLazyObject
 
 from oauth_connect.models import Owner
 
-ANONYMOUS = "an owner's key, not AnonymousUser: let only signed-in users in."
+ANONYMOUS = "an owner's key, not AnonymousUser. Require a login for this view."
 
 
 @pytest.mark.parametrize(

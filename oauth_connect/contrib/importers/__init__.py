@@ -1,4 +1,4 @@
-"""Where other packages keep their tokens, one module a package: what ``manage.py oauth_import`` reads.
+"""Reads the tokens of other packages for ``manage.py oauth_import``, one module for each package.
 
-A module has a class ``Tokens``, a ``Source`` of oauth_connect.jobs.import_tokens. Nothing here writes.
+A module has a class ``Tokens``, a ``Source`` of oauth_connect.jobs.import_tokens. These modules only read.
 """

@@ -1,6 +1,6 @@
-"""The tokens of django-allauth: SocialToken, with its SocialAccount and SocialApp.
+"""Reads the tokens of django-allauth: SocialToken, with its SocialAccount and SocialApp.
 
-Only there with ``SOCIALACCOUNT_STORE_TOKENS = True``. Granted scopes are not among what it keeps.
+django-allauth stores them only with ``SOCIALACCOUNT_STORE_TOKENS = True``. It does not store granted scopes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from oauth_connect.jobs.import_tokens import ForeignToken
 
 BATCH = 200
 
-# Where it names accounts as our preset does. Slack's tokens and ids are of another kind there.
+# Only providers whose account ids are those of our preset. Slack's tokens and ids differ.
 NAMES = {"twitter_oauth2": "x"}
 
 
 class Tokens:
-    """A Source. Raises ImproperlyConfigured where the package is not in use."""
+    """A Source. Raises ImproperlyConfigured where the package is not installed."""
 
     package = "allauth"
     names = NAMES
@@ -30,8 +30,8 @@ class Tokens:
     def __init__(self) -> None:
         if not apps.is_installed("allauth.socialaccount"):
             raise ImproperlyConfigured(
-                "There are no tables of django-allauth here: install it, and put allauth.socialaccount "
-                "into INSTALLED_APPS for the time of the import."
+                "The tables of django-allauth are missing. Install it, and add allauth.socialaccount to "
+                "INSTALLED_APPS during the import."
             )
         self._model = apps.get_app_config("socialaccount").get_model("SocialToken")
         self._adapter = import_string("allauth.socialaccount.adapter.get_adapter")()
@@ -47,14 +47,14 @@ class Tokens:
         rows = self._rows(providers).select_related("app", "account__user").order_by("pk")
         batch = list(rows[:BATCH])
         while batch:
-            yield [self._found(row) for row in batch]
+            yield [self._foreign_token(row) for row in batch]
             batch = list(rows.filter(pk__gt=batch[-1].pk)[:BATCH])
 
     def _rows(self, providers: Collection[str]) -> Any:
         rows = self._model._default_manager.all()
         return rows.filter(account__provider__in=providers) if providers else rows
 
-    def _found(self, row: Any) -> ForeignToken:
+    def _foreign_token(self, row: Any) -> ForeignToken:
         account, app = row.account, row.app
         profile = account.extra_data if isinstance(account.extra_data, dict) else {}
         return ForeignToken(
@@ -63,7 +63,7 @@ class Tokens:
             user=account.user,
             account_id=account.uid,
             client_id=app.client_id if app else self._client_of(account.provider),
-            # A login with the account stores what it got.
+            # Each login with the account stores the new token.
             obtained_at=account.last_login,
             access_token=row.token,
             refresh_token=row.token_secret,
@@ -73,11 +73,11 @@ class Tokens:
         )
 
     def _only_client(self, provider: str) -> str:
-        """Return the client of tokens that name none, as with apps in SOCIALACCOUNT_PROVIDERS."""
-        listed = self._adapter.list_apps(None, provider=provider)
-        clients = {app.client_id for app in listed}
+        """Return the client for tokens without an app: the only one in the settings, else ""."""
+        apps_of_provider = self._adapter.list_apps(None, provider=provider)
+        clients = {app.client_id for app in apps_of_provider}
         return str(clients.pop()) if len(clients) == 1 else ""
 
     def _is_oauth1(self, provider: str) -> bool:
-        found = self._registry.get_class(provider)
-        return found is not None and issubclass(found, self._oauth1)
+        provider_class = self._registry.get_class(provider)
+        return provider_class is not None and issubclass(provider_class, self._oauth1)

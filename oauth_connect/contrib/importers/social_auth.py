@@ -1,4 +1,4 @@
-"""The tokens of social-auth-app-django: UserSocialAuth and its ``extra_data``."""
+"""Reads the tokens of social-auth-app-django: UserSocialAuth and its ``extra_data``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = {
 
 
 class Tokens:
-    """A Source. Raises ImproperlyConfigured where the package is not in use."""
+    """A Source. Raises ImproperlyConfigured where the package is not installed."""
 
     package = "social_auth"
     names = NAMES
@@ -34,8 +34,8 @@ class Tokens:
     def __init__(self) -> None:
         if not apps.is_installed("social_django"):
             raise ImproperlyConfigured(
-                "There are no tables of social-auth-app-django here: install it, and put social_django "
-                "into INSTALLED_APPS for the time of the import."
+                "The tables of social-auth-app-django are missing. Install it, and add social_django to "
+                "INSTALLED_APPS during the import."
             )
         self._model = import_string("social_django.utils.Storage").user
         self._strategy = import_string("social_django.utils.load_strategy")()
@@ -48,35 +48,35 @@ class Tokens:
         rows = self._rows(providers).select_related("user").order_by("pk")
         batch = list(rows[:BATCH])
         while batch:
-            yield [self._found(row) for row in batch]
+            yield [self._foreign_token(row) for row in batch]
             batch = list(rows.filter(pk__gt=batch[-1].pk)[:BATCH])
 
     def _rows(self, providers: Collection[str]) -> Any:
         rows = self._model._default_manager.all()
         return rows.filter(provider__in=providers) if providers else rows
 
-    def _found(self, row: Any) -> ForeignToken:
-        kept = row.extra_data = _kept(row.extra_data)
-        # Without its time, a relative lifetime would begin anew at each reading.
-        kept["auth_time"] = kept.get("auth_time") or int(row.modified.timestamp())
-        access_token = kept.get("access_token")
+    def _foreign_token(self, row: Any) -> ForeignToken:
+        stored = row.extra_data = _decoded(row.extra_data)
+        # Without this time, a relative lifetime would start again at each reading.
+        stored["auth_time"] = stored.get("auth_time") or int(row.modified.timestamp())
+        access_token = stored.get("access_token")
         return ForeignToken(
             pk=row.pk,
             provider=row.provider,
             user=row.user,
             account_id=row.uid,
             client_id=self._client_of(row.provider),
-            obtained_at=_moment(kept["auth_time"]) or row.modified,
+            obtained_at=_datetime(stored["auth_time"]) or row.modified,
             access_token=access_token,
-            refresh_token=kept.get("refresh_token"),
-            expires_at=self._end(row),
-            scope=kept.get("scope"),
-            profile=kept,
-            # Of OAuth 1.0a the whole answer is stored.
+            refresh_token=stored.get("refresh_token"),
+            expires_at=self._expires_at(row),
+            scope=stored.get("scope"),
+            profile=stored,
+            # For OAuth 1.0a the package stores the whole token response.
             is_oauth2=not isinstance(access_token, Mapping),
         )
 
-    def _end(self, row: Any) -> datetime | None:
+    def _expires_at(self, row: Any) -> datetime | None:
         try:
             left = row.expiration_timedelta()
         except (ValueError, TypeError, OverflowError):
@@ -84,17 +84,17 @@ class Tokens:
         return datetime.now(UTC) + left if isinstance(left, timedelta) else None
 
     def _client(self, provider: str) -> str:
-        """Return the client in the settings: that a row was obtained by another is not kept anywhere."""
+        """Return the client in the settings. The package does not store the client of a row."""
         try:
-            found = self._strategy.get_backend(provider).get_key_and_secret()[0]
+            client_id = self._strategy.get_backend(provider).get_key_and_secret()[0]
         except ValueError:
-            # Taken out of AUTHENTICATION_BACKENDS already; the key may still be in the settings.
-            found = self._strategy.setting(f"{provider}_KEY")
-        return str(found or "")
+            # The site has removed it from AUTHENTICATION_BACKENDS. The key may still be in the settings.
+            client_id = self._strategy.setting(f"{provider}_KEY")
+        return str(client_id or "")
 
 
-def _kept(extra_data: Any) -> dict[str, Any]:
-    """Old rows hold JSON as text."""
+def _decoded(extra_data: Any) -> dict[str, Any]:
+    """Return ``extra_data`` as a dict. Old rows hold JSON as text."""
     if isinstance(extra_data, str):
         try:
             extra_data = json.loads(extra_data)
@@ -103,7 +103,7 @@ def _kept(extra_data: Any) -> dict[str, Any]:
     return dict(extra_data) if isinstance(extra_data, Mapping) else {}
 
 
-def _moment(timestamp: Any) -> datetime | None:
+def _datetime(timestamp: Any) -> datetime | None:
     try:
         return datetime.fromtimestamp(int(timestamp), UTC)
     except (ValueError, TypeError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""How a provider stands before a run: whether its connections can be refreshed, and how many at once."""
+"""Checks a provider before a run: can its connections be refreshed, and how many in parallel?"""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from oauth_connect.models.lifecycle import provider_health
 
 
 def why_unavailable(slug: str, alias: str) -> Outcome | None:
-    """Say why no connection of a provider should be tried now; None where nothing is known."""
+    """Return why a run should skip the provider; None where no reason is known."""
     if conf.loads_providers:
-        return None  # it may differ by owner
+        return None  # settings may differ by owner
     try:
         provider = conf.declared_provider(slug)
     except ImproperlyConfigured as error:
@@ -22,6 +22,6 @@ def why_unavailable(slug: str, alias: str) -> Outcome | None:
     return Outcome("skipped", "back_off") if provider_health.is_backed_off(alias, provider) else None
 
 
-def max_concurrency(slug: str, otherwise: int) -> int:
-    """How many requests a provider gets at once, where its entry says."""
-    return otherwise if conf.loads_providers else conf.declared_provider(slug).refresh.at_once or otherwise
+def max_concurrency(slug: str, default: int) -> int:
+    """Return how many requests may be sent to a provider in parallel: from its entry, or the default."""
+    return default if conf.loads_providers else conf.declared_provider(slug).refresh.at_once or default

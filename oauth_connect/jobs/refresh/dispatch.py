@@ -1,7 +1,8 @@
-"""Spreading what is due over a site's own workers, whatever engine runs them.
+"""Distributes due connections to a site's own workers. Works with any task queue.
 
-``dispatch_due`` hands out primary keys and claims nothing; ``refresh_connections``, in any worker, refreshes
-those that are still due. A key handed out twice costs a look: the lease in the row decides who refreshes it.
+``dispatch_due`` sends primary keys to the queue and claims no row. ``refresh_connections`` runs in a worker
+and refreshes those that are still due. A key that was sent twice costs one query, because the row's lease
+decides which worker refreshes it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from oauth_connect.jobs.refresh.availability import why_unavailable
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due, round_robin
 
-CHUNK = 100  # connections a message
-WORKERS = 8  # threads of one task; a site runs several tasks at once
+CHUNK = 100  # connections in one message
+WORKERS = 8  # threads of one task; a site runs several tasks in parallel
 
 Enqueue = Callable[[str, list[str]], object]
 
@@ -28,32 +29,33 @@ def dispatch_due(
     chunk: int = CHUNK,
     limit: int | None = None,
 ) -> int:
-    """Call ``enqueue(provider, pks)`` for what is due, and return how many keys that were.
+    """Call ``enqueue(provider, pks)`` for the due connections, and return the number of keys.
 
-    ``within``: seconds ahead. ``chunk``: at most so many keys a call, all of one provider, the longest
-    overdue first. ``limit``: at most so many in all, the providers in turn. Raises DatabaseError.
+    ``within``: also those that are due within so many seconds. ``chunk``: the most keys in one call; they are
+    of one provider, the longest overdue first. ``limit``: the most keys in all, round robin over the
+    providers. Raises DatabaseError.
     """
     if chunk < 1:
-        raise ValueError("chunk: at least one connection a message")
+        raise ValueError("chunk: must be at least 1")
     due = Due(providers, timedelta(seconds=within))
     usable = [slug for slug in due.providers() if why_unavailable(slug, due.alias) is None]
-    handed_out = 0
+    sent = 0
     for provider, pks in round_robin(due.primary_keys(slug, chunk) for slug in usable):
-        chosen = pks if limit is None else pks[: limit - handed_out]
+        chosen = pks if limit is None else pks[: limit - sent]
         if not chosen:
             break
         enqueue(provider, chosen)
-        handed_out += len(chosen)
-    return handed_out
+        sent += len(chosen)
+    return sent
 
 
 def refresh_connections(
     pks: Iterable[str], *, provider: str = "", within: float = 0, workers: int = WORKERS
 ) -> dict[str, int]:
-    """Refresh those of the connections that are still due, and return how many had which outcome.
+    """Refresh the given connections that are still due, and return the number for each outcome.
 
-    ``provider``: whose they are, where they are of one; it saves looking. ``within``: seconds ahead, as in
-    the dispatch. ``workers``: threads. Raises DatabaseError where they cannot be read.
+    ``provider``: the provider of all of them, if they have one in common; it saves queries. ``within``:
+    seconds, as in the dispatch. ``workers``: threads. Raises DatabaseError where they cannot be read.
     """
     due = Due([provider] if provider else (), timedelta(seconds=within), pks=pks)
     return dict(Counter(result.outcome for result in refresh_due(due, workers=workers)))

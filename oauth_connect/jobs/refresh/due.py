@@ -1,4 +1,4 @@
-"""What is due: the connections whose token should be refreshed by now."""
+"""Selects the connections that are due for a refresh."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CHUNK = 100  # rows of one provider in memory at a time
 
 
 class Due:
-    """The connections that are due now or within a time, of the providers named, else of all.
+    """The connections that are due now or ``within`` a time, of the given providers or of all.
 
-    ``owner``: a user, an Owner or a key; only theirs. ``pks``: only these. What is due is decided when it is
-    made: no row comes twice, however short its new token lives.
+    ``owner``: a user, an Owner or a key; only that owner's connections. ``pks``: only these connections. The
+    time is fixed when the object is created, so no row comes twice, even if its new token expires soon.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Due:
         started = datetime.now(UTC)
         self.horizon = started + within
         self.named = tuple(dict.fromkeys(providers))
-        # Never from a replica: what it has not heard of yet would be looked at for nothing.
+        # Read from the primary. A replica that lags would show rows that are no longer due.
         self.alias = router.db_for_write(Connection)
         self.stored: ConnectionQuerySet[Connection] = Connection.objects.using(self.alias)
         if owner is not None:
             self.stored = self.stored.filter(owner=Owner.of(owner).key)
         if pks is not None:
             self.stored = self.stored.filter(pk__in=list(pks))
-        # By which to find them, unless they are few and named.
+        # The index to search; "" if owner or keys already limit the rows.
         self.index = INDEX if owner is None and pks is None else ""
         out_of_back_off = Q(failures=0) | Q(refresh_at__lte=started)
         before_now = Q(last_refreshed_at=None) | Q(last_refreshed_at__lt=started)
@@ -54,12 +54,12 @@ class Due:
         return self.rows.filter(provider=provider)
 
     def counts(self) -> dict[str, int]:
-        """How many are due of each provider that has any."""
+        """Return the number of due connections of each provider that has any."""
         counted = ((slug, self.of(slug).count()) for slug in self.providers())
         return {slug: count for slug, count in counted if count}
 
     def providers(self) -> Iterator[str]:
-        """Each provider that may have any: one look into the index for each, whatever is due."""
+        """Yield each provider that may have due connections. Costs one index lookup for each provider."""
         if self.named:
             yield from self.named
             return
@@ -68,17 +68,17 @@ class Due:
             yield last
 
     def connections(self, provider: str) -> Iterator[Connection]:
-        """The longest overdue first, a chunk in memory at a time."""
+        """Yield the due connections, the longest overdue first, with one chunk in memory at a time."""
         rows = self.of(provider).order_by("refresh_at", "pk")
         chunk = list(rows[:CHUNK])
         while chunk:
-            # Noted before they are used: a refresh moves refresh_at on the instance too.
+            # Noted before the caller uses them, because a refresh changes refresh_at of the instance.
             time, pk = chunk[-1].refresh_at, chunk[-1].pk
             yield from chunk
             chunk = list(keyset_page(rows, time, pk)[:CHUNK])
 
     def primary_keys(self, provider: str, size: int) -> Iterator[tuple[str, list[str]]]:
-        """The provider and at most so many of its keys, the longest overdue first; again, until all came."""
+        """Yield chunks: the provider and up to ``size`` of its keys, the longest overdue first."""
         rows = self.of(provider).order_by("refresh_at", "pk").values_list("refresh_at", "pk")
         chunk = list(rows[:size])
         while chunk:
@@ -87,6 +87,6 @@ class Due:
 
 
 def keyset_page(rows: QuerySet[Any, T], time: datetime | None, pk: Any) -> QuerySet[Any, T]:
-    """The rows after that one, in the order of the index."""
+    """Return the rows after the one with this time and key, in the order of the index."""
     after = Q(refresh_at__gt=time) | Q(refresh_at=time, pk__gt=pk)
     return rows.filter(after, refresh_at__gte=time)

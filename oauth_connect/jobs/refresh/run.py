@@ -1,6 +1,6 @@
-"""Refreshing whatever is due: what a site asks for from cron, a command or a task.
+"""Refreshes the connections that are due. A site runs it from cron, a command or a task.
 
-Any number of these may run at once, on any machine: the lease in each row decides who refreshes it.
+Any number of runs may work in parallel, on any machine. The lease in each row decides which run refreshes it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ WORKERS = 96
 
 
 def refresh_due(due: Due, *, workers: int = WORKERS, at_most: int | None = None) -> Run:
-    """Return the run that refreshes what is due, at most so many, a connection of each provider in turn.
+    """Return the run that refreshes due connections, round robin over the providers.
 
-    ``workers``: threads. Inside a transaction, as in a TestCase, the connections are refreshed one after the
-    other on the caller's database connection.
+    ``workers``: threads. ``at_most``: a limit of connections. Inside a transaction, as in a TestCase, the run
+    refreshes them one after the other on the caller's database connection.
     """
     database: Any = connections[due.alias]
     if database.in_atomic_block or not database.get_autocommit():
@@ -38,7 +38,7 @@ def refresh_due(due: Due, *, workers: int = WORKERS, at_most: int | None = None)
 
 
 class SequentialRun(Run):
-    """Refreshes one connection after the other on the caller's connection, in its transaction."""
+    """Refreshes one connection after the other on the caller's database connection, in its transaction."""
 
     def __iter__(self) -> Iterator[Result]:
         usable = [slug for slug in self.due.providers() if why_unavailable(slug, self.due.alias) is None]
@@ -50,9 +50,9 @@ class SequentialRun(Run):
             yield self._refresh(connection)
 
     def _refresh(self, connection: Connection) -> Result:
-        """Refresh a connection, unless another caller has refreshed it or is doing so. Raises nothing.
+        """Refresh a connection, unless another caller has refreshed it or is refreshing it. Raises nothing.
 
-        A row whose refresh cannot begin is deferred: it is due again some minutes after the horizon.
+        A row whose refresh cannot start is deferred: it is due again some minutes after the horizon.
         """
         events: list[Event] = []
         # Noted now: a refresh changes the instance.
@@ -70,7 +70,7 @@ class SequentialRun(Run):
 
 
 def round_robin(queues: Iterable[Iterator[Any]]) -> Iterator[Any]:
-    """Yield one item of each queue in turn, until all are empty."""
+    """Yield items from the queues, round robin, until all are empty."""
     waiting = deque(queues)
     while waiting:
         queue = waiting.popleft()

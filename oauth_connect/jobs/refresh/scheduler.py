@@ -60,7 +60,7 @@ class Job:
 class Scheduler:
     """Hands jobs to workers, round robin over the queues, within each queue's limit. Thread-safe.
 
-    ``capacity``: how many jobs may be started and not yet done. If answers arrive faster than the database
+    ``capacity``: how many jobs may be started and not yet done. If responses arrive faster than the database
     saves them, workers wait. A job is handed out only to a worker that is free, because ``drop`` can take
     back only what no worker has. A started job may be requeued, so no worker ends before all have finished.
     """
@@ -84,7 +84,7 @@ class Scheduler:
             self._hand_out()
 
     def requeue(self, job: Job) -> None:
-        """Give a started job to a worker again: before any other job, and outside all limits."""
+        """Give a started job to a worker again, before any other job and outside all limits."""
         with self._lock:
             self._requeued.append(job)
             self._hand_out()
@@ -96,8 +96,8 @@ class Scheduler:
             self._hand_out()
         return self._handed_out.get()
 
-    def answered(self, job: Job) -> None:
-        """Record that the job's request is over: its provider may get another one."""
+    def request_finished(self, job: Job) -> None:
+        """Record that the job's request is over, so that its provider may get another one."""
         with self._lock:
             job.queue.in_flight -= 1
             self._hand_out()
@@ -151,11 +151,11 @@ class Scheduler:
         if self._requeued:
             return self._requeued.popleft()
         for _ in range(len(self._queues) if self._capacity and not self._stopped else 0):
-            one = self._queues[0]
+            queue = self._queues[0]
             self._queues.rotate(-1)
-            if one.waiting and one.in_flight < one.limit:
-                one.in_flight += 1
+            if queue.waiting and queue.in_flight < queue.limit:
+                queue.in_flight += 1
                 self._capacity -= 1
                 self._started += 1
-                return one.waiting.popleft()
+                return queue.waiting.popleft()
         return None

@@ -39,7 +39,7 @@ from oauth_connect.stores.writer import COMMIT_BATCH, Writer
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect")
 
-MAX_UNSAVED = 8  # answers that may wait for the writer while every worker is busy
+MAX_UNSAVED = 8  # responses that may wait for the writer while every worker is busy
 HISTORY_BATCH = 50  # events that one statement writes
 FAILURES_BEFORE_BACKOFF = 5  # in a row: then the provider has a problem, not the connections
 
@@ -106,11 +106,11 @@ class WorkerPool(Run):
         if self.stopping:
             self._drop()
             return
-        low = [one for one in self.queues if one.needs_refill]
-        for queues_left, one in zip(count(len(low), -1), low, strict=False):
-            fair = one.free_slots if self.left is None else -(-self.left // queues_left)
-            if (at_most := min(one.free_slots, fair)) > 0:
-                self._claim(one, at_most)
+        low = [queue for queue in self.queues if queue.needs_refill]
+        for queues_left, queue in zip(count(len(low), -1), low, strict=False):
+            fair = queue.free_slots if self.left is None else -(-self.left // queues_left)
+            if (at_most := min(queue.free_slots, fair)) > 0:
+                self._claim(queue, at_most)
 
     def _claim(self, queue: ProviderQueue, at_most: int) -> None:
         rows = self.due.of(queue.provider)
@@ -120,7 +120,7 @@ class WorkerPool(Run):
                 claim_due, rows, at_most, seconds=self.lease, retry_at=self.retry_at, index=self.due.index
             )
             found = self._on_own_connection(claim)
-            # Another run claimed all rows that this one saw. They are no longer due, so look again.
+            # Another run claimed all rows that this one saw. They are no longer due, so read again.
             while not (found.claimed or found.exhausted or self.stopping):
                 found = self._on_own_connection(claim)
         except Error as error:
@@ -168,7 +168,9 @@ class WorkerPool(Run):
         try:
             access.follow_instance(connection)
         except Exception:
-            logger.exception("could not follow an instance", extra={"action": "follow_failed"})
+            logger.exception(
+                "the variables of a connection could not be updated", extra={"action": "follow_failed"}
+            )
 
     def _update_alarm(self, queue: ProviderQueue, connection: Connection, event: Event) -> None:
         """Begin or end the provider's alarm once, however many connections meet the change."""
@@ -316,7 +318,7 @@ class WorkerPool(Run):
                 refresh = Refresh(store, server, need, leeway=self.leeway)
                 fresh = refresh.ask(seen, owner, job.claimed.claimed_at)
         finally:
-            self.scheduler.answered(job)
+            self.scheduler.request_finished(job)
         if fresh is None:
             return False
 

@@ -131,7 +131,7 @@ class Command(Base):
         self.line(f"Would log in at {login.provider.label} ({by}, scopes: {scopes}) for {kept}.")
         self.line("Nothing was sent.")
         self.document(
-            {"dry_run": True, "provider": login.known.slug, "grant": login.grant, "scopes": login.scopes}
+            {"dry_run": True, "provider": login.declared.slug, "grant": login.grant, "scopes": login.scopes}
         )
 
     def _run(self, login: DeviceLogin | BrowserLogin) -> Account:
@@ -181,7 +181,7 @@ class Command(Base):
         self.line(f"Logged in at {login.provider.label}{name}; kept {kept}.")
         self.document(
             {
-                "provider": login.known.slug,
+                "provider": login.declared.slug,
                 "account": account.label,
                 "account_id": account.id,
                 "grant": login.grant,

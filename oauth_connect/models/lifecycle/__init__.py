@@ -1,1 +1,1 @@
-"""What happens to a connection: connect, access, disconnect, revoke, and the records of it."""
+"""The operations on a connection: connect, access, disconnect, revoke, and their history."""

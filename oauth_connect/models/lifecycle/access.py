@@ -1,4 +1,4 @@
-"""From a connection to a usable token: combines an instance, the store of its row, and the engine."""
+"""Gets a usable token for a connection: combines the instance, the store of its row, and the engine."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def alarm(connection: ConnectionRow, event: Event, store: RowStore | None = None
 
 
 def end_alarm(connection: ConnectionRow, store: RowStore | None = None) -> None:
-    """End the provider's alarm: it has accepted this site's client. As ``alarm``."""
+    """End the provider's alarm, because it has accepted this site's client. Otherwise as ``alarm``."""
 
     def statement(alias: str) -> None:
         provider_health.end_alarm(alias, connection.provider)
@@ -243,7 +243,7 @@ def _outside_transaction(
     *,
     also_now: bool = False,
 ) -> None:
-    """Run a statement that accompanies a refresh where its row is saved. Its error stops nothing."""
+    """Run a statement of a refresh where the row is saved. Its error does not stop the refresh."""
     try:
         alias = router.db_for_write(model, instance=store.row)
         if alias == store.alias:

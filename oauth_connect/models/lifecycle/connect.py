@@ -1,4 +1,4 @@
-"""Stores a token that a flow or an importer has obtained: a new connection, or a new token for one."""
+"""Stores a token that a flow or other code has obtained: a new connection, or a new token for one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import UNLEASED, open_token, token_columns
 from oauth_connect.stores.lock_timeouts import locking
 
-MAX_TRIES = 10  # where other writers change the row each time and no lock keeps them off
+MAX_TRIES = 10  # if other writers change the row each time and no lock prevents it
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, 
     """Overwrite the token of an existing row; None where it is gone.
 
     Reads the row with a lock, because an old snapshot of the caller's transaction may show an older one.
-    Raises ConnectionLocked where another writer is faster each time.
+    Raises ConnectionLocked if another writer changes the row before each try.
     """
     for _ in range(MAX_TRIES):
         with locking(rows.db):
@@ -149,11 +149,11 @@ def _with_missing_parts(connection: Any, token: Token, client_id: str) -> Token:
     if token.renewable or connection.status != ACTIVE or connection.client_id != client_id:
         return token
     try:
-        known = open_token(connection, connection.sealed_token)
+        stored = open_token(connection, connection.sealed_token)
     except KeyUnavailable:
         return token
     return replace(
         token,
-        refresh_token=known.refresh_token,
-        refresh_token_expires_at=token.refresh_token_expires_at or known.refresh_token_expires_at,
+        refresh_token=stored.refresh_token,
+        refresh_token_expires_at=token.refresh_token_expires_at or stored.refresh_token_expires_at,
     )

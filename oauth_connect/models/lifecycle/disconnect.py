@@ -1,4 +1,4 @@
-"""Ends connections: local use stops first, then the provider is asked to revoke the token."""
+"""Ends connections: first stops local use, then asks the provider to revoke the token."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FORGOTTEN: dict[str, Any] = {
 def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool = False) -> None:
     """Forget the token, then revoke it. If the caller's transaction rolls back, neither happens.
 
-    ``actor``: the user who asks for it; ``by_staff``: the actor is not the owner. Both are for the history.
+    ``actor``: the user who requested it; ``by_staff``: the actor is not the owner. Both are for the history.
     """
     alias = router.db_for_write(type(connection), instance=connection)
     with transaction.atomic(using=alias):
@@ -66,7 +66,7 @@ def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool =
 
 
 def queue_revocation_of_deleted(connection: ConnectionRow, alias: str) -> None:
-    """Keep the token of a row that is about to be deleted, so that oauth_prune can revoke it.
+    """Store the token of a row that will be deleted, so that oauth_prune can revoke it.
 
     Runs in the transaction of the deletion, and never stops it. Sends nothing now, because many rows may be
     deleted together.
@@ -82,9 +82,9 @@ def queue_revocation_of_deleted(connection: ConnectionRow, alias: str) -> None:
 
 
 def revoke_orphan(connection: ConnectionRow, token: Token) -> None:
-    """Revoke a token that was issued for a row that is gone, or keep it for oauth_prune.
+    """Revoke a token that was issued for a row that is gone, or store it for oauth_prune.
 
-    The token is kept before the request is sent, and a rollback of the caller's transaction does not undo it.
+    It is stored before the request is sent, and a rollback of the caller's transaction does not undo that.
     """
     alias = router.db_for_write(type(connection), instance=connection)
     close_own = _closing_own_connection(alias)
@@ -131,7 +131,7 @@ def _outside_transaction(connection: ConnectionRow, statement: Callable[[str], N
             "provider": connection.provider,
             "connection": str(connection.pk),
         }
-        logger.error("a token that must be revoked could not be kept", exc_info=error, extra=details)
+        logger.error("a token that must be revoked could not be stored", exc_info=error, extra=details)
 
     store = RowStore(connection, on_event=lambda event: None, on_orphan=lambda token: None)
     try:
@@ -153,7 +153,7 @@ def _lock(row: QuerySet[R]) -> R | None:
 def _queue_revocation(
     connection: ConnectionRow, alias: str, next_attempt_at: datetime
 ) -> PendingRevocation | None:
-    """Keep the sealed token before it leaves the row, so that a crash cannot leave it valid and forgotten."""
+    """Store the sealed token before it leaves the row, so that a crash cannot leave it valid but lost."""
     if not connection.sealed_token:
         return None
     pending = PendingRevocation.of(connection)

@@ -94,7 +94,7 @@ def record(
 
 
 def write(entries: Iterable[ConnectionEvent], store: RowStore | None = None) -> None:
-    """Write entries with one INSERT a batch. Raises nothing.
+    """Write entries, with one INSERT for each batch. Raises nothing.
 
     They are part of the caller's transaction. With a ``store``: they are written where a refresh of its row
     is saved, so that a rollback of the caller does not undo them.

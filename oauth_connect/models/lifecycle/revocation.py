@@ -130,7 +130,7 @@ def _revoke(
 
 
 def attempt(pending: PendingRevocation, model: type[ConnectionRow]) -> Attempt:
-    """Try a kept revocation once, and record the result. ``model``: where connections are looked for."""
+    """Try a pending revocation once, and record the result. ``model``: the model of connections."""
     alias = router.db_for_write(PendingRevocation, instance=pending)
     done = _attempt(pending, rows_of(model, alias))
     conclude(pending, done, alias)
