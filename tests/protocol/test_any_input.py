@@ -16,7 +16,7 @@ from oauth_connect.flows.paths import local_path
 from oauth_connect.protocol.exchange import MAX_RETRY_AFTER, retry_after
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.callback import read_callback
-from oauth_connect.protocol.grants.lifetimes import LONGEST_LIFETIME, lifetime
+from oauth_connect.protocol.grants.lifetimes import MAX_LIFETIME, lifetime
 from oauth_connect.protocol.grants.responses import Answer
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
@@ -58,7 +58,7 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
         return
     assert 200 <= status < 300
     assert token.access_token
-    assert token.expires_at is None or NOW < token.expires_at <= NOW + LONGEST_LIFETIME
+    assert token.expires_at is None or NOW < token.expires_at <= NOW + MAX_LIFETIME
     json.dumps(token.scopes).encode()
     assert json.dumps(Token.from_dict(json.loads(json.dumps(token.to_dict()))).to_dict())
 
@@ -77,7 +77,7 @@ def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
 @given(VALUES)
 def test_any_lifetime_is_sensible_or_none(value: Any) -> None:
     found = lifetime(value)
-    assert found is None or timedelta(0) < found <= LONGEST_LIFETIME
+    assert found is None or timedelta(0) < found <= MAX_LIFETIME
 
 
 @pytest.mark.compliance("D2")
