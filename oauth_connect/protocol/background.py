@@ -53,7 +53,8 @@ class Background:
     async def once(self, key: Hashable, call: Callable[[], T], *, provider: Hashable = "") -> T:
         """Return the result of a blocking call. Callers with the same key share a call in flight.
 
-        Cancelling a caller does not cancel the call: a refresh in flight still saves its token. Needs asyncio.
+        Cancelling a caller does not cancel the call. A refresh in flight still saves its token. Needs
+        asyncio.
         """
         loop = asyncio.get_running_loop()
         state = self._state_of(loop)

@@ -31,8 +31,8 @@ __all__ = ["AuthorizationServer", "Reply"]
 class AuthorizationServer:
     """This site's client at one provider's authorization server.
 
-    ``timeout`` is in seconds, for one whole request. ``session`` comes from ``transport.new_session``. Several
-    clients may share it, and the caller closes it. ``now`` returns the time, aware, in UTC.
+    ``timeout`` is in seconds, for one whole request. ``session`` comes from ``transport.new_session``.
+    Several clients may share it, and the caller closes it. ``now`` returns the time, aware, in UTC.
     Every method may raise ProviderUnavailable, ProviderRejected or ProviderMisconfigured.
     """
 
@@ -155,7 +155,7 @@ class AuthorizationServer:
     def _call_api(
         self, method: str, url: str, token: Token, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Send a request with the token in the API's header. Raises ProviderRejected for any status but 200."""
+        """Send a request with the token in the API's header. Raises ProviderRejected unless it returns 200."""
         sent = {**self.provider.api.headers, **(headers or {})}
         reply = self._exchange.send(method, url, credentials=_bearer(self.provider, token), headers=sent)
         if reply.status != 200:

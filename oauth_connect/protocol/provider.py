@@ -94,7 +94,7 @@ class Provider:
 
     @classmethod
     def from_mapping(cls, slug: str, data: Mapping[str, Any]) -> Self:
-        """Return a provider built from plain data. Error messages begin with ``slug.`` and the field's path."""
+        """Return a provider built from plain data. Errors begin with ``slug.`` and the field's path."""
         provider: Self = build(cls, {**data, "slug": slug}, slug)
         return provider
 
@@ -187,7 +187,9 @@ class Provider:
             raise InvalidProvider(f"{path}: missing")
         value = self.variables[name].value_of(given)
         if value is None:
-            raise InvalidProvider(f"{path}: the value does not match the pattern, or is not among the choices")
+            raise InvalidProvider(
+                f"{path}: the value does not match the pattern, or is not among the choices"
+            )
         return value
 
     def asked_of(self, source: str) -> dict[str, Variable]:

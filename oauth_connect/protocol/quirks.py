@@ -82,8 +82,8 @@ class TokenResponse:
     """The token response: where its fields are, and what they mean (default: RFC 6749 section 5.1).
 
     ``path``: the list of keys that leads to the token. ``fields``: the RFC's name -> the provider's name.
-    ``success_field`` must be true. ``error_field``: a dotted path. ``errors``: the provider's error code -> the
-    RFC's (section 5.2). A key "code: text" matches this code if the description begins with the text.
+    ``success_field`` must be true. ``error_field``: a dotted path. ``errors``: the provider's error code ->
+    the RFC's (section 5.2). A key "code: text" matches this code if the description begins with the text.
     ``assumed_lifetime``: seconds until expiry, if the response has no ``expires_in``.
     ``expires_unit``: ``seconds`` from now, a point in time, or ``jwt`` for the ``exp`` of the access token.
     """
@@ -118,13 +118,13 @@ RESPONSE_FIELDS = ("access_token", "refresh_token", "token_type", "scope", "expi
 class Refresh:
     """Refresh tokens and how the provider treats them. A spent one still works for ``grace_seconds``.
 
-    ``style``: ``exchange_access_token`` if there are no refresh tokens. A valid access token is then exchanged
-    for a newer one: it is the ``exchange_parameter`` of the grant type ``exchange_grant_type``.
+    ``style``: ``exchange_access_token`` if there are no refresh tokens. A valid access token is then
+    exchanged for a newer one, as the parameter ``exchange_parameter`` of the grant ``exchange_grant_type``.
     ``expected``: whether the first token response contains a refresh token.
     ``lifetime_seconds``: an unused refresh token expires after this time. ``absolute_seconds``: every refresh
-    token expires after this time, counted from the user's consent. ``ended_errors``: the error codes that mean
-    that the grant has ended. ``at_once``: the maximum number of token requests that a bulk refresh has in
-    flight at this provider. 0 means no extra limit.
+    token expires after this time, counted from the user's consent. ``ended_errors``: the error codes for a
+    grant that has ended. ``at_once``: the maximum number of token requests that a bulk refresh has in flight
+    at this provider. 0 means no extra limit.
     """
 
     style: Literal["grant", "exchange_access_token", "none"] = "grant"
@@ -150,8 +150,8 @@ class Refresh:
 class Identity:
     """The connected account. ``id`` and ``label`` list dotted paths. The first path with a value is used.
 
-    Paths joined by ``+`` make one id of several parts, which must all have a value. ``id`` must be a value that
-    the account's owner cannot change. ``method`` and ``headers`` are for userinfo_endpoint.
+    Paths joined by ``+`` make one id of several parts, which must all have a value. ``id`` must be a value
+    that the account's owner cannot change. ``method`` and ``headers`` are for userinfo_endpoint.
     """
 
     source: Literal["userinfo", "id_token", "token_response", "callback", "none"] | None = None
@@ -165,9 +165,9 @@ class Identity:
 class Accounts:
     """A second request, which lists what a token can access (sites, tenants). One entry sets a variable.
 
-    ``endpoint`` returns a list, or an object with the list at ``path`` (keys). The entry's ``id`` is the value
-    of ``variable``. ``choose``: the id, name or URL (any of ``match``) of the entry to use. Without it the
-    first entry is used.
+    ``endpoint`` returns a list, or an object with the list at ``path`` (keys). The entry's ``id`` is the
+    value of ``variable``. ``choose``: the id, name or URL (any of ``match``) of the entry to use. Without it
+    the first entry is used.
     """
 
     endpoint: str = ""
@@ -243,10 +243,10 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 class Variable:
     """A part of the endpoints that differs by site or user: a tenant, a shop, an instance.
 
-    ``source``: ``config`` (the settings), ``user`` (a form field at connect), ``callback``, ``token_response``
-    or ``accounts`` (the second request). ``field``: the callback parameter, or the dotted path in the token
-    response, that contains the value. The default is the variable's name. With ``config`` and ``user``,
-    ``field`` is the callback parameter that must repeat the value.
+    ``source``: ``config`` (the settings), ``user`` (a form when connecting), ``callback``,
+    ``token_response`` or ``accounts`` (the second request). ``field``: the callback parameter, or the dotted
+    path in the token response, that contains the value. The default is the variable's name. With ``config``
+    and ``user``, ``field`` is the callback parameter that must repeat the value.
     ``pattern`` is matched against the whole value. It must not allow a slash or a host without a dot. If it
     has a group, the group is the value, and it must match the pattern too.
     """
@@ -266,7 +266,7 @@ class Variable:
         except re.error as error:
             raise InvalidProvider(f"pattern: {error}") from None
         if self.default and self.value_of(self.default) is None:
-            raise InvalidProvider("default: does not match the pattern, or is not among the choices")
+            raise InvalidProvider("default: does not match the pattern, or is not a choice")
 
     @property
     def is_late(self) -> bool:

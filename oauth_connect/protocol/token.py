@@ -12,8 +12,8 @@ from typing import Any, NoReturn, Self
 class Token:
     """A token response (RFC 6749 section 5.1). Times are aware, in UTC.
 
-    ``obtained_at`` is the time when the request *started*. Lifetimes count from there, so that a slow response
-    does not make a token expire too late. ``extra`` holds the other fields of the response.
+    ``obtained_at`` is the time when the request *started*. Lifetimes count from then. Otherwise a slow
+    response would make the token seem valid for too long. ``extra`` holds the response's other fields.
     ``exchangeable``: there is no refresh token, and the valid token can be exchanged for a newer one.
     ``reissuable``: the client's own token (section 4.4). The client can request another at any time.
     """
@@ -40,7 +40,7 @@ class Token:
         return None if self.expires_at is None else self.expires_at - self.obtained_at
 
     def leeway(self, wanted: timedelta) -> timedelta:
-        """Return ``wanted``, but at most a quarter of the lifetime. Otherwise a short token is never usable."""
+        """Return ``wanted``, but at most a quarter of the lifetime, so that short tokens stay usable."""
         return wanted if self.lifetime is None else min(wanted, self.lifetime / 4)
 
     def valid_for(self, wanted: timedelta, now: datetime) -> bool:

@@ -48,9 +48,7 @@ def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
         found[name] = value
     found = {name: value for name, value in found.items() if value}  # empty is absent (section 3.1)
     if found.get("code") and found.get("error"):
-        raise CallbackRefused(
-            "The response contains both a code and an error.", code="malformed_parameter"
-        )
+        raise CallbackRefused("The response contains both a code and an error.", code="malformed_parameter")
     return Callback(**found)
 
 
@@ -60,7 +58,9 @@ def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:
     for name, value in pairs:
         if name in names:
             if name in seen:
-                raise CallbackRefused(f"The response repeats the parameter {name}.", code="repeated_parameter")
+                raise CallbackRefused(
+                    f"The response repeats the parameter {name}.", code="repeated_parameter"
+                )
             seen.add(name)
             yield name, value
 

@@ -23,6 +23,6 @@ PUBLIC_CODES = (
 
 
 def shown(code: str) -> str:
-    """Return the code if it is a known one, else "other_error". A provider may send anything, even a token."""
+    """Return a known code, else "other_error". A provider may send any text as a code, even a token."""
     known = code in PUBLIC_CODES or re.fullmatch(r"http_\d{3}", code)
     return code if known else "other_error"

@@ -1,4 +1,4 @@
-"""Read when tokens expire, in the formats of various providers. Each value is a hint (RFC 6749 section 5.1)."""
+"""Read when tokens expire, in the formats of all providers. Each value is a hint (RFC 6749 section 5.1)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MAX_LIFETIME = timedelta(days=366 * 20)
 def lifetime(value: object) -> timedelta | None:
     """Return ``expires_in``, given in seconds, as a timedelta (RFC 6749 section 5.1).
 
-    Return None if the value is not a positive number, or is too large. A token of unknown expiry is used until
-    the API refuses it.
+    Return None if the value is not a positive number, or is too large. A token of unknown expiry is used
+    until the API refuses it.
     """
     seconds = _number(value)
     if seconds is None or not 0 < seconds <= MAX_LIFETIME.total_seconds():

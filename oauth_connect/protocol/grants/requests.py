@@ -19,7 +19,7 @@ DEVICE_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class Parameters(dict[str, str]):
-    """Request parameters. ``repr`` shows only names, because values are secrets and tracebacks print locals."""
+    """Request parameters. Their ``repr`` shows only names, because tracebacks print locals."""
 
     def __repr__(self) -> str:
         return f"<Parameters {', '.join(self)}>"

@@ -126,8 +126,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
 def fetch(issuer: str, *, guard: AddressGuard, timeout: float = 15.0) -> Fetched:
     """Fetch an issuer's document. ``timeout`` is in seconds, for all URLs together.
 
-    Raises ProviderUnavailable for a transient error, and ProviderMisconfigured for an error that a person must
-    correct.
+    Raises ProviderUnavailable for a transient error, and ProviderMisconfigured for any other error.
     """
     failures: list[ProviderUnavailable | ProviderMisconfigured] = []
     with guarded_session(guard) as session, deadline(timeout):
@@ -142,7 +141,7 @@ def fetch(issuer: str, *, guard: AddressGuard, timeout: float = 15.0) -> Fetched
 
 
 def read_metadata(issuer: str, document: object, guard: AddressGuard) -> Metadata:
-    """Return the metadata of a document. Raises ProviderMisconfigured if it is invalid or of another issuer."""
+    """Return the metadata of a document. Raises ProviderMisconfigured if it is not valid for this issuer."""
     if not isinstance(document, Mapping):
         raise _invalid(issuer, "is not a JSON object")
     if document.get("issuer") != issuer:

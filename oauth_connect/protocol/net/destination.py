@@ -105,7 +105,7 @@ def _has_two_labels(host: str) -> bool:
 
 
 def allows(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:
-    """Return whether a token may be sent to this origin: https or loopback, and a host and port of ``hosts``."""
+    """Return whether a token may be sent to an origin. It must use https or loopback, and be in ``hosts``."""
     label, _, parent = origin.host.partition(".")
     names = (origin.host, f"*.{parent}") if label else (origin.host,)
     return origin.is_trustworthy and any(_contains(hosts, name, origin) for name in names)

@@ -181,7 +181,7 @@ class _Route:
 
 
 class _Routes:
-    """A cache of the routes used last. A removed route is not closed, because a thread may still use its pool."""
+    """A cache of the routes used last. A removed route is not closed: a thread may still use its pool."""
 
     def __init__(self, max_routes: int) -> None:
         self._max_routes = max_routes
