@@ -155,7 +155,7 @@ class AuthorizationServer:
     def _call_api(
         self, method: str, url: str, token: Token, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Send a request with the token in the API's header. Raises ProviderRejected unless it returns 200."""
+        """Send a request with the token in the API's header. Raises ProviderRejected unless it gets a 200."""
         sent = {**self.provider.api.headers, **(headers or {})}
         reply = self._exchange.send(method, url, credentials=_bearer(self.provider, token), headers=sent)
         if reply.status != 200:

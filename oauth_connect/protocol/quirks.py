@@ -266,7 +266,7 @@ class Variable:
         except re.error as error:
             raise InvalidProvider(f"pattern: {error}") from None
         if self.default and self.value_of(self.default) is None:
-            raise InvalidProvider("default: does not match the pattern, or is not a choice")
+            raise InvalidProvider("default: does not match the pattern, or is not among the choices")
 
     @property
     def is_late(self) -> bool:

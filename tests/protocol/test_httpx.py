@@ -166,7 +166,7 @@ def test_a_url_that_two_parsers_read_differently_is_refused() -> None:
         def __str__(self) -> str:
             return "https://api.example/"
 
-    with pytest.raises(ForbiddenDestination, match="two ways"):
+    with pytest.raises(ForbiddenDestination, match="Two parsers"):
         origin_of(Odd())
 
 

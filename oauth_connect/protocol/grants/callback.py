@@ -66,7 +66,7 @@ def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:
 
 
 def check_issuer(provider: Provider, iss: str | None) -> None:
-    """Raise CallbackRefused unless ``iss`` equals the provider's issuer exactly (RFC 9207 section 2.4)."""
+    """Compare ``iss`` with the provider's issuer exactly (RFC 9207 section 2.4). Raises CallbackRefused."""
     if iss is None:
         if provider.authorization_response_iss_parameter_supported:
             raise CallbackRefused("The response has no iss parameter.", code="issuer_missing")

@@ -163,7 +163,7 @@ def vault_is_away() -> str:
 @pytest.mark.parametrize(
     ("function", "error", "said"),
     [
-        (vault_is_away, ProviderUnavailable, "failed .ConnectionError.; nothing was sent"),
+        (vault_is_away, ProviderUnavailable, "failed .ConnectionError.. Nothing was sent"),
         (list, ProviderMisconfigured, "the function returned no secret"),
         (lambda: None, ProviderMisconfigured, "the function returned no secret"),
         (lambda: [None], ProviderMisconfigured, "the function returned no secret"),
