@@ -90,10 +90,11 @@ def compose(preset: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, An
     if not chosen:
         return merged
     environments = merged.get("environments")
-    is_table = isinstance(environments, Mapping)
-    override = environments.get(chosen) if is_table and isinstance(chosen, str) else None
+    if not isinstance(environments, Mapping):
+        environments = {}
+    override = environments.get(chosen) if isinstance(chosen, str) else None
     if not isinstance(override, Mapping):
-        available = ", ".join(map(repr, environments)) if is_table and environments else "none"
+        available = ", ".join(map(repr, environments)) or "none"
         raise InvalidProvider(f"environment: there is no {chosen!r} (available: {available})")
     return merge(merge(preset, _tables(override)), {**entry, "environments": environments})
 

@@ -20,7 +20,7 @@ from oauth_connect.protocol.grants.requests import (
     refresh_request,
     revocation_request,
 )
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.transport import ServerSession
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -105,7 +105,7 @@ class AuthorizationServer:
         """Start a device flow (RFC 8628 section 3.1)."""
         parameters = device_authorization_request(self.provider, scopes)
         reply = self._exchange.post(self.provider.device_authorization_endpoint, parameters)
-        return read_device_authorization(self.provider, reply.status, reply.answer)
+        return read_device_authorization(self.provider, reply.status, reply.body)
 
     def device_token(self, device_code: str, *, scopes: Iterable[str] = ()) -> Token:
         """Request the token of a device flow once (RFC 8628 section 3.4). ``scopes`` were requested."""
@@ -120,19 +120,19 @@ class AuthorizationServer:
         if self.provider.revocation.style == "none" or not self.provider.revocation_endpoint:
             return False
         reply = self._revocation(token)
-        refused = reply.answer is not None and responses.is_refusal(self.provider, reply.answer)
+        refused = reply.body is not None and responses.is_refusal(self.provider, reply.body)
         # An error in a 200 has the form of the token endpoint's errors; an RFC 7009 response has no body.
-        if not 200 <= reply.status < 300 or (reply.answer and refused):
-            raise responses.refusal(self.provider, reply.status, reply.answer or Answer())
+        if not 200 <= reply.status < 300 or (reply.body and refused):
+            raise responses.refusal(self.provider, reply.status, reply.body or Body())
         return True
 
-    def userinfo(self, token: Token) -> Answer:
+    def userinfo(self, token: Token) -> Body:
         """Fetch the claims about the account (OpenID Connect Core section 5.3)."""
         rules = self.provider.identity
         reply = self._call_api(rules.method, self.provider.userinfo_endpoint, token, rules.headers)
-        if reply.answer is None or responses.is_refusal(self.provider, reply.answer):
+        if reply.body is None or responses.is_refusal(self.provider, reply.body):
             raise self._rejected("return the account of this token", "userinfo_endpoint", reply)
-        return reply.answer
+        return reply.body
 
     def accounts(self, token: Token) -> list[Any]:
         """Fetch the list of sites, tenants or the like that a token can access."""
@@ -188,7 +188,7 @@ class AuthorizationServer:
         return responses.token_from(
             self.provider,
             reply.status,
-            reply.answer,
+            reply.body,
             obtained_at=started,
             requested_scopes=scopes,
             retry_after=reply.retry_after,

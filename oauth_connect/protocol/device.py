@@ -50,30 +50,30 @@ class DeviceServer(Protocol):
 
 
 def read_device_authorization(
-    provider: Provider, status: int, answer: responses.Answer | None
+    provider: Provider, status: int, body: responses.Body | None
 ) -> DeviceAuthorization:
     """Read a device authorization response (RFC 8628 section 3.2).
 
     Raises the errors of RFC 6749 section 5.2. Raises ProviderMisconfigured for a response that must not be
     shown to the user, for example with a missing code or an address without https.
     """
-    if answer is None or responses.is_refusal(provider, answer) or not 200 <= status < 300:
-        raise responses.refusal(provider, status, answer or responses.Answer())
-    device_code = answer.get("device_code")
-    user_code = printable_line(answer.get("user_code") or "", MAX_USER_CODE)
+    if body is None or responses.is_refusal(provider, body) or not 200 <= status < 300:
+        raise responses.refusal(provider, status, body or responses.Body())
+    device_code = body.get("device_code")
+    user_code = printable_line(body.get("user_code") or "", MAX_USER_CODE)
     if not device_code or not responses.is_printable(device_code) or not user_code:
         raise _unusable(provider, "The device_code or the user_code is missing.")
     try:
         # Google and others used verification_url before the RFC defined verification_uri.
-        address = browsable(answer.get("verification_uri") or answer.get("verification_url"))
-        complete = answer.get("verification_uri_complete")
+        address = browsable(body.get("verification_uri") or body.get("verification_url"))
+        complete = body.get("verification_uri_complete")
         return DeviceAuthorization(
             device_code=str(device_code),
             user_code=user_code,
             verification_uri=address,
             verification_uri_complete=browsable(complete) if complete else "",
-            expires_in=min(_seconds(answer, "expires_in", LIFETIME), MAX_LIFETIME),
-            interval=_seconds(answer, "interval", INTERVAL),
+            expires_in=min(_seconds(body, "expires_in", LIFETIME), MAX_LIFETIME),
+            interval=_seconds(body, "interval", INTERVAL),
         )
     except ForbiddenDestination as refused:
         raise _unusable(provider, str(refused)) from None
@@ -134,8 +134,8 @@ def _wait(
         raise ProviderRejected("The code expired before it was used. Start again.", error="expired_token")
 
 
-def _seconds(answer: Mapping[str, Any], name: str, default: float) -> float:
-    found = lifetime(answer.get(name))
+def _seconds(body: Mapping[str, Any], name: str, default: float) -> float:
+    found = lifetime(body.get(name))
     return found.total_seconds() if found else default
 
 

@@ -34,7 +34,7 @@ from oauth_connect.errors import InvalidProvider, ProviderMisconfigured, Provide
 from oauth_connect.protocol.client_auth import secrets
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.requests import Parameters
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.addresses import AddressRefused
 from oauth_connect.protocol.net.guarded import guarded_session
 from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session, remaining
@@ -53,9 +53,9 @@ class Reply:
     retry_after: float | None
 
     @property
-    def answer(self) -> Answer | None:
+    def body(self) -> Body | None:
         """The body, if it is a JSON object or a form."""
-        return self.document if isinstance(self.document, Answer) else None
+        return self.document if isinstance(self.document, Body) else None
 
 
 class _Anonymous(AuthBase):
@@ -112,7 +112,7 @@ class Exchange:
         for secret in secrets_in_order:
             request = self._authenticated(parameters, sent_as, how, secret)
             reply = self.send(method, url, give_up=give_up, **request)
-            if not responses.refuses_client(self.provider, reply.status, reply.answer):
+            if not responses.refuses_client(self.provider, reply.status, reply.body):
                 secrets.remember(self.provider, secrets_in_order, secret)
                 break
         return reply

@@ -297,7 +297,7 @@ class Provider:
         if not self.needs_discovery:
             return
         if "?" in self.issuer or _PLACEHOLDER.search(self.issuer):
-            raise InvalidProvider("issuer: with a query or a variable it cannot be discovered")
+            raise InvalidProvider("issuer: cannot be discovered, because it has a query or a variable")
         relaxed = self.authorization_response_iss_parameter_supported is False
         if relaxed and not self.authorize.without_iss_because:
             raise InvalidProvider(

@@ -17,7 +17,7 @@ from oauth_connect.protocol.exchange import MAX_RETRY_AFTER, retry_after
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.callback import read_callback
 from oauth_connect.protocol.grants.lifetimes import MAX_LIFETIME, lifetime
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS
@@ -48,7 +48,7 @@ ANSWERS = st.dictionaries(
 @given(
     st.sampled_from(PROVIDERS),
     st.integers(100, 599),
-    st.none() | ANSWERS.map(Answer),
+    st.none() | ANSWERS.map(Body),
     st.lists(ANY_TEXT, max_size=2),
 )
 def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, requested) -> None:
@@ -70,7 +70,7 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
 )
 def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
     parsed = responses.read_body(content_type, body)
-    assert parsed is None or isinstance(parsed, Answer)
+    assert parsed is None or isinstance(parsed, Body)
 
 
 @pytest.mark.compliance("D27")

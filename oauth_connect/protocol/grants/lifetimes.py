@@ -26,16 +26,16 @@ def lifetime(value: object) -> timedelta | None:
     return timedelta(seconds=seconds) or None
 
 
-def expiry(provider: Provider, answer: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
+def expiry(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
     """Return when the access token expires; None if the response is unclear and no lifetime is assumed."""
     rules = provider.token_response
-    value = answer.get(rules.name_of("expires_in"))
+    value = body.get(rules.name_of("expires_in"))
     left: timedelta | None
     if rules.expires_unit == "seconds":
         left = lifetime(value)
     else:
         if rules.expires_unit == "jwt":
-            value = _exp_claim(answer.get(rules.name_of("access_token")))
+            value = _exp_claim(body.get(rules.name_of("access_token")))
         moment = _moment(rules.expires_unit, value)
         left = lifetime((moment - obtained_at).total_seconds()) if moment else None
     left = left or lifetime(rules.assumed_lifetime)
@@ -43,13 +43,13 @@ def expiry(provider: Provider, answer: Mapping[str, Any], obtained_at: datetime)
 
 
 def refresh_token_expiry(
-    provider: Provider, answer: Mapping[str, Any], obtained_at: datetime, *, assume: bool
+    provider: Provider, body: Mapping[str, Any], obtained_at: datetime, *, assume: bool
 ) -> datetime | None:
     """Return when an unused refresh token expires, according to the response.
 
     With ``assume``, fall back to the provider's ``lifetime_seconds``.
     """
-    left = lifetime(answer.get(provider.token_response.refresh_token_expires_in))
+    left = lifetime(body.get(provider.token_response.refresh_token_expires_in))
     if assume:
         left = left or lifetime(provider.refresh.lifetime_seconds)
     return obtained_at + left if left else None

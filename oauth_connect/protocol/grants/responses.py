@@ -34,28 +34,28 @@ TRANSIENT = frozenset(
 )
 
 
-class Answer(dict[str, Any]):
+class Body(dict[str, Any]):
     """A response body. Its ``repr`` shows only names, because values may be secrets."""
 
     def __repr__(self) -> str:
-        return f"<Answer {', '.join(map(str, self))}>"
+        return f"<Body {', '.join(map(str, self))}>"
 
 
-def read_body(content_type: str, body: bytes) -> Answer | None:
+def read_body(content_type: str, body: bytes) -> Body | None:
     """Parse a body by its content type only. Return None if it is not an object."""
     document = read_document(content_type, body)
-    return document if isinstance(document, Answer) else None
+    return document if isinstance(document, Body) else None
 
 
 def read_document(content_type: str, body: bytes) -> Any:
-    """Parse a body by its content type only. Return an Answer, another JSON value, or None."""
+    """Parse a body by its content type only. Return a Body, another JSON value, or None."""
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
-            return Answer(parse_qsl(body.decode("utf-8"), strict_parsing=True))
+            return Body(parse_qsl(body.decode("utf-8"), strict_parsing=True))
         if kind == "application/json" or kind.endswith("+json"):
             parsed = json.loads(body)
-            return Answer(parsed) if isinstance(parsed, dict) else parsed
+            return Body(parsed) if isinstance(parsed, dict) else parsed
     except (ValueError, RecursionError):
         pass
     return None
@@ -64,7 +64,7 @@ def read_document(content_type: str, body: bytes) -> Any:
 def token_from(
     provider: Provider,
     status: int,
-    answer: Answer | None,
+    body: Body | None,
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
@@ -75,40 +75,40 @@ def token_from(
     Raises ProviderRejected or ProviderMisconfigured for an error response (section 5.2), with any status.
     Raises ProviderUnavailable with ``answer_lost`` for an unreadable success, whose effect is unknown.
     """
-    if answer is not None and is_refusal(provider, answer):
-        raise refusal(provider, status, answer, retry_after)
+    if body is not None and is_refusal(provider, body):
+        raise refusal(provider, status, body, retry_after)
     if not 200 <= status < 300:
-        raise refusal(provider, status, Answer(), retry_after)
+        raise refusal(provider, status, Body(), retry_after)
     return read_token(
         provider,
-        _inside(provider, answer),
+        _inside(provider, body),
         obtained_at=obtained_at,
         requested_scopes=requested_scopes,
     )
 
 
-def is_refusal(provider: Provider, answer: Mapping[str, Any]) -> bool:
+def is_refusal(provider: Provider, body: Mapping[str, Any]) -> bool:
     """Return whether a body is an error response. The status does not matter."""
     needed = provider.token_response.success_field
     return bool(
-        answer.get("error")
-        or answer.get("ok") is False
-        or pick(answer, [provider.token_response.error_field]) not in ("", "0")
-        or (needed and answer.get(needed) is not True)
+        body.get("error")
+        or body.get("ok") is False
+        or pick(body, [provider.token_response.error_field]) not in ("", "0")
+        or (needed and body.get(needed) is not True)
     )
 
 
 def read_token(
     provider: Provider,
-    answer: Mapping[str, Any],
+    body: Mapping[str, Any],
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
 ) -> Token:
     """Return the token of a successful response (RFC 6749 section 5.1)."""
     rules = provider.token_response
-    access_token = answer.get(rules.name_of("access_token"))
-    refresh_token = answer.get(rules.name_of("refresh_token")) or ""
+    access_token = body.get(rules.name_of("access_token"))
+    refresh_token = body.get(rules.name_of("refresh_token")) or ""
     if not access_token or not is_printable(access_token) or not is_printable(refresh_token):
         raise unreadable(provider, "no usable access_token")
     if provider.refresh.style == "none":
@@ -117,14 +117,14 @@ def read_token(
     return Token(
         access_token=access_token,
         refresh_token=refresh_token,
-        token_type=_token_type(provider, answer.get(rules.name_of("token_type"))),
-        scopes=granted_scopes(provider, answer.get(rules.name_of("scope")), tuple(requested_scopes)),
+        token_type=_token_type(provider, body.get(rules.name_of("token_type"))),
+        scopes=granted_scopes(provider, body.get(rules.name_of("scope")), tuple(requested_scopes)),
         obtained_at=obtained_at,
-        expires_at=expiry(provider, answer, obtained_at),
+        expires_at=expiry(provider, body, obtained_at),
         refresh_token_expires_at=refresh_token_expiry(
-            provider, answer, obtained_at, assume=bool(refresh_token)
+            provider, body, obtained_at, assume=bool(refresh_token)
         ),
-        extra={key: value for key, value in answer.items() if key not in standard},
+        extra={key: value for key, value in body.items() if key not in standard},
         exchangeable=provider.refresh.style == "exchange_access_token",
     )
 
@@ -135,11 +135,11 @@ def is_printable(token: object) -> bool:
 
 
 def refusal(
-    provider: Provider, status: int, answer: Mapping[str, Any], retry_after: float | None = None
+    provider: Provider, status: int, body: Mapping[str, Any], retry_after: float | None = None
 ) -> ProtocolError | ProviderUnavailable:
     """Return the error for an error response (RFC 6749 section 5.2). The body is never quoted."""
-    provider_code = printable_line(pick(answer, [provider.token_response.error_field]), 64)
-    description = printable_line(answer.get("error_description") or "")
+    provider_code = printable_line(pick(body, [provider.token_response.error_field]), 64)
+    description = printable_line(body.get("error_description") or "")
     code = _rfc_code(provider, provider_code, description)
     if not code or (status in WRONG_ENDPOINT and code not in MISCONFIGURED):
         code = "invalid_client" if status == 401 else f"http_{status}"
@@ -154,12 +154,12 @@ def refusal(
     )
 
 
-def refuses_client(provider: Provider, status: int, answer: Answer | None) -> bool:
+def refuses_client(provider: Provider, status: int, body: Body | None) -> bool:
     """Return whether a response refuses only the client's credentials (RFC 6749 section 5.2).
 
     In that case the server did not use the rest of the request, so no code or token is spent.
     """
-    body = answer or Answer()
+    body = body or Body()
     if 200 <= status < 300 and not is_refusal(provider, body):
         return False
     code = refusal(provider, status, body).code
@@ -230,7 +230,7 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
     return tuple(dict.fromkeys(granted))
 
 
-def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Answer:
+def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Body:
     """Return the claims of an ID token that came directly from the token endpoint.
 
     Check issuer, audience, expiry and nonce. The device flow sends no nonce and passes "". TLS authenticates
@@ -239,7 +239,7 @@ def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: dateti
     """
     try:
         payload = str(token.extra["id_token"]).split(".")[1]
-        claims = Answer(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
+        claims = Body(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
         audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         valid = (
             claims["iss"] == provider.issuer
@@ -276,17 +276,17 @@ def _at(document: Mapping[str, Any], path: str) -> str:
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
-def _inside(provider: Provider, answer: Answer | None) -> Answer:
-    found: Any = answer
+def _inside(provider: Provider, body: Body | None) -> Body:
+    found: Any = body
     for key in provider.token_response.path:
         found = found.get(key) if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping):
         raise unreadable(provider, "not an object")
     if provider.token_response.path:
         # Keep the fields outside of ``path`` too, because they may identify the account.
-        outer = {key: value for key, value in (answer or {}).items() if key not in RESPONSE_FIELDS}
-        return Answer({**outer, **found})
-    return Answer(found)
+        outer = {key: value for key, value in (body or {}).items() if key not in RESPONSE_FIELDS}
+        return Body({**outer, **found})
+    return Body(found)
 
 
 def _token_type(provider: Provider, value: object) -> str:
