@@ -77,13 +77,13 @@ class AuthorizationServer:
     def refresh(self, token: Token, *, redirect_uri: str = "") -> Token:
         """Refresh a token (RFC 6749 section 6). Fields that the response omits keep their old values."""
         parameters = refresh_request(self.provider, token=token, redirect_uri=redirect_uri)
-        fresh = self._token(self.provider.refresh_endpoint, parameters, token.scopes)
-        kept = fresh.after(token)
-        if not fresh.refresh_token and self.provider.refresh.lifetime_seconds:
+        new = self._token(self.provider.refresh_endpoint, parameters, token.scopes)
+        merged = new.after(token)
+        if not new.refresh_token and self.provider.refresh.lifetime_seconds:
             # The old refresh token was used now, so its idle time starts again.
-            ends = lifetimes.refresh_token_expiry(self.provider, fresh.extra, fresh.obtained_at, assume=True)
-            return replace(kept, refresh_token_expires_at=ends)
-        return kept
+            ends = lifetimes.refresh_token_expiry(self.provider, new.extra, new.obtained_at, assume=True)
+            return replace(merged, refresh_token_expires_at=ends)
+        return merged
 
     def client_credentials(
         self, *, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
@@ -92,11 +92,11 @@ class AuthorizationServer:
 
         A refresh token in the response is ignored (section 4.4.3). The client's credentials are enough.
         """
-        wanted = tuple(scopes)
+        requested = tuple(scopes)
         parameters = client_credentials_request(
-            self.provider, scopes=wanted, resource=resource, audience=audience
+            self.provider, scopes=requested, resource=resource, audience=audience
         )
-        token = self._token(self.provider.token_endpoint, parameters, wanted)
+        token = self._token(self.provider.token_endpoint, parameters, requested)
         return replace(
             token, refresh_token="", refresh_token_expires_at=None, exchangeable=False, reissuable=True
         )
@@ -121,7 +121,7 @@ class AuthorizationServer:
             return False
         reply = self._revocation(token)
         refused = reply.body is not None and responses.is_refusal(self.provider, reply.body)
-        # An error in a 200 has the form of the token endpoint's errors; an RFC 7009 response has no body.
+        # An error with status 200 has the format of token endpoint errors. An RFC 7009 response has no body.
         if not 200 <= reply.status < 300 or (reply.body and refused):
             raise responses.refusal(self.provider, reply.status, reply.body or Body())
         return True
@@ -179,8 +179,10 @@ class AuthorizationServer:
                 rules.method, url, credentials=credentials, headers=self.provider.api.headers
             )
         parameters = revocation_request(self.provider, token)
-        how = rules.authentication or self.provider.client_authentication
-        return self._exchange.post(url, parameters, how=how, body=rules.body, method=rules.method)
+        authentication = rules.authentication or self.provider.client_authentication
+        return self._exchange.post(
+            url, parameters, authentication=authentication, body=rules.body, method=rules.method
+        )
 
     def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
         started = self._now()

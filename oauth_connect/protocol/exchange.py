@@ -88,48 +88,56 @@ class Exchange:
     ) -> None:
         self.provider = provider
         self.timeout = timeout
-        self._own = session is None
+        self._owns_session = session is None
         self._session = session or (guarded_session(provider.guard) if provider.guard else new_session())
         self._now = now
 
     def close(self) -> None:
-        if self._own:
+        if self._owns_session:
             self._session.close()
 
     def post(
-        self, url: str, parameters: Parameters, *, how: str = "", body: str = "", method: str = "POST"
+        self,
+        url: str,
+        parameters: Parameters,
+        *,
+        authentication: str = "",
+        body: str = "",
+        method: str = "POST",
     ) -> Reply:
         """Send parameters with the client's credentials, by default as the token endpoint expects them.
 
         If the server refuses the client's secret, try the next one. Such a refusal spends no code or token.
         """
-        how = how or self.provider.client_authentication
+        authentication = authentication or self.provider.client_authentication
         sent_as = "document" if (body or self.provider.token_request.body) == "json" else "form"
-        if how == "none":
-            return self.send(method, url, **self._authenticated(parameters, sent_as, how))
+        if authentication == "none":
+            return self.send(method, url, **self._authenticated(parameters, sent_as, authentication))
         secrets_in_order = self._secrets()
-        give_up = time.monotonic() + self.timeout
+        expires_at = time.monotonic() + self.timeout
         for secret in secrets_in_order:
-            request = self._authenticated(parameters, sent_as, how, secret)
-            reply = self.send(method, url, give_up=give_up, **request)
+            request = self._authenticated(parameters, sent_as, authentication, secret)
+            reply = self.send(method, url, expires_at=expires_at, **request)
             if not responses.refuses_client(self.provider, reply.status, reply.body):
                 secrets.remember(self.provider, secrets_in_order, secret)
                 break
         return reply
 
     def _authenticated(
-        self, parameters: Parameters, sent_as: str, how: str, secret: str = ""
+        self, parameters: Parameters, sent_as: str, authentication: str, secret: str = ""
     ) -> dict[str, Any]:
         """Return a request with the client's authentication, in the header or in the body."""
         provider = self.provider
         rules = provider.token_request
-        whole = Parameters(parameters)
-        credentials = _basic(provider, secret) if how == "client_secret_basic" else Parameters()
-        if how == "client_secret_post" or provider.client_authentication == "none" or rules.repeat_client_id:
-            whole[rules.client_id_parameter] = provider.client_id
-        if how == "client_secret_post":
-            whole["client_secret"] = secret
-        return {"credentials": credentials, "headers": rules.headers, sent_as: whole}
+        body = Parameters(parameters)
+        in_header = authentication == "client_secret_basic"
+        in_body = authentication == "client_secret_post"
+        if in_body or provider.client_authentication == "none" or rules.repeat_client_id:
+            body[rules.client_id_parameter] = provider.client_id
+        if in_body:
+            body["client_secret"] = secret
+        credentials = _basic(provider, secret) if in_header else Parameters()
+        return {"credentials": credentials, "headers": rules.headers, sent_as: body}
 
     def _secrets(self) -> Sequence[secrets.Secret]:
         try:
@@ -162,9 +170,9 @@ class Exchange:
             failure = self._lost("timeout")
         raise failure
 
-    def send(self, method: str, url: str, *, give_up: float | None = None, **request: Any) -> Reply:
-        """Send a request and return the reply. ``give_up`` is a deadline on the monotonic clock."""
-        left = self.timeout if give_up is None else give_up - time.monotonic()
+    def send(self, method: str, url: str, *, expires_at: float | None = None, **request: Any) -> Reply:
+        """Send a request and return the reply. ``expires_at`` is a deadline on the monotonic clock."""
+        left = self.timeout if expires_at is None else expires_at - time.monotonic()
         if left <= 0:
             raise self._unreachable()
         try:
@@ -180,11 +188,11 @@ class Exchange:
 
     def _attempt(self, method: str, url: str, request: dict[str, Any], timeout: float) -> Reply:
         with deadline(timeout):
-            whole = self._session.exchange(method, url, **request)
+            response = self._session.exchange(method, url, **request)
         reply = Reply(
-            status=whole.status,
-            document=responses.read_document(whole.headers.get("Content-Type", ""), whole.body),
-            retry_after=retry_after(whole.headers.get("Retry-After"), self._now()),
+            status=response.status,
+            document=responses.read_document(response.headers.get("Content-Type", ""), response.body),
+            retry_after=retry_after(response.headers.get("Retry-After"), self._now()),
         )
         self._check_status(reply)
         return reply
@@ -250,7 +258,7 @@ def reason_of(error: requests.RequestException | HTTPError) -> object:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Return Retry-After (RFC 9110 section 10.2.3) in seconds, an hour at most; None if it is unusable."""
+    """Return Retry-After (RFC 9110 section 10.2.3) in seconds, at most an hour, or None if it is unusable."""
     if not value:
         return None
     try:

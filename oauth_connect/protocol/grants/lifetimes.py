@@ -27,7 +27,7 @@ def lifetime(value: object) -> timedelta | None:
 
 
 def expiry(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
-    """Return when the access token expires; None if the response is unclear and no lifetime is assumed."""
+    """Return when the access token expires, or None if its expiry is unknown and no lifetime is assumed."""
     rules = provider.token_response
     value = body.get(rules.name_of("expires_in"))
     left: timedelta | None
