@@ -1,7 +1,7 @@
 """Presets: the data of known providers, in one TOML file per provider, loaded by name.
 
-A site's own preset is a file, a mapping, or an entry point in the group ``oauth_connect.presets`` that loads
-a file or a mapping.
+A site's own preset is a file, a mapping, or an entry point in the group ``oauth_connect.presets``. The entry
+point loads a file or a mapping.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from oauth_connect.errors import InvalidProvider
 def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
     """Return ``cls(**data)`` with every nested value converted to the type its field declares.
 
-    Raises InvalidProvider; its message begins with the dotted path.
+    Raises InvalidProvider with a message that begins with the dotted path.
     """
     types_of = _field_types(cls)
     for key in data:

@@ -54,8 +54,8 @@ def read_device_authorization(
 ) -> DeviceAuthorization:
     """Read a device authorization response (RFC 8628 section 3.2).
 
-    Raises the errors of RFC 6749 section 5.2. Raises ProviderMisconfigured for a response that must not be
-    shown to the user, for example with a missing code or an address without https.
+    Raises the errors of RFC 6749 section 5.2. Raises ProviderMisconfigured if a code is missing, or if an
+    address is not safe to show or open.
     """
     if body is None or responses.is_refusal(provider, body) or not 200 <= status < 300:
         raise responses.refusal(provider, status, body or responses.Body())
@@ -91,8 +91,8 @@ def await_token(
     """Request the token repeatedly until the user has decided (RFC 8628 sections 3.4 and 3.5).
 
     ``tick`` is called with the seconds left, about once a second. Raises ProviderRejected with
-    ``access_denied``, ``expired_token`` or another error code of the server. If the server cannot be reached
-    or has a problem, retry with a pause that doubles each time, until the code expires.
+    ``access_denied``, ``expired_token`` or another error code of the server. If the server is unavailable,
+    retry until the code expires, and double the pause each time.
     """
     ends = clock() + authorization.expires_in
     interval, failures = authorization.interval, 0

@@ -114,10 +114,10 @@ class Exchange:
         if authentication == "none":
             return self.send(method, url, **self._authenticated(parameters, sent_as, authentication))
         secrets_in_order = self._secrets()
-        expires_at = time.monotonic() + self.timeout
+        deadline_at = time.monotonic() + self.timeout
         for secret in secrets_in_order:
             request = self._authenticated(parameters, sent_as, authentication, secret)
-            reply = self.send(method, url, expires_at=expires_at, **request)
+            reply = self.send(method, url, deadline_at=deadline_at, **request)
             if not responses.refuses_client(self.provider, reply.status, reply.body):
                 secrets.remember(self.provider, secrets_in_order, secret)
                 break
@@ -170,9 +170,9 @@ class Exchange:
             failure = self._lost("timeout")
         raise failure
 
-    def send(self, method: str, url: str, *, expires_at: float | None = None, **request: Any) -> Reply:
-        """Send a request and return the reply. ``expires_at`` is a deadline on the monotonic clock."""
-        left = self.timeout if expires_at is None else expires_at - time.monotonic()
+    def send(self, method: str, url: str, *, deadline_at: float | None = None, **request: Any) -> Reply:
+        """Send a request and return the reply. ``deadline_at`` is a deadline on the monotonic clock."""
+        left = self.timeout if deadline_at is None else deadline_at - time.monotonic()
         if left <= 0:
             raise self._unreachable()
         try:

@@ -112,8 +112,8 @@ class Fetched:
 def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Return the possible URLs of an issuer's document, in the order to try.
 
-    The well-known part comes before the issuer's path (RFC 8414 sections 3.1 and 5), or after it (OpenID
-    Connect Discovery section 4.1).
+    RFC 8414 (sections 3.1 and 5) inserts the well-known part before the issuer's path. OpenID Connect
+    Discovery (section 4.1) appends it.
     """
     scheme, _, rest = issuer.partition("://")
     host, _, path = rest.partition("/")

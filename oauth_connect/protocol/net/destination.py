@@ -119,8 +119,8 @@ def _contains(hosts: frozenset[tuple[str, int | None]], name: str, origin: Origi
 def browsable(url: object) -> str:
     """Return the URL if a terminal command may open it in a browser: https, or http on this machine.
 
-    The URL comes from settings, discovery or a server. ``webbrowser.open`` starts a program with it, and text
-    that is not a plain URL could be an option or a command there. Raises ForbiddenDestination.
+    The URL comes from settings, discovery or a server. ``webbrowser.open`` passes it to a program. Other text
+    could be an option or a command there. Raises ForbiddenDestination.
     """
     if not isinstance(url, str) or len(url) > MAX_BROWSABLE or not _SAFE_URL.fullmatch(url):
         raise ForbiddenDestination(

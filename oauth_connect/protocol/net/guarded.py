@@ -1,7 +1,7 @@
 """A session for discovered endpoints that connects only to public addresses.
 
-A host is resolved once. The session connects only to the addresses that were checked, so that a second
-lookup with another result (DNS rebinding) has no effect.
+A host is resolved once, and the session connects only to the checked addresses. So a second lookup with
+another result (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
