@@ -273,7 +273,7 @@ def test_an_endpoint_that_has_become_private_alarms_and_marks_nobody(
     [
         ({"client_id": ""}, r"acme\.client_id"),
         ({"issuer": "http://id.example"}, r"acme\.issuer: Use https"),
-        ({"issuer": "https://id.example?x=1"}, r"acme\.issuer: has a query"),
+        ({"issuer": "https://id.example?x=1"}, r"acme\.issuer: cannot be discovered"),
         ({"issuer": "https://id.example#x"}, r"acme\.issuer: "),
         (
             {"issuer": "https://{tenant}.example", "variables": {"tenant": {"pattern": "[a-z]+"}}},

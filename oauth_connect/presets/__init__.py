@@ -1,7 +1,7 @@
-"""Presets: what is known of a provider, as data, one TOML file each, read by name.
+"""Presets: the data of known providers, in one TOML file per provider, loaded by name.
 
-A site's own preset is a file, a mapping, or an entry point in the group ``oauth_connect.presets``,
-which leads to one of the two.
+A site's own preset is a file, a mapping, or an entry point in the group ``oauth_connect.presets``. The entry
+point loads a file or a mapping.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ GROUP = "oauth_connect.presets"
 
 @cache
 def load(name: str) -> Mapping[str, Any] | None:
-    """Return a preset's data, the shape of ``Provider``; None where there is no such preset.
+    """Return a preset's data with the fields of ``Provider``, or None if there is no such preset.
 
-    The presets of this package come before those of entry points.
+    The presets of this package take precedence over entry points.
     """
     if not name.replace("-", "").replace("_", "").isalnum():
         return None
@@ -37,29 +37,29 @@ def load(name: str) -> Mapping[str, Any] | None:
 
 
 def missing(preset: object) -> str:
-    """Say what is not there, where ``read`` found nothing, and what may be meant."""
+    """Return the message for a preset that ``read`` did not find, with a suggestion."""
     if not _is_file(preset):
         return f"there is no preset {preset!r}{nearest(preset) if isinstance(preset, str) else ''}"
     path = Path(str(preset))
-    where = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+    where = "" if path.is_absolute() else f" (searched in {Path.cwd()})"
     return f"there is no file {path}{where}"
 
 
 def nearest(name: str) -> str:
-    """Return the end of a message: which preset may be meant, those of entry points too."""
+    """Return the end of a message that suggests a preset with a similar name, also from entry points."""
     return suggestion(name, [*names(), *(found.name for found in entry_points(group=GROUP))])
 
 
 def overlooked(slug: str, data: Mapping[str, Any]) -> str:
-    """Return the end of a message on an entry that leads nowhere, where its name is nearly a preset's."""
+    """Return the end of a message for an entry without endpoints whose name is similar to a preset's name."""
     if data.get("token_endpoint") or data.get("issuer") or load(slug) is not None:
         return ""
-    near = nearest(slug)
-    return f" (there is no preset of this name{near})" if near else ""
+    suggested = nearest(slug)
+    return f" (there is no preset of this name{suggested})" if suggested else ""
 
 
 def is_name(preset: object) -> bool:
-    """Tell whether a preset is given by its name, and not as a file or a mapping."""
+    """Return whether a preset is given by its name, and not as a file or a mapping."""
     return isinstance(preset, str) and not preset.endswith(".toml")
 
 
@@ -80,21 +80,23 @@ def read(preset: object) -> Mapping[str, Any] | None:
 
 
 def compose(preset: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a provider's data together: the preset, over it the chosen environment, over it the entry.
+    """Return a provider's data. The chosen environment overrides the preset, and the entry overrides both.
 
-    Raises InvalidProvider for an environment that there is not.
+    Raises InvalidProvider for an unknown environment.
     """
     preset, entry = _tables(preset), _tables(entry)
-    whole = merge(preset, entry)
-    chosen = whole.get("environment")
+    merged = merge(preset, entry)
+    chosen = merged.get("environment")
     if not chosen:
-        return whole
-    known = whole.get("environments")
-    override = known.get(chosen) if isinstance(known, Mapping) and isinstance(chosen, str) else None
+        return merged
+    environments = merged.get("environments")
+    if not isinstance(environments, Mapping):
+        environments = {}
+    override = environments.get(chosen) if isinstance(chosen, str) else None
     if not isinstance(override, Mapping):
-        named = ", ".join(map(repr, known)) if isinstance(known, Mapping) and known else "none"
-        raise InvalidProvider(f"environment: there is no {chosen!r} (there: {named})")
-    return merge(merge(preset, _tables(override)), {**entry, "environments": known})
+        available = ", ".join(map(repr, environments)) or "none"
+        raise InvalidProvider(f"environment: there is no {chosen!r} (available: {available})")
+    return merge(merge(preset, _tables(override)), {**entry, "environments": environments})
 
 
 def names() -> tuple[str, ...]:
@@ -104,12 +106,12 @@ def names() -> tuple[str, ...]:
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge tables by key, replace everything else."""
+    """Merge tables by key and replace all other values."""
     merged = dict(base)
     for key, value in override.items():
-        known = merged.get(key)
-        both_tables = isinstance(known, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(known, value) if both_tables else value  # type: ignore[arg-type]
+        old = merged.get(key)
+        both_tables = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both_tables else value  # type: ignore[arg-type]
     return merged
 
 
@@ -118,12 +120,12 @@ def _is_file(preset: object) -> bool:
 
 
 def _tables(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Spell out ``tenant = "acme"``: the settings say the variable's value, and nobody is asked."""
+    """Expand ``tenant = "acme"`` to a variable with this value from the settings, so no user enters it."""
     variables = data.get("variables")
     if not isinstance(variables, Mapping):
         return data
-    spelt = {
+    expanded = {
         name: {"source": "config", "default": value} if isinstance(value, str) else value
         for name, value in variables.items()
     }
-    return {**data, "variables": spelt}
+    return {**data, "variables": expanded}

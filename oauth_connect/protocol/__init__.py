@@ -1,1 +1,1 @@
-"""OAuth 2.0 as its RFCs have it, without Django: usable by a script that has no settings."""
+"""OAuth 2.0 as its RFCs define it, without Django. A script without settings can use it."""

@@ -1,6 +1,6 @@
-"""Blocking work for async callers: a few threads for all of them, and one call for many who want the same.
+"""Blocking work for async callers: one small thread pool, and one shared call for equal requests.
 
-Two hundred tasks at one expiry are one call in one thread; the others wait in the event loop.
+If 200 tasks need the same expired token, one thread refreshes it. The tasks wait in the event loop.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 T = TypeVar("T")
 
 THREADS = 8
-# Of which calls for one provider take so many: one that hangs leaves room for the others.
+# If one provider hangs, its calls block only this many threads. Other providers use the rest.
 MAX_PER_PROVIDER = 6
 
 
-class _Under:
-    """What is under way in one event loop."""
+class _LoopState:
+    """The calls in flight and the semaphores of one event loop."""
 
     def __init__(self) -> None:
         self.calls: dict[Hashable, asyncio.Task[Any]] = {}
-        self.rooms: WeakValueDictionary[Hashable, asyncio.Semaphore] = WeakValueDictionary()
+        self.semaphores: WeakValueDictionary[Hashable, asyncio.Semaphore] = WeakValueDictionary()
 
-    def room(self, name: Hashable) -> asyncio.Semaphore:
-        room = self.rooms.get(name)
-        if room is None:
-            room = self.rooms[name] = asyncio.Semaphore(MAX_PER_PROVIDER)
-        return room
+    def semaphore(self, provider: Hashable) -> asyncio.Semaphore:
+        semaphore = self.semaphores.get(provider)
+        if semaphore is None:
+            semaphore = self.semaphores[provider] = asyncio.Semaphore(MAX_PER_PROVIDER)
+        return semaphore
 
     def forget(self, key: Hashable, call: asyncio.Task[Any]) -> None:
         if self.calls.get(key) is call:
@@ -40,44 +40,47 @@ class _Under:
 
 
 class Background:
-    """At most ``THREADS`` threads a process, however many event loops; renewed in a forked child."""
+    """Runs blocking calls in at most ``THREADS`` threads per process, for all event loops.
+
+    A forked child starts with a new pool.
+    """
 
     def __init__(self) -> None:
-        self._renew()
+        self._reset()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
+            os.register_at_fork(after_in_child=self._reset)
 
     async def once(self, key: Hashable, call: Callable[[], T], *, provider: Hashable = "") -> T:
-        """Return what a blocking call returns; who comes with its key while it runs, shares the result.
+        """Return the result of a blocking call. Callers with the same key share a call in flight.
 
-        A caller that is cancelled stops waiting and nothing else: a refresh that has begun ends with the
-        token saved. Needs asyncio.
+        Cancelling a caller does not cancel the call. A refresh in flight still saves its token. Needs
+        asyncio.
         """
         loop = asyncio.get_running_loop()
-        under = self._of(loop)
-        task: asyncio.Task[T] | None = under.calls.get(key)
+        state = self._state_of(loop)
+        task: asyncio.Task[T] | None = state.calls.get(key)
         if task is None or task.done():
-            task = loop.create_task(self._call(under.room(provider), call))
-            under.calls[key] = task
-            task.add_done_callback(lambda done: under.forget(key, done))
+            task = loop.create_task(self._call(state.semaphore(provider), call))
+            state.calls[key] = task
+            task.add_done_callback(lambda done: state.forget(key, done))
         return await asyncio.shield(task)
 
-    async def _call(self, room: asyncio.Semaphore, call: Callable[[], T]) -> T:
+    async def _call(self, semaphore: asyncio.Semaphore, call: Callable[[], T]) -> T:
         context = contextvars.copy_context()
-        async with room:
+        async with semaphore:
             return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
 
-    def _of(self, loop: asyncio.AbstractEventLoop) -> _Under:
-        with self._guard:
-            under = self._loops.get(loop)
-            if under is None:
-                under = self._loops[loop] = _Under()
-            return under
+    def _state_of(self, loop: asyncio.AbstractEventLoop) -> _LoopState:
+        with self._lock:
+            state = self._loops.get(loop)
+            if state is None:
+                state = self._loops[loop] = _LoopState()
+            return state
 
-    def _renew(self) -> None:
-        self._guard = threading.Lock()
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Under] = WeakKeyDictionary()
-        # Makes its threads when there is work; the interpreter waits for them at its end.
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
+        # The pool starts threads on demand. The interpreter waits for them at exit.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="oauth_connect-async")
 
 

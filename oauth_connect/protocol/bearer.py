@@ -1,4 +1,4 @@
-"""What every client of an API decides about a token, whichever library sends the request."""
+"""Rules for a token in API requests, the same for every HTTP library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oauth_connect.protocol.token import Token
 
 
 class Bearer:
-    """Where a provider's token may go, in which header, and what a refusal of it is (RFC 6750)."""
+    """Decides where a token may go, in which header, and whether a response refuses it (RFC 6750)."""
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
@@ -18,30 +18,30 @@ class Bearer:
         self.hosts = provider.token_hosts()
 
     def check(self, origin: Origin) -> None:
-        """Raise ForbiddenDestination unless a token may be sent there."""
+        """Raise ForbiddenDestination unless a token may be sent to this origin."""
         if not destination.allows(self.hosts, origin):
             raise ForbiddenDestination(
-                f"{self.provider.label}'s token is not sent to this host or without https; nothing "
-                f"was sent. Hosts that may see it are listed in api_hosts of {self.provider.slug!r}."
+                f"{self.provider.label}'s token may not be sent to this host, or not without https. Nothing "
+                f"was sent. The hosts that may receive it are listed in api_hosts of {self.provider.slug!r}."
             )
 
     def value(self, token: Token) -> str:
-        """Return what the header says (RFC 6750 section 2.1)."""
+        """Return the value of the header (RFC 6750 section 2.1)."""
         return f"{self.provider.api.scheme} {token.access_token}".strip()
 
     def is_refused(self, token: Token, *, status: int, sent: str | None) -> bool:
-        """Tell whether an answer refuses *this* token, by what the header of its request said.
+        """Return whether a response refuses *this* token. ``sent`` is the header's value in its request.
 
-        A redirect may have taken the token off: then a 401 says nothing about it. A 403 wants other scopes,
-        which no newer token has (RFC 6750 section 3.1).
+        A redirect may have removed the token. Then a 401 is not about the token. A 403 requires other scopes,
+        which a newer token does not have either (RFC 6750 section 3.1).
         """
         return status == 401 and sent == self.value(token)
 
-    def goes_along(self, came_from: Origin, target: Origin) -> bool:
-        """Tell whether a redirect keeps the token: only to the same origin.
+    def survives_redirect(self, source: Origin, target: Origin) -> bool:
+        """Return whether a redirect keeps the token. Only a redirect to the same origin does.
 
-        Raises ForbiddenDestination for one down to plain http, which is not followed at all.
+        Raises ForbiddenDestination for a redirect to plain http, which must not be followed.
         """
         if not target.is_trustworthy:
-            raise ForbiddenDestination("The API redirects to plain http; the redirect was not followed.")
-        return target == came_from and destination.allows(self.hosts, target)
+            raise ForbiddenDestination("The API redirects to plain http. The redirect was not followed.")
+        return target == source and destination.allows(self.hosts, target)

@@ -20,7 +20,7 @@ from oauth_connect.protocol.grants.requests import (
     refresh_request,
     revocation_request,
 )
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.transport import ServerSession
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
@@ -31,8 +31,8 @@ __all__ = ["AuthorizationServer", "Reply"]
 class AuthorizationServer:
     """This site's client at one provider's authorization server.
 
-    ``timeout`` is in seconds, for one whole request. ``session``: from ``transport.new_session``, shared by
-    several clients and closed by the caller. ``now`` returns the time, aware, in UTC.
+    ``timeout`` is in seconds, for one whole request. ``session`` comes from ``transport.new_session``.
+    Several clients may share it, and the caller closes it. ``now`` returns the time, aware, in UTC.
     Every method may raise ProviderUnavailable, ProviderRejected or ProviderMisconfigured.
     """
 
@@ -58,7 +58,7 @@ class AuthorizationServer:
         return self._exchange.provider
 
     def move_to(self, provider: Provider) -> None:
-        """Go on at another instance of the provider: a flow has found out which."""
+        """Continue at another instance of the provider, once a flow knows which one."""
         self._exchange.provider = provider
 
     @property
@@ -75,28 +75,28 @@ class AuthorizationServer:
         return self._token(self.provider.token_endpoint, parameters, scopes)
 
     def refresh(self, token: Token, *, redirect_uri: str = "") -> Token:
-        """Use a refresh token (RFC 6749 section 6). The result keeps what the response leaves out."""
+        """Refresh a token (RFC 6749 section 6). Fields that the response omits keep their old values."""
         parameters = refresh_request(self.provider, token=token, redirect_uri=redirect_uri)
-        fresh = self._token(self.provider.refresh_endpoint, parameters, token.scopes)
-        kept = fresh.after(token)
-        if not fresh.refresh_token and self.provider.refresh.lifetime_seconds:
+        new = self._token(self.provider.refresh_endpoint, parameters, token.scopes)
+        merged = new.after(token)
+        if not new.refresh_token and self.provider.refresh.lifetime_seconds:
             # The old refresh token was used now, so its idle time starts again.
-            ends = lifetimes.refresh_token_expiry(self.provider, fresh.extra, fresh.obtained_at, assume=True)
-            return replace(kept, refresh_token_expires_at=ends)
-        return kept
+            ends = lifetimes.refresh_token_expiry(self.provider, new.extra, new.obtained_at, assume=True)
+            return replace(merged, refresh_token_expires_at=ends)
+        return merged
 
     def client_credentials(
         self, *, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
     ) -> Token:
         """Request the client's own token (RFC 6749 section 4.4).
 
-        A refresh token in the response is ignored (section 4.4.3): the credentials do the same.
+        A refresh token in the response is ignored (section 4.4.3). The client's credentials are enough.
         """
-        wanted = tuple(scopes)
+        requested = tuple(scopes)
         parameters = client_credentials_request(
-            self.provider, scopes=wanted, resource=resource, audience=audience
+            self.provider, scopes=requested, resource=resource, audience=audience
         )
-        token = self._token(self.provider.token_endpoint, parameters, wanted)
+        token = self._token(self.provider.token_endpoint, parameters, requested)
         return replace(
             token, refresh_token="", refresh_token_expires_at=None, exchangeable=False, reissuable=True
         )
@@ -105,65 +105,67 @@ class AuthorizationServer:
         """Start a device flow (RFC 8628 section 3.1)."""
         parameters = device_authorization_request(self.provider, scopes)
         reply = self._exchange.post(self.provider.device_authorization_endpoint, parameters)
-        return read_device_authorization(self.provider, reply.status, reply.answer)
+        return read_device_authorization(self.provider, reply.status, reply.body)
 
     def device_token(self, device_code: str, *, scopes: Iterable[str] = ()) -> Token:
-        """Ask once for the token of a device flow (RFC 8628 section 3.4); ``scopes`` were requested."""
+        """Request the token of a device flow once (RFC 8628 section 3.4). ``scopes`` were requested."""
         parameters = device_token_request(self.provider, device_code)
         return self._token(self.provider.token_endpoint, parameters, scopes)
 
     def revoke(self, token: Token) -> bool:
-        """Revoke a token (RFC 7009). Return False where the provider has no way to revoke.
+        """Revoke a token (RFC 7009). Return False if the provider offers no revocation.
 
         A token that the server does not know counts as revoked (section 2.2).
         """
         if self.provider.revocation.style == "none" or not self.provider.revocation_endpoint:
             return False
         reply = self._revocation(token)
-        refused = reply.answer is not None and responses.is_refusal(self.provider, reply.answer)
-        # An error in a 200 has the form of the token endpoint's errors; an RFC 7009 response has no body.
-        if not 200 <= reply.status < 300 or (reply.answer and refused):
-            raise responses.refusal(self.provider, reply.status, reply.answer or Answer())
+        refused = reply.body is not None and responses.is_refusal(self.provider, reply.body)
+        # An error with status 200 has the format of token endpoint errors. An RFC 7009 response has no body.
+        if not 200 <= reply.status < 300 or (reply.body and refused):
+            raise responses.refusal(self.provider, reply.status, reply.body or Body())
         return True
 
-    def userinfo(self, token: Token) -> Answer:
+    def userinfo(self, token: Token) -> Body:
         """Fetch the claims about the account (OpenID Connect Core section 5.3)."""
         rules = self.provider.identity
-        reply = self._ask(rules.method, self.provider.userinfo_endpoint, token, rules.headers)
-        if reply.answer is None or responses.is_refusal(self.provider, reply.answer):
-            raise self._unsaid("whose token this is", "userinfo_endpoint", reply)
-        return reply.answer
+        reply = self._call_api(rules.method, self.provider.userinfo_endpoint, token, rules.headers)
+        if reply.body is None or responses.is_refusal(self.provider, reply.body):
+            raise self._rejected("return the account of this token", "userinfo_endpoint", reply)
+        return reply.body
 
     def accounts(self, token: Token) -> list[Any]:
         """Fetch the list of sites, tenants or the like that a token can access."""
         rules = self.provider.accounts
-        reply = self._ask("GET", rules.endpoint, token)
+        reply = self._call_api("GET", rules.endpoint, token)
         found = reply.document
         for key in rules.path:
             found = found.get(key) if isinstance(found, Mapping) else None
         if not isinstance(found, list):
-            raise self._unsaid("what this token reaches", "accounts.endpoint", reply)
+            raise self._rejected("list what this token can access", "accounts.endpoint", reply)
         return found
 
     def probe(self, url: str) -> int:
-        """Return the status with which an endpoint answers a bare GET, which changes nothing there.
+        """Send a bare GET to an endpoint and return the response's status. It changes nothing at the server.
 
         Sends no parameters and no credentials, and reads no body. Raises ProviderUnavailable.
         """
         return self._exchange.probe(url)
 
-    def _ask(self, method: str, url: str, token: Token, headers: Mapping[str, str] | None = None) -> Reply:
-        """Send a request with the token in the API's way. Raises ProviderRejected for any status but 200."""
+    def _call_api(
+        self, method: str, url: str, token: Token, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request with the token in the API's header. Raises ProviderRejected unless it gets a 200."""
         sent = {**self.provider.api.headers, **(headers or {})}
         reply = self._exchange.send(method, url, credentials=_bearer(self.provider, token), headers=sent)
         if reply.status != 200:
-            raise self._unsaid("what was asked", "endpoints", reply)
+            raise self._rejected("accept this request", "endpoints", reply)
         return reply
 
-    def _unsaid(self, what: str, where: str, reply: Reply) -> ProviderRejected:
+    def _rejected(self, action: str, fields: str, reply: Reply) -> ProviderRejected:
         return ProviderRejected(
-            f"{self.provider.label} did not say {what} (HTTP {reply.status}). Compare "
-            f"{where} and scopes of {self.provider.slug!r} with the provider's page.",
+            f"{self.provider.label} did not {action} (HTTP {reply.status}). Compare "
+            f"{fields} and scopes of {self.provider.slug!r} with the provider's documentation.",
             error=f"http_{reply.status}",
             status=reply.status,
         )
@@ -177,8 +179,10 @@ class AuthorizationServer:
                 rules.method, url, credentials=credentials, headers=self.provider.api.headers
             )
         parameters = revocation_request(self.provider, token)
-        how = rules.authentication or self.provider.client_authentication
-        return self._exchange.post(url, parameters, how=how, body=rules.body, method=rules.method)
+        authentication = rules.authentication or self.provider.client_authentication
+        return self._exchange.post(
+            url, parameters, authentication=authentication, body=rules.body, method=rules.method
+        )
 
     def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
         started = self._now()
@@ -186,7 +190,7 @@ class AuthorizationServer:
         return responses.token_from(
             self.provider,
             reply.status,
-            reply.answer,
+            reply.body,
             obtained_at=started,
             requested_scopes=scopes,
             retry_after=reply.retry_after,

@@ -1,6 +1,6 @@
-"""Build a frozen dataclass from a plain mapping, naming the path of whatever does not fit.
+"""Build a frozen dataclass from a plain mapping. Errors name the path of the wrong value.
 
-The dataclass is the schema: settings, preset files and code cannot drift apart.
+The dataclass is the schema, so settings, preset files and code stay consistent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oauth_connect.errors import InvalidProvider
 def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
     """Return ``cls(**data)`` with every nested value converted to the type its field declares.
 
-    Raises InvalidProvider; its message begins with the dotted path.
+    Raises InvalidProvider with a message that begins with the dotted path.
     """
     types_of = _field_types(cls)
     for key in data:
@@ -62,7 +62,7 @@ def _required(cls: Any) -> tuple[str, ...]:
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
-    """Return the end of a message: which of the known names may be meant; empty where none is near."""
+    """Return the end of a message that suggests a similar known name, or "" if there is none."""
     close = difflib.get_close_matches(key, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -133,7 +133,7 @@ _CONVERTERS: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
 
 
 def function_at(hook: Any, path: str) -> Callable[..., Any]:
-    """Return the function that a hook names. Raises InvalidProvider, which begins with ``path``."""
+    """Return the function that a hook names. Raises InvalidProvider, whose message begins with ``path``."""
     try:
         found = resolve_name(hook) if isinstance(hook, str) else hook
     except (ImportError, AttributeError, ValueError) as error:

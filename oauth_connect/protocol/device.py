@@ -1,4 +1,4 @@
-"""The device flow (RFC 8628): what the server says at its start, and how to wait for its end."""
+"""The device flow (RFC 8628): reads the response that starts it, and polls for the token."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from oauth_connect.protocol.net.destination import browsable
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
-INTERVAL = 5.0  # seconds, where the server names none (section 3.2)
-SLOW_DOWN = 5.0  # seconds more, for good (section 3.5)
-LONGEST_PAUSE = 60.0  # seconds between tries while the way to the server is down
-LIFETIME = 900.0  # seconds, where the server leaves out what it must say
-LONGEST_LIFETIME = 24 * 3600.0
-LONGEST_USER_CODE = 64
+INTERVAL = 5.0  # seconds, if the server sends no interval (section 3.2)
+SLOW_DOWN = 5.0  # seconds added to the interval for the rest of the flow (section 3.5)
+MAX_PAUSE = 60.0  # seconds between retries while the server cannot be reached
+LIFETIME = 900.0  # seconds, if the server omits expires_in, which is required
+MAX_LIFETIME = 24 * 3600.0
+MAX_USER_CODE = 64
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DeviceAuthorization:
-    """What a device flow begins with (RFC 8628 section 3.2). ``expires_in``, ``interval``: in seconds.
+    """A device authorization response (RFC 8628 section 3.2). ``expires_in`` and ``interval`` are in seconds.
 
-    ``verification_uri_complete`` is "" where the server sends none. ``user_code`` is fit for a terminal.
+    ``verification_uri_complete`` is "" if the server sent none. ``user_code`` is safe to print in a terminal.
     """
 
     device_code: str
@@ -44,36 +44,36 @@ class DeviceAuthorization:
 
 
 class DeviceServer(Protocol):
-    """What waiting asks of an authorization server."""
+    """The part of an authorization server that ``await_token`` calls."""
 
     def device_token(self, device_code: str, *, scopes: Iterable[str] = ()) -> Token: ...
 
 
 def read_device_authorization(
-    provider: Provider, status: int, answer: responses.Answer | None
+    provider: Provider, status: int, body: responses.Body | None
 ) -> DeviceAuthorization:
-    """Return what a device authorization endpoint answered (RFC 8628 section 3.2).
+    """Read a device authorization response (RFC 8628 section 3.2).
 
-    Raises the errors of RFC 6749 section 5.2, and ProviderMisconfigured for an answer that must not be
-    shown to a person: an address that is not https, a code that is missing.
+    Raises the errors of RFC 6749 section 5.2. Raises ProviderMisconfigured if a code is missing, or if an
+    address is not safe to show or open.
     """
-    if answer is None or responses.is_refusal(provider, answer) or not 200 <= status < 300:
-        raise responses.refusal(provider, status, answer or responses.Answer())
-    device_code = answer.get("device_code")
-    user_code = printable_line(answer.get("user_code") or "", LONGEST_USER_CODE)
+    if body is None or responses.is_refusal(provider, body) or not 200 <= status < 300:
+        raise responses.refusal(provider, status, body or responses.Body())
+    device_code = body.get("device_code")
+    user_code = printable_line(body.get("user_code") or "", MAX_USER_CODE)
     if not device_code or not responses.is_printable(device_code) or not user_code:
-        raise _unusable(provider, "It lacks a device_code or a user_code.")
+        raise _unusable(provider, "The device_code or the user_code is missing.")
     try:
-        # Google and others wrote it before the RFC did, as verification_url.
-        address = browsable(answer.get("verification_uri") or answer.get("verification_url"))
-        complete = answer.get("verification_uri_complete")
+        # Google and others used verification_url before the RFC defined verification_uri.
+        address = browsable(body.get("verification_uri") or body.get("verification_url"))
+        complete = body.get("verification_uri_complete")
         return DeviceAuthorization(
             device_code=str(device_code),
             user_code=user_code,
             verification_uri=address,
             verification_uri_complete=browsable(complete) if complete else "",
-            expires_in=min(_seconds(answer, "expires_in", LIFETIME), LONGEST_LIFETIME),
-            interval=_seconds(answer, "interval", INTERVAL),
+            expires_in=min(_seconds(body, "expires_in", LIFETIME), MAX_LIFETIME),
+            interval=_seconds(body, "interval", INTERVAL),
         )
     except ForbiddenDestination as refused:
         raise _unusable(provider, str(refused)) from None
@@ -88,14 +88,14 @@ def await_token(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Token:
-    """Ask for the token until the user has answered (RFC 8628 sections 3.4 and 3.5).
+    """Request the token repeatedly until the user has decided (RFC 8628 sections 3.4 and 3.5).
 
     ``tick`` is called with the seconds left, about once a second. Raises ProviderRejected with
-    ``access_denied`` or ``expired_token``, and whatever else the server says no with. A server that cannot
-    be reached, or is ill, is asked again, each time after twice as long, until the code has run out.
+    ``access_denied``, ``expired_token`` or another error code of the server. If the server is unavailable,
+    retry until the code expires, and double the pause each time.
     """
     ends = clock() + authorization.expires_in
-    interval, lost = authorization.interval, 0
+    interval, failures = authorization.interval, 0
     pause = interval
     while True:
         _wait(pause, ends, tick, clock, sleep)
@@ -104,16 +104,16 @@ def await_token(
         except ProviderRejected as error:
             if error.error != "authorization_pending":
                 raise
-            lost, pause = 0, interval
+            failures, pause = 0, interval
         except ProviderUnavailable as error:
-            if error.code == "malformed_response":  # the code is spent, and asking again brings nothing
+            if error.code == "malformed_response":  # the code was used, so a retry is refused
                 raise
             if error.code == "slow_down":
                 interval += SLOW_DOWN
-                lost, pause = 0, interval
+                failures, pause = 0, interval
             else:
-                lost += 1
-                pause = max(interval, min(interval * 2**lost, LONGEST_PAUSE), error.retry_after or 0.0)
+                failures += 1
+                pause = max(interval, min(interval * 2**failures, MAX_PAUSE), error.retry_after or 0.0)
 
 
 def _wait(
@@ -123,7 +123,7 @@ def _wait(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Sleep second by second. Raises ProviderRejected where the code runs out meanwhile."""
+    """Sleep in steps of one second. Raises ProviderRejected if the code expires during the pause."""
     until = clock() + pause
     while (now := clock()) < until:
         if now >= ends:
@@ -131,17 +131,17 @@ def _wait(
         tick(ends - now)
         sleep(min(1.0, until - now, ends - now))
     if clock() >= ends:
-        raise ProviderRejected("The code has run out before anybody used it.", error="expired_token")
+        raise ProviderRejected("The code expired before it was used. Start again.", error="expired_token")
 
 
-def _seconds(answer: Mapping[str, Any], name: str, default: float) -> float:
-    found = lifetime(answer.get(name))
+def _seconds(body: Mapping[str, Any], name: str, default: float) -> float:
+    found = lifetime(body.get(name))
     return found.total_seconds() if found else default
 
 
 def _unusable(provider: Provider, why: str) -> ProviderMisconfigured:
     return ProviderMisconfigured(
-        f"{provider.label} answered a device authorization that cannot be used. {why} Compare "
-        f"device_authorization_endpoint of {provider.slug!r} with the provider's page.",
+        f"{provider.label} sent an unusable device authorization response. {why} Compare "
+        f"device_authorization_endpoint of {provider.slug!r} with the provider's documentation.",
         error="malformed_device_authorization",
     )

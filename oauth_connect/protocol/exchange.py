@@ -1,8 +1,8 @@
-"""One authenticated request to an authorization server: proof, secrets in turn, deadline, failures.
+"""Requests to an authorization server: client authentication, secrets in order, deadline, errors.
 
-No redirect is followed (requests would post the secret again, to another host), ``.netrc`` is ignored, TLS
-is verified, the transport repeats no request, and every request has a deadline and a size limit. A failure is
-raised outside of the library's frames: their locals hold secrets, and error pages print locals.
+Redirects are not followed: requests would send the secret to another host. ``.netrc`` is ignored, and TLS is
+verified. The transport does not retry. Every request has a deadline and a size limit. An error is raised
+outside of the library's frames, because their locals hold secrets and error pages print locals.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from oauth_connect.errors import InvalidProvider, ProviderMisconfigured, Provide
 from oauth_connect.protocol.client_auth import secrets
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.requests import Parameters
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.addresses import AddressRefused
 from oauth_connect.protocol.net.guarded import guarded_session
 from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session, remaining
@@ -46,20 +46,20 @@ NOT_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reply:
-    """A complete HTTP response, as far as the protocol uses it."""
+    """The parts of a complete HTTP response that the protocol uses."""
 
     status: int
     document: Any
     retry_after: float | None
 
     @property
-    def answer(self) -> Answer | None:
-        """The body, where it is a JSON object or a form."""
-        return self.document if isinstance(self.document, Answer) else None
+    def body(self) -> Body | None:
+        """The body, if it is a JSON object or a form."""
+        return self.document if isinstance(self.document, Body) else None
 
 
 class _Anonymous(AuthBase):
-    """Adds no credentials. An auth object keeps requests from using ``.netrc``."""
+    """Adds no credentials. With an auth object, requests does not read ``.netrc``."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -72,10 +72,10 @@ def _basic(provider: Provider, secret: str) -> Parameters:
 
 
 class Exchange:
-    """Sends requests to one provider's authorization server, and closes a session of its own.
+    """Sends requests to one provider's authorization server. Opens and closes a session if none is given.
 
-    ``timeout`` is in seconds, for one whole request. ``provider`` may be replaced while a flow finds out at
-    which instance it is. Raises ProviderUnavailable and ProviderMisconfigured.
+    ``timeout`` is in seconds, for one whole request. ``provider`` may be replaced when a flow learns the
+    instance. Raises ProviderUnavailable and ProviderMisconfigured.
     """
 
     def __init__(
@@ -88,46 +88,56 @@ class Exchange:
     ) -> None:
         self.provider = provider
         self.timeout = timeout
-        self._own = session is None
+        self._owns_session = session is None
         self._session = session or (guarded_session(provider.guard) if provider.guard else new_session())
         self._now = now
 
     def close(self) -> None:
-        if self._own:
+        if self._owns_session:
             self._session.close()
 
     def post(
-        self, url: str, parameters: Parameters, *, how: str = "", body: str = "", method: str = "POST"
+        self,
+        url: str,
+        parameters: Parameters,
+        *,
+        authentication: str = "",
+        body: str = "",
+        method: str = "POST",
     ) -> Reply:
-        """Send parameters with the client's credentials, by default in the way of the token endpoint.
+        """Send parameters with the client's credentials, by default as the token endpoint expects them.
 
-        If the server refuses the client's secret, try the next one: such a refusal spends no code or token.
+        If the server refuses the client's secret, try the next one. Such a refusal spends no code or token.
         """
-        how = how or self.provider.client_authentication
+        authentication = authentication or self.provider.client_authentication
         sent_as = "document" if (body or self.provider.token_request.body) == "json" else "form"
-        if how == "none":
-            return self.send(method, url, **self._proven(parameters, sent_as, how))
+        if authentication == "none":
+            return self.send(method, url, **self._authenticated(parameters, sent_as, authentication))
         secrets_in_order = self._secrets()
-        give_up = time.monotonic() + self.timeout
+        deadline_at = time.monotonic() + self.timeout
         for secret in secrets_in_order:
-            request = self._proven(parameters, sent_as, how, secret)
-            reply = self.send(method, url, give_up=give_up, **request)
-            if not responses.refuses_client(self.provider, reply.status, reply.answer):
-                secrets.took(self.provider, secrets_in_order, secret)
+            request = self._authenticated(parameters, sent_as, authentication, secret)
+            reply = self.send(method, url, deadline_at=deadline_at, **request)
+            if not responses.refuses_client(self.provider, reply.status, reply.body):
+                secrets.remember(self.provider, secrets_in_order, secret)
                 break
         return reply
 
-    def _proven(self, parameters: Parameters, sent_as: str, how: str, secret: str = "") -> dict[str, Any]:
+    def _authenticated(
+        self, parameters: Parameters, sent_as: str, authentication: str, secret: str = ""
+    ) -> dict[str, Any]:
         """Return a request with the client's authentication, in the header or in the body."""
         provider = self.provider
         rules = provider.token_request
-        whole = Parameters(parameters)
-        credentials = _basic(provider, secret) if how == "client_secret_basic" else Parameters()
-        if how == "client_secret_post" or provider.client_authentication == "none" or rules.repeat_client_id:
-            whole[rules.client_id_parameter] = provider.client_id
-        if how == "client_secret_post":
-            whole["client_secret"] = secret
-        return {"credentials": credentials, "headers": rules.headers, sent_as: whole}
+        body = Parameters(parameters)
+        in_header = authentication == "client_secret_basic"
+        in_body = authentication == "client_secret_post"
+        if in_body or provider.client_authentication == "none" or rules.repeat_client_id:
+            body[rules.client_id_parameter] = provider.client_id
+        if in_body:
+            body["client_secret"] = secret
+        credentials = _basic(provider, secret) if in_header else Parameters()
+        return {"credentials": credentials, "headers": rules.headers, sent_as: body}
 
     def _secrets(self) -> Sequence[secrets.Secret]:
         try:
@@ -135,17 +145,17 @@ class Exchange:
         except InvalidProvider as error:
             failure: Exception = ProviderMisconfigured(str(error), error="invalid_client")
         except Exception as error:
-            # For instance, a vault is away. Raise outside of the function's frames, which hold secrets.
+            # For example, a vault is down. Raise outside of the function's frames, which hold secrets.
             failure = ProviderUnavailable(
-                f"The function for client_secret of {self.provider.slug!r} failed ({type(error).__name__}); "
-                "nothing was sent. Correct the function that the settings name, or try again later."
+                f"The function for client_secret of {self.provider.slug!r} failed ({type(error).__name__}). "
+                "Nothing was sent. Correct the function that the settings name, or try again later."
             )
         raise failure
 
     def probe(self, url: str) -> int:
-        """Return the status with which an endpoint answers a bare GET, which changes nothing there.
+        """Send a bare GET to an endpoint and return the response's status. It changes nothing at the server.
 
-        No parameters, no credentials; the body is not read. Raises ProviderUnavailable.
+        Sends no parameters and no credentials, and reads no body. Raises ProviderUnavailable.
         """
         try:
             with deadline(self.timeout):
@@ -156,13 +166,13 @@ class Exchange:
             return response.status_code
         except requests.RequestException as error:
             failure = self._failure(error)
-        except OSError:  # the deadline, met while the head was read
+        except OSError:  # the deadline passed while the head was read
             failure = self._lost("timeout")
         raise failure
 
-    def send(self, method: str, url: str, *, give_up: float | None = None, **request: Any) -> Reply:
-        """Send a request and return the reply. ``give_up``: a deadline, by the monotonic clock."""
-        left = self.timeout if give_up is None else give_up - time.monotonic()
+    def send(self, method: str, url: str, *, deadline_at: float | None = None, **request: Any) -> Reply:
+        """Send a request and return the reply. ``deadline_at`` is a deadline on the monotonic clock."""
+        left = self.timeout if deadline_at is None else deadline_at - time.monotonic()
         if left <= 0:
             raise self._unreachable()
         try:
@@ -171,18 +181,18 @@ class Exchange:
             failure = self._failure(error)
         except AddressRefused as refused:
             failure = ProviderMisconfigured(str(refused), error="forbidden_address")
-        except OSError:  # the deadline, met while the body was read
+        except OSError:  # the deadline passed while the body was read
             failure = self._lost("timeout")
-        # Raised after the except block, so that the error refers to no frame of the libraries.
+        # Raise after the except block, so that the error refers to no frame of the libraries.
         raise failure
 
     def _attempt(self, method: str, url: str, request: dict[str, Any], timeout: float) -> Reply:
         with deadline(timeout):
-            whole = self._session.exchange(method, url, **request)
+            response = self._session.exchange(method, url, **request)
         reply = Reply(
-            status=whole.status,
-            document=responses.read_document(whole.headers.get("Content-Type", ""), whole.body),
-            retry_after=retry_after(whole.headers.get("Retry-After"), self._now()),
+            status=response.status,
+            document=responses.read_document(response.headers.get("Content-Type", ""), response.body),
+            retry_after=retry_after(response.headers.get("Retry-After"), self._now()),
         )
         self._check_status(reply)
         return reply
@@ -190,14 +200,14 @@ class Exchange:
     def _check_status(self, reply: Reply) -> None:
         if reply.status == 429 or reply.status >= 500:
             raise ProviderUnavailable(
-                f"{self.provider.label} answered HTTP {reply.status}; try again later.",
+                f"{self.provider.label} responded with HTTP {reply.status}. Try again later.",
                 code=f"http_{reply.status}",
                 retry_after=reply.retry_after,
             )
         if 300 <= reply.status < 400:
             raise ProviderMisconfigured(
                 f"{self.provider.label} redirects a request that must not be redirected. "
-                f"Put the endpoint's final URL into the entry {self.provider.slug!r}.",
+                f"Write the endpoint's final URL into the entry {self.provider.slug!r}.",
                 error="redirected",
                 status=reply.status,
             )
@@ -211,35 +221,36 @@ class Exchange:
 
     def _unreachable(self) -> ProviderUnavailable:
         return ProviderUnavailable(
-            f"{self.provider.label} cannot be reached; nothing was sent. Try again later.",
+            f"{self.provider.label} cannot be reached. Nothing was sent. Try again later.",
             code="unreachable",
         )
 
     def _lost(self, code: str) -> ProviderUnavailable:
         return ProviderUnavailable(
-            f"{self.provider.label} did not answer in full; whether it acted is unknown.",
+            f"The response of {self.provider.label} did not arrive completely. "
+            "The request may still have had an effect.",
             code=code,
             answer_lost=True,
         )
 
 
 def timed_out(error: requests.RequestException | HTTPError) -> bool:
-    """Return whether a wait was too long. While a body is read, requests raises a ConnectionError for it."""
+    """Return whether the error is a timeout. During a body, requests raises ConnectionError instead."""
     return isinstance(error, requests.Timeout) or isinstance(reason_of(error), ReadTimeoutError)
 
 
 def was_sent(error: requests.RequestException | HTTPError) -> bool:
-    """Return whether the request may have reached the server; True in doubt."""
+    """Return whether the request may have reached the server. If that is unknown, return True."""
     if isinstance(error, requests.ConnectTimeout | ValueError):  # ValueError: the request is malformed
         return False
     reason = reason_of(error)
-    if isinstance(reason, SSLError):  # also raised while reading; only a refused certificate is certain
+    if isinstance(reason, SSLError):  # may come after sending, except for a refused certificate
         return not isinstance(reason.args[0], ssl.SSLCertVerificationError)
     return not isinstance(reason, NOT_SENT)
 
 
 def reason_of(error: requests.RequestException | HTTPError) -> object:
-    """Return urllib3's own error, which requests wraps."""
+    """Return the error of urllib3 that requests wraps."""
     if isinstance(error, HTTPError):
         return error
     reason: Any = error.args[0] if error.args else None
@@ -247,7 +258,7 @@ def reason_of(error: requests.RequestException | HTTPError) -> object:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110 section 10.2.3), seconds or a date; at most an hour, else None."""
+    """Return Retry-After (RFC 9110 section 10.2.3) in seconds, at most an hour, or None if it is unusable."""
     if not value:
         return None
     try:

@@ -1,6 +1,6 @@
-"""The token in calls made with httpx, or with its successor httpx2 (extra ``httpx``); needs no Django.
+"""Adds the token to requests of httpx or of its successor httpx2 (extra ``httpx``). Needs no Django.
 
-One auth object serves the ``Client`` and the ``AsyncClient`` of both.
+One auth object works with the ``Client`` and the ``AsyncClient`` of both libraries.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ if TYPE_CHECKING:
     import httpx2
 
     class _Auth(httpx.Auth, httpx2.Auth):  # type: ignore[misc]
-        """What a client of either library takes for ``auth``."""
+        """The type that clients of both libraries accept as ``auth``."""
 else:
     _Auth = type("_Auth", tuple(library.Auth for library in LIBRARIES), {})
 
 IN_MEMORY = tuple(library.ByteStream for library in LIBRARIES)
-# A body of known length up to this many bytes is read before it is sent, so that it can be sent again.
-HELD = 1024 * 1024
+# A body of known length up to this many bytes is read into memory first, so that it can be sent again.
+MAX_BUFFERED = 1024 * 1024
 SENT = "oauth_connect"
 
 
 class AsyncTokenSource(Protocol):
-    """Where async calls get their token from, without blocking the event loop; as ``TokenSource``."""
+    """Provides the token of async calls without blocking the event loop. See ``TokenSource``."""
 
     @property
     def provider(self) -> Provider: ...
 
     async def acurrent(self) -> Token:
-        """Return a token that is valid now, refreshed where needed."""
+        """Return a token that is valid now. Refresh it if needed."""
 
     async def arenewed(self, rejected: Token) -> Token | None:
-        """Return another token than the one the API refused; None when there is none to be had."""
+        """Return a newer token than the one that the API refused, or None if there is none."""
 
 
 class InBackground:
-    """A ``TokenSource`` for async calls: asked in a thread, once for all who ask at the same time."""
+    """Calls a ``TokenSource`` in a thread. Async callers share a call in flight."""
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
@@ -69,37 +69,37 @@ class InBackground:
     async def arenewed(self, rejected: Token) -> Token | None:
         return await self._once(rejected.access_token, partial(self.source.renewed, rejected))
 
-    async def _once(self, what: str, call: Callable[[], T]) -> T:
-        return await background.once((id(self.source), what), call, provider=self.provider.slug)
+    async def _once(self, key: str, call: Callable[[], T]) -> T:
+        return await background.once((id(self.source), key), call, provider=self.provider.slug)
 
 
 class TokenAuth(_Auth):
-    """Places the token, and answers one 401 with one refresh and one retry (RFC 6750 section 3.1).
+    """Adds the token to a request. After a 401, refreshes once and retries once (RFC 6750 section 3.1).
 
-    ``source``: any ``TokenSource``; one that also has ``acurrent`` and ``arenewed`` is asked by these
-    where the client is async. Raises ForbiddenDestination before anything is sent elsewhere.
+    ``source`` is any ``TokenSource``. If it also has ``acurrent`` and ``arenewed``, async clients use them.
+    Raises ForbiddenDestination before a request is sent to a host that may not receive the token.
     """
 
     def __init__(self, source: TokenSource) -> None:
         self._source: TokenSource | None = source
 
     def source(self) -> TokenSource:
-        """Return where the token comes from; may block."""
-        assert self._source is not None  # noqa: S101  (only a subclass finds it later)
+        """Return the source of the token. May block."""
+        assert self._source is not None  # noqa: S101  (only a subclass sets it later)
         return self._source
 
     async def asource(self) -> AsyncTokenSource:
-        """Return where the token comes from, for async calls."""
+        """Return the source of the token for async calls."""
         source: Any = self.source()
         return source if hasattr(source, "acurrent") else InBackground(source)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("An auth object is not pickled: it leads to secrets. Pass the connection's pk.")
+        raise TypeError("An auth object holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         source = self.source()
         call = Call(source.provider, request)
-        if call.is_worth_holding and hasattr(request.stream, "__iter__"):
+        if call.should_buffer and hasattr(request.stream, "__iter__"):
             request.read()
         token = source.current()
         response = yield call.with_token(token)
@@ -111,7 +111,7 @@ class TokenAuth(_Auth):
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         source = await self.asource()
         call = Call(source.provider, request)
-        if call.is_worth_holding and hasattr(request.stream, "__aiter__"):
+        if call.should_buffer and hasattr(request.stream, "__aiter__"):
             await request.aread()
         token = await source.acurrent()
         response = yield call.with_token(token)
@@ -122,9 +122,9 @@ class TokenAuth(_Auth):
 
 
 class Call:
-    """One request to an API, on its way through its redirects.
+    """One request to an API with its redirects.
 
-    Raises ForbiddenDestination for a URL that no token may be sent to.
+    Raises ForbiddenDestination for a URL that may not receive the token.
     """
 
     def __init__(self, provider: Provider, request: Any) -> None:
@@ -132,87 +132,90 @@ class Call:
         self.request = request
         self.origin = origin_of(request.url)
         self.bearer.check(self.origin)
-        self.goes_along = True
+        self.keeps_token = True
         self._value = ""
 
     @property
-    def is_worth_holding(self) -> bool:
+    def should_buffer(self) -> bool:
         length = self.request.headers.get("Content-Length", "")
-        known = length.isascii() and length.isdigit()
-        return not self.can_be_repeated and known and int(length) <= HELD
+        is_known = length.isascii() and length.isdigit()
+        return not self.can_be_repeated and is_known and int(length) <= MAX_BUFFERED
 
     @property
     def can_be_repeated(self) -> bool:
-        """Whether the body is in memory; what is read as it is sent, a file, a generator, is gone by then."""
+        """Return whether the body is in memory. A file or a generator is consumed by the first request."""
         return isinstance(self.request.stream, IN_MEMORY)
 
     def with_token(self, token: Token) -> Any:
         """Return the request with this token in its header."""
         self._value = self.bearer.value(token)
         self.request.extensions = {**self.request.extensions, SENT: self}
-        self._place(self.request)
+        self._add_header(self.request)
         return self.request
 
     def is_refused(self, response: Any, token: Token) -> bool:
-        """Tell whether the answer refuses the token; what is sent again is the request it answers."""
+        """Return whether the response refuses the token. A retry repeats the request of this response."""
         self.request = response.request
         names = {name.lower(): value for name, value in self.request.headers.raw}
         sent = names.get(self.bearer.header.lower().encode(), b"").decode()
         return self.bearer.is_refused(token, status=response.status_code, sent=sent)
 
     def follow(self, request: Any) -> None:
-        """Let a redirect's request keep the token, or not (RFC 6750 section 5.3); it does not come back.
+        """Keep or remove the token in a redirect's request (RFC 6750 section 5.3).
 
-        Raises ForbiddenDestination for one down to plain http.
+        Once removed, the token is not added to later redirects. Raises ForbiddenDestination for a redirect to
+        plain http.
         """
-        self.goes_along = self.bearer.goes_along(self.origin, origin_of(request.url)) and self.goes_along
-        if self.goes_along:
-            self._place(request)
+        same_origin = self.bearer.survives_redirect(self.origin, origin_of(request.url))
+        self.keeps_token = self.keeps_token and same_origin
+        if self.keeps_token:
+            self._add_header(request)
         else:
             for name in (self.bearer.header, "Authorization", "Proxy-Authorization"):
                 request.headers.pop(name, None)
 
-    def _place(self, request: Any) -> None:
+    def _add_header(self, request: Any) -> None:
         name = self.bearer.header
         if name.lower() == "authorization":
             request.headers[name] = self._value
         else:
             plain: Any = getattr(request.headers, "plain", request.headers)
-            request.headers = _sealed(plain.__class__)(plain, name, self._value)
+            request.headers = _with_hidden_header(plain.__class__)(plain, name, self._value)
 
     def __repr__(self) -> str:
         return f"<Call to {self.bearer.provider.slug}>"
 
 
 def origin_of(url: Any) -> Origin:
-    """Return the origin of a library's URL. Raises ForbiddenDestination as ``destination.origin_of``.
+    """Return the origin of a library's URL. Raises the errors of ``destination.origin_of``.
 
-    And where that one's parser and the library's, which opens the connection, see different hosts.
+    Also raises ForbiddenDestination if the library's parser sees another host, because the library opens the
+    connection.
     """
     origin = destination.origin_of(str(url))
     port = DEFAULT_PORTS.get(url.scheme) if url.port is None else url.port
     if (url.scheme, url.raw_host.decode(), port) != (origin.scheme, origin.host.strip("[]"), origin.port):
-        raise ForbiddenDestination("This URL can be read in two ways; nothing was sent.")
+        raise ForbiddenDestination("Two parsers read this URL differently. Nothing was sent.")
     return origin
 
 
 @cache
-def _sealed(headers: Any) -> Any:
-    """Return a class of headers that hold one more for the wire alone.
+def _with_hidden_header(headers: Any) -> Any:
+    """Return a subclass of headers with one header that only ``raw``, the sent form, contains.
 
-    A redirect's request is made from a copy of the headers. The libraries take ``Authorization`` out of it,
-    and no other header: this one is not in it. Nor is it in a ``repr``.
+    For a redirect, the libraries copy the headers and remove only ``Authorization``. The hidden header is
+    not part of the copy. A ``repr`` does not show it either.
     """
 
-    class Sealed(headers):  # type: ignore[misc]
+    class WithHiddenHeader(headers):  # type: ignore[misc]
         def __init__(self, plain: Any, name: str, value: str) -> None:
             self.plain = plain
-            self._for_the_wire = (name.encode(), value.encode())
+            self._hidden = (name.encode(), value.encode())
             super().__init__(plain)
             self.pop(name, None)
 
         @property
         def raw(self) -> list[tuple[bytes, bytes]]:
-            return [*super().raw, self._for_the_wire]
+            return [*super().raw, self._hidden]
 
-    return Sealed
+    return WithHiddenHeader

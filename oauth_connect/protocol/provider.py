@@ -1,7 +1,6 @@
-"""A provider is data: its endpoints under their RFC 8414 names, and its quirks in small tables.
+"""The definition of a provider: its endpoints under their RFC 8414 names, and its quirks in small tables.
 
-Everything here can stand in settings or in a preset file; nothing here does anything but say
-what is so and refuse what cannot be.
+All of it can be written in settings or in a preset file. The code here only checks and reads this data.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ ENDPOINTS = (
 )
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-MOST_RESOLVED = 256
-_SLUG = re.compile("[-a-zA-Z0-9_]{1,100}")  # it stands in URLs
+MAX_RESOLVED = 256
+_SLUG = re.compile("[-a-zA-Z0-9_]{1,100}")  # part of URLs
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
@@ -52,7 +51,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 class Provider:
     """One OAuth 2.0 authorization server, and this site's client there.
 
-    Raises InvalidProvider, with the name of the field, when it could not work or not safely.
+    Raises InvalidProvider with the name of the field, if a value cannot work or is unsafe.
     """
 
     slug: str
@@ -95,7 +94,7 @@ class Provider:
 
     @classmethod
     def from_mapping(cls, slug: str, data: Mapping[str, Any]) -> Self:
-        """Build a provider from plain data; errors begin with ``slug.`` and the path inside."""
+        """Return a provider built from plain data. Errors begin with ``slug.`` and the field's path."""
         provider: Self = build(cls, {**data, "slug": slug}, slug)
         return provider
 
@@ -111,17 +110,17 @@ class Provider:
 
     @property
     def guard(self) -> AddressGuard | None:
-        """Where connections may lead; None: anywhere, for the settings' own word is believed."""
+        """The guard of network connections, or None for any address. Endpoints in settings are trusted."""
         return None
 
     @property
     def needs_discovery(self) -> bool:
-        """Tell whether the endpoints are still to be learnt from the issuer (RFC 8414)."""
+        """Return whether the endpoints must still be discovered from the issuer (RFC 8414)."""
         return bool(self.issuer) and not self.token_endpoint
 
     @property
     def connects_accounts(self) -> bool:
-        """Tell whether accounts can be connected here, as far as the settings say."""
+        """Return whether users can connect accounts, according to the settings."""
         return self.enabled and bool(self.authorization_endpoint or self.needs_discovery)
 
     @property
@@ -130,7 +129,7 @@ class Provider:
 
     @property
     def client_authentication(self) -> ClientAuthentication:
-        """How the client proves itself; without a word, Basic with a secret (RFC 6749 section 2.3.1)."""
+        """The client's authentication method. The default is Basic with a secret (RFC 6749 section 2.3.1)."""
         if self.token_endpoint_auth_method is not None:
             return self.token_endpoint_auth_method
         return "client_secret_basic" if self.has_secret else "none"
@@ -150,13 +149,13 @@ class Provider:
         return "userinfo" if self.userinfo_endpoint else "none"
 
     def secret(self) -> str:
-        """Return the newest client secret, asked for now: a callable may read it from a vault."""
+        """Return the newest client secret. A callable is called each time, so it may read from a vault."""
         return self.secrets()[0]
 
     def secrets(self) -> Sequence[str]:
         """Return all client secrets that are valid now, newest first.
 
-        Raises InvalidProvider where a function returned none, or whatever it raises.
+        Raises InvalidProvider if a function returned no secret. Errors of the function are raised too.
         """
         if self.hooks.client_secret:
             material = function_at(self.hooks.client_secret, f"{self.slug}.hooks.client_secret")(self)
@@ -168,9 +167,9 @@ class Provider:
         return tuple(found)
 
     def token_hosts(self) -> frozenset[tuple[str, int | None]]:
-        """Return the (host, port) pairs that may see a token; None is the scheme's own port.
+        """Return the (host, port) pairs that may receive a token. Port None is the scheme's default port.
 
-        What still waits for a variable's value is no host.
+        A host that still contains a variable is omitted.
         """
         if self.api_hosts:
             return destination.parse_hosts(host for host in self.api_hosts if "{" not in host)
@@ -180,7 +179,7 @@ class Provider:
         return frozenset({(origin.host, origin.port)})
 
     def value_of(self, name: str, given: object) -> str:
-        """Return a variable's value from what was given. Raises InvalidProvider with its path."""
+        """Return a variable's value from input. Raises InvalidProvider with the variable's path."""
         path = f"{self.slug}.variables.{name}"
         if name not in self.variables:
             raise InvalidProvider(f"{path}: the provider has no such variable")
@@ -188,17 +187,19 @@ class Provider:
             raise InvalidProvider(f"{path}: missing")
         value = self.variables[name].value_of(given)
         if value is None:
-            raise InvalidProvider(f"{path}: the value does not fit its pattern, or is not among the choices")
+            raise InvalidProvider(
+                f"{path}: the value does not match the pattern, or is not among the choices"
+            )
         return value
 
     def asked_of(self, source: str) -> dict[str, Variable]:
-        """Return the variables that come from this source."""
+        """Return the variables with this source."""
         return {name: one for name, one in self.variables.items() if one.source == source}
 
     def resolve(self, values: Mapping[str, Any]) -> Self:
-        """Return the provider with its variables filled in. Raises InvalidProvider for a bad value.
+        """Return the provider with its variables filled. Raises InvalidProvider for an invalid value.
 
-        Those that the provider's own answers bring may still be missing; what names them waits.
+        Variables that come from the provider's responses may still be missing. Their placeholders remain.
         """
         chosen = {}
         for name, variable in self.variables.items():
@@ -209,14 +210,14 @@ class Provider:
             return self
         key = tuple(sorted(chosen.items()))
         if key not in self._resolved:
-            if len(self._resolved) >= MOST_RESOLVED:
+            if len(self._resolved) >= MAX_RESOLVED:
                 self._resolved.clear()
             self._resolved[key] = self._filled({**chosen, "client_id": quote(self.client_id, safe="")})
         found: Self = self._resolved[key]
         return found
 
     def resolve_with_client(self, values: Mapping[str, Any]) -> Self:
-        """Return the provider resolved, with the client that is registered there (the hook's, if any)."""
+        """Return the resolved provider with the client that ``register_client`` returns, if it is set."""
         resolved = self.resolve(values)
         if not self.hooks.register_client:
             return resolved
@@ -229,7 +230,7 @@ class Provider:
         return replace(resolved, hooks=replace(self.hooks, register_client=""), **client)
 
     def check_hooks(self) -> None:
-        """Import the hooks. Raises InvalidProvider with the path of one that cannot be."""
+        """Import the hooks. Raises InvalidProvider with the path of a hook that cannot be imported."""
         for name in ("client_secret", "register_client"):
             if hook := getattr(self.hooks, name):
                 function_at(hook, f"{self.slug}.hooks.{name}")
@@ -245,29 +246,29 @@ class Provider:
 
         filled: dict[str, Any] = {name: fill(getattr(self, name)) for name in TEMPLATED}
         filled["refresh"] = replace(self.refresh, endpoint=fill(self.refresh.endpoint))
-        known = self.accounts.variable in chosen
+        is_chosen = self.accounts.variable in chosen
         endpoint = fill(self.accounts.endpoint)
-        filled["accounts"] = Accounts() if known else replace(self.accounts, endpoint=endpoint)
+        filled["accounts"] = Accounts() if is_chosen else replace(self.accounts, endpoint=endpoint)
         filled["api_hosts"] = tuple(map(fill, self.api_hosts))
-        waiting = {name: one for name, one in self.variables.items() if name not in chosen}
-        return replace(self, **filled, variables=waiting)
+        missing = {name: variable for name, variable in self.variables.items() if name not in chosen}
+        return replace(self, **filled, variables=missing)
 
     def _check_slug(self) -> None:
         if not _SLUG.fullmatch(self.slug):
             raise InvalidProvider(
-                "slug: a provider's name may have letters, digits, hyphens and underscores only, "
-                "a hundred at most; rename it"
+                "slug: use only letters, digits, hyphens and underscores in a provider's name, "
+                "at most 100 characters"
             )
 
     def _check_client(self) -> None:
         if not self.client_id and not self.hooks.register_client:
-            raise InvalidProvider("client_id: missing; the provider gave it to you with the secret")
+            raise InvalidProvider("client_id: missing; the provider issued it together with the secret")
         if (
             self.token_endpoint_auth_method in ("client_secret_basic", "client_secret_post")
             and not self.has_secret
             and not self.hooks.register_client
         ):
-            raise InvalidProvider(f"client_secret: missing, but {self.token_endpoint_auth_method} needs it")
+            raise InvalidProvider(f"client_secret: missing, but {self.token_endpoint_auth_method} needs one")
         material = self.client_secret
         if isinstance(material, str) or callable(material):
             return
@@ -282,7 +283,7 @@ class Provider:
 
     def _check_endpoints(self) -> None:
         if not self.token_endpoint and not self.issuer:
-            raise InvalidProvider("token_endpoint: missing; or set issuer, and it is discovered")
+            raise InvalidProvider("token_endpoint: missing; set it, or set issuer for discovery")
         if self.authorization_response_iss_parameter_supported and not self.issuer:
             raise InvalidProvider("issuer: missing; authorization responses are compared with it")
         named = {name: getattr(self, name) for name in TEMPLATED}
@@ -296,12 +297,12 @@ class Provider:
         if not self.needs_discovery:
             return
         if "?" in self.issuer or _PLACEHOLDER.search(self.issuer):
-            raise InvalidProvider("issuer: has a query or a variable, and cannot be discovered")
+            raise InvalidProvider("issuer: cannot be discovered, because it has a query or a variable")
         relaxed = self.authorization_response_iss_parameter_supported is False
         if relaxed and not self.authorize.without_iss_because:
             raise InvalidProvider(
-                "authorize.without_iss_because: say why answers need no iss here, whatever the server "
-                "declares; check --deploy shows the reason"
+                "authorize.without_iss_because: give a reason why responses need no iss, even if the server "
+                "declares it; check --deploy shows the reason"
             )
 
     @property
@@ -317,11 +318,11 @@ class Provider:
         for scope in self.scopes:
             if not is_scope(scope):
                 raise InvalidProvider(
-                    f"scopes: {scope!r} is not one scope; list each by itself (RFC 6749 section 3.3)"
+                    f"scopes: {scope!r} is not one scope; list each scope separately (RFC 6749 section 3.3)"
                 )
 
         if self.identity_source == "id_token" and not (self.issuer and "openid" in self.scopes):
-            raise InvalidProvider("identity.source: an ID token needs issuer, and openid among the scopes")
+            raise InvalidProvider("identity.source: id_token needs issuer, and openid in scopes")
 
     def _check_hosts(self) -> None:
         for host in self.api_hosts:
@@ -333,20 +334,20 @@ class Provider:
 
     def _check_variables(self) -> None:
         if "client_id" in self.variables:
-            raise InvalidProvider("variables.client_id: this name stands for the client's own id")
+            raise InvalidProvider("variables.client_id: this name is reserved for the client's id")
         if self.accounts.endpoint and self.accounts.variable not in self.variables:
             raise InvalidProvider("accounts.variable: not among the provider's variables")
 
 
 def scope_tuple(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Return scopes that a caller named. Raises TypeError for one string: its letters would be asked for."""
+    """Return scopes as a tuple. Raises TypeError for a string, because each letter would become a scope."""
     if isinstance(scopes, str):
-        raise TypeError(f"scopes: a list of them, such as [{scopes!r}], and not one string.")
+        raise TypeError(f"scopes: pass a list such as [{scopes!r}], not a string.")
     return tuple(scopes)
 
 
 def is_scope(value: object) -> bool:
-    """Tell whether this is one scope (RFC 6749 section 3.3)."""
+    """Return whether a value is one scope (RFC 6749 section 3.3)."""
     return isinstance(value, str) and _SCOPE.fullmatch(value) is not None
 
 

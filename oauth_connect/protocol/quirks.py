@@ -1,4 +1,4 @@
-"""What differs from provider to provider, in small tables; where nothing is said, the RFCs hold."""
+"""The quirks of providers, in small tables. The defaults are those of the RFCs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ FLOW_PARAMETERS = frozenset(
 class Authorize:
     """The authorization request (RFC 6749 section 4.1.1, RFC 7636).
 
-    ``offline_scopes`` are asked for beside ``scopes``: without them no refresh token comes. An empty
-    ``scope_parameter``: the provider knows no scopes. ``form_post``: the answer is posted to the callback.
+    ``offline_scopes`` are requested together with ``scopes``. Without them the provider issues no refresh
+    token. An empty ``scope_parameter`` means that the provider has no scopes. With ``form_post`` the browser
+    posts the response to the callback.
     """
 
     params: Mapping[str, str] = field(default_factory=dict)
@@ -46,15 +47,15 @@ class Authorize:
             raise InvalidProvider(f"params.{min(taken)}: the flow sets this parameter itself")
         if self.code_challenge_method == "none" and not self.without_pkce_because:
             raise InvalidProvider(
-                "without_pkce_because: say why PKCE is turned off; check --deploy shows the reason"
+                "without_pkce_because: give a reason why PKCE is turned off; check --deploy shows the reason"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Callback:
-    """The authorization response. ``verify``: it is signed with the client secret.
+    """The authorization response. ``verify`` is the method by which the client secret signs it.
 
-    ``hmac_sha256_query``: the parameter ``hmac`` is the HMAC-SHA256, in hex, of all the others, sorted.
+    ``hmac_sha256_query``: the parameter ``hmac`` is the HMAC-SHA256, in hex, of all other parameters, sorted.
     """
 
     verify: Literal["none", "hmac_sha256_query"] = "none"
@@ -62,9 +63,9 @@ class Callback:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRequest:
-    """What differs in requests to the token endpoint (RFC 6749 sections 4.1.3 and 6).
+    """Requests to the token endpoint (RFC 6749 sections 4.1.3 and 6).
 
-    ``repeat_client_id``: in the body too, where the client proves itself by Basic.
+    ``repeat_client_id``: with Basic authentication, send the client id in the body too.
     """
 
     body: Literal["form", "json"] = "form"
@@ -78,13 +79,13 @@ class TokenRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenResponse:
-    """Where a token answer keeps things (RFC 6749 section 5.1 where nothing is said).
+    """The token response: where its fields are, and what they mean (default: RFC 6749 section 5.1).
 
-    ``path``: a list of keys. ``fields``: the RFC's name -> the provider's. ``success_field`` must be true.
-    ``error_field``: a dotted path. ``errors``: the provider's error code -> the RFC's (section 5.2);
-    "code: words" is for that code with a description that begins with these words.
-    ``assumed_lifetime`` is in seconds, for providers whose tokens expire without saying so.
-    ``expires_unit``: ``seconds`` from now, a moment, or ``jwt``: the ``exp`` of the access token itself.
+    ``path``: the list of keys that leads to the token. ``fields``: the RFC's name -> the provider's name.
+    ``success_field`` must be true. ``error_field``: a dotted path. ``errors``: the provider's error code ->
+    the RFC's (section 5.2). A key "code: text" matches this code if the description begins with the text.
+    ``assumed_lifetime``: seconds until expiry, if the response has no ``expires_in``.
+    ``expires_unit``: ``seconds`` from now, a point in time, or ``jwt`` for the ``exp`` of the access token.
     """
 
     path: tuple[str, ...] = ()
@@ -103,8 +104,8 @@ class TokenResponse:
     def __post_init__(self) -> None:
         for name in self.fields:
             if name not in RESPONSE_FIELDS:
-                known = ", ".join(RESPONSE_FIELDS)
-                raise InvalidProvider(f"fields.{name}: not a field of a token response ({known})")
+                allowed = ", ".join(RESPONSE_FIELDS)
+                raise InvalidProvider(f"fields.{name}: not a field of a token response ({allowed})")
 
     def name_of(self, parameter: str) -> str:
         return self.fields.get(parameter, parameter)
@@ -115,14 +116,15 @@ RESPONSE_FIELDS = ("access_token", "refresh_token", "token_type", "scope", "expi
 
 @dataclass(frozen=True, kw_only=True)
 class Refresh:
-    """How refresh tokens behave there. ``grace_seconds``: how long a spent one still works.
+    """Refresh tokens and how the provider treats them. A spent one still works for ``grace_seconds``.
 
-    ``style``: ``exchange_access_token`` where there is no refresh token and a valid access token is
-    exchanged for a younger one, as ``exchange_parameter`` of the grant ``exchange_grant_type``.
-    ``expected``: whether a refresh token comes with the first answer.
-    ``lifetime_seconds``: an unused refresh token dies after so long; ``absolute_seconds``: any does, counted
-    from the user's consent. ``ended_errors``: the codes that say that the grant is over.
-    ``at_once``: how many token requests a bulk refresh may have under way there; 0 is no limit of its own.
+    ``style``: ``exchange_access_token`` if there are no refresh tokens. A valid access token is then
+    exchanged for a newer one, as the parameter ``exchange_parameter`` of the grant ``exchange_grant_type``.
+    ``expected``: whether the first token response contains a refresh token.
+    ``lifetime_seconds``: an unused refresh token expires after this time. ``absolute_seconds``: every refresh
+    token expires after this time, counted from the user's consent. ``ended_errors``: the error codes for a
+    grant that has ended. ``at_once``: the maximum number of token requests that a bulk refresh has in flight
+    at this provider. 0 means no extra limit.
     """
 
     style: Literal["grant", "exchange_access_token", "none"] = "grant"
@@ -146,10 +148,10 @@ class Refresh:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Which account was connected. Each of ``id`` and ``label`` lists dotted paths, first hit wins.
+    """The connected account. ``id`` and ``label`` list dotted paths. The first path with a value is used.
 
-    Paths joined by ``+`` make one id of several parts, all of which must be there. ``id`` must be
-    something the account's owner cannot change. ``method`` and ``headers`` are for userinfo_endpoint.
+    Paths joined by ``+`` make one id of several parts, which must all have a value. ``id`` must be a value
+    that the account's owner cannot change. ``method`` and ``headers`` are for userinfo_endpoint.
     """
 
     source: Literal["userinfo", "id_token", "token_response", "callback", "none"] | None = None
@@ -161,10 +163,11 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Accounts:
-    """A second look-up: what a token reaches (sites, tenants), of which one becomes a variable.
+    """A second request, which lists what a token can access (sites, tenants). One entry sets a variable.
 
-    ``endpoint`` answers a list, or an object with the list at ``path`` (keys). ``id`` is what ``variable``
-    gets. ``choose``: the id, name or URL (any of ``match``) of the one to take; otherwise the first.
+    ``endpoint`` returns a list, or an object with the list at ``path`` (keys). The entry's ``id`` is the
+    value of ``variable``. ``choose``: the id, name or URL (any of ``match``) of the entry to use. Without it
+    the first entry is used.
     """
 
     endpoint: str = ""
@@ -176,12 +179,12 @@ class Accounts:
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.variable:
-            raise InvalidProvider("variable: missing; name the variable that the look-up sets")
+            raise InvalidProvider("variable: missing; name the variable that this request sets")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """How the provider's API wants its token (RFC 6750 section 2.1 where nothing is said)."""
+    """API requests: the header and scheme of the token (default: RFC 6750 section 2.1)."""
 
     header: str = "Authorization"
     scheme: str = "Bearer"
@@ -190,11 +193,11 @@ class Api:
 
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """Revocation (RFC 7009 where nothing is said): how to ask, and what it ends.
+    """Revocation: its request and its effect (default: RFC 7009).
 
-    ``style``: ``bearer`` where the token itself is the credential and nothing else is sent; ``none``: never
-    asked. ``authentication``: empty, that of the token endpoint. ``effect``: what ends with it: this
-    ``token``, the whole ``grant`` (every token of this client and account), or everything of the ``account``.
+    ``style``: with ``bearer`` the token itself is the only credential, and with ``none`` no request is sent.
+    ``authentication``: the default is the method of the token endpoint. ``effect``: it ends this ``token``,
+    the whole ``grant`` (every token of this client and account), or everything of the ``account``.
     """
 
     style: Literal["rfc7009", "bearer", "none"] = "rfc7009"
@@ -208,18 +211,19 @@ class Revocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What differs in the device flow (RFC 8628)."""
+    """The device flow (RFC 8628). ``params`` are added to the device authorization request."""
 
     params: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What data cannot say: dotted paths of this site's own functions, or the functions.
+    """Functions of this site, or their dotted paths, for values that cannot be written as data.
 
-    ``client_secret(provider) -> str``: a secret made for each request, a signed one for instance.
-    ``register_client(provider, variables) -> mapping``: ``client_id`` and ``client_secret`` at the instance
-    that the variables name. It is asked whenever a server is spoken to, so it keeps what it registers.
+    ``client_secret(provider) -> str``: returns a secret for each request, for example a signed one.
+    ``register_client(provider, variables) -> mapping``: returns ``client_id`` and ``client_secret`` at the
+    instance that the variables name. It is called before every contact with a server, so it must store the
+    clients that it registers.
     """
 
     client_secret: Any = field(default="", repr=False)
@@ -239,12 +243,12 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 class Variable:
     """A part of the endpoints that differs by site or user: a tenant, a shop, an instance.
 
-    ``source``: ``config`` (the settings), ``user`` (asked when connecting), ``callback``, ``token_response``
-    or ``accounts`` (the second look-up). ``field``: the callback parameter, or the dotted path in the token
-    answer, that holds it; its own name where nothing is said. With ``config`` and ``user``, a ``field`` is
-    the callback parameter that must repeat the value.
-    ``pattern`` is matched against the whole value; it must not let a slash or a dot-less host in. Where it
-    has a group, the group is the value, and must fit by itself.
+    ``source``: ``config`` (the settings), ``user`` (a form when connecting), ``callback``,
+    ``token_response`` or ``accounts`` (the second request). ``field``: the callback parameter, or the dotted
+    path in the token response, that contains the value. The default is the variable's name. With ``config``
+    and ``user``, ``field`` is the callback parameter that must repeat the value.
+    ``pattern`` is matched against the whole value. It must not allow a slash or a host without a dot. If it
+    has a group, the group is the value, and it must match the pattern too.
     """
 
     source: Literal["config", "user", "callback", "token_response", "accounts"] = "config"
@@ -262,23 +266,23 @@ class Variable:
         except re.error as error:
             raise InvalidProvider(f"pattern: {error}") from None
         if self.default and self.value_of(self.default) is None:
-            raise InvalidProvider("default: does not fit the pattern, or is not among the choices")
+            raise InvalidProvider("default: does not match the pattern, or is not among the choices")
 
     @property
     def is_late(self) -> bool:
-        """Whether the value comes with the provider's answers only."""
+        """Return whether the value comes from one of the provider's responses."""
         return self.source not in ("config", "user")
 
     def value_of(self, given: object) -> str | None:
-        """Return the value that was given in this form or another; None where it does not fit."""
+        """Return the variable's value from input, or None if it does not match."""
         if not isinstance(given, str):
             return None
-        value = self._grouped(given)
+        value = self._match(given)
         if value is None or (self.choices and value not in self.choices):
             return None
-        return value if self._grouped(value) == value else None
+        return value if self._match(value) == value else None
 
-    def _grouped(self, given: str) -> str | None:
+    def _match(self, given: str) -> str | None:
         if not self.pattern:
             return given
         found = re.fullmatch(self.pattern, given)

@@ -1,6 +1,6 @@
-"""The session a caller gets: a ``requests.Session`` that carries a connection's token.
+"""The session for API calls: a ``requests.Session`` that sends a connection's token.
 
-The token goes to the provider's API hosts, over https (loopback aside), and nowhere else.
+It sends the token only to the provider's API hosts, and only over https or to this machine.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
 
 
 class TokenSource(Protocol):
-    """Where a session gets its token from."""
+    """Provides the token of a session."""
 
     @property
     def provider(self) -> Provider: ...
 
     def current(self) -> Token:
-        """Return a token that is valid now, refreshed where needed."""
+        """Return a token that is valid now. Refresh it if needed."""
 
     def renewed(self, rejected: Token) -> Token | None:
-        """Return another token than the one the API refused; None when there is none to be had."""
+        """Return a newer token than the one that the API refused, or None if there is none."""
 
 
 class TokenAuth(AuthBase):
-    """Places the token, and answers one 401 with one refresh and one retry (RFC 6750 section 3.1)."""
+    """Adds the token to a request. After a 401, refreshes once and retries once (RFC 6750 section 3.1)."""
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
@@ -51,14 +51,14 @@ class TokenAuth(AuthBase):
         return request
 
     def check(self, url: str) -> None:
-        """Raise ForbiddenDestination unless a token may be sent there."""
+        """Raise ForbiddenDestination unless a token may be sent to this URL."""
         self.bearer.check(destination.origin_of(url))
 
     def place(self, request: requests.PreparedRequest, token: Token) -> None:
         request.headers[self.bearer.header] = self.bearer.value(token)
 
     def retry_once(self, response: requests.Response, *, token: Token, **options: Any) -> requests.Response:
-        """The response hook: on a 401 to *this* token, send the request again with a newer one."""
+        """Send the request again with a newer token after a 401 to *this* token. This is a response hook."""
         request = response.request
         sent = request.headers.get(self.bearer.header)
         if not self.bearer.is_refused(token, status=response.status_code, sent=sent):
@@ -70,7 +70,7 @@ class TokenAuth(AuthBase):
         response.close()
         if request._body_position is not None:  # type: ignore[attr-defined]
             rewind_body(request)
-        # On the request itself: a redirect that follows is made from it.
+        # Change the request itself, because a later redirect copies it.
         self.place(request, newer)
         retried: requests.Response = response.connection.send(request, **options)
         retried.history.append(response)
@@ -79,9 +79,9 @@ class TokenAuth(AuthBase):
 
 
 class ApiSession(requests.Session):
-    """A ``requests.Session`` for one connection; relative URLs are joined to ``api_base_url``.
+    """A ``requests.Session`` for one connection. Relative URLs are joined to ``api_base_url``.
 
-    ``timeout`` (seconds, for each wait) serves calls that name none: requests itself waits for ever.
+    ``timeout`` (seconds, for each wait) applies to calls without one. requests itself has no default timeout.
     """
 
     def __init__(self, source: TokenSource, *, timeout: float = 30.0) -> None:
@@ -98,11 +98,11 @@ class ApiSession(requests.Session):
         return super().request(method, target, *args, **kwargs)
 
     def absolute(self, url: str) -> str:
-        """Join a URL to ``api_base_url``, keeping the base's path: "/user" and "user" are the same."""
+        """Join a URL to ``api_base_url`` and keep the base's path. "/user" and "user" give the same URL."""
         if _ABSOLUTE.match(url.lstrip()):
             return url
         if not self.base_url:
-            raise ForbiddenDestination("Give an absolute URL, or set api_base_url for this provider.")
+            raise ForbiddenDestination("Pass an absolute URL, or set api_base_url for this provider.")
         return urljoin(f"{self.base_url.rstrip('/')}/", f"./{url.lstrip('/')}")
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
@@ -111,22 +111,22 @@ class ApiSession(requests.Session):
         try:
             return super().send(request, **kwargs)
         except requests.RequestException as error:
-            # The frames below hold the token among their locals, and error pages print locals.
+            # The locals of the frames below hold the token, and error pages print locals.
             raise error.with_traceback(None) from None
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A session is not pickled: it leads to secrets. Pass the connection's pk.")
+        raise TypeError("A session holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """On a redirect, keep the token only for the same origin; never follow one down to http."""
+        """Remove the token from a redirect to another origin. Raises for a redirect to plain http."""
         bearer = self.token_auth.bearer
-        came_from = destination.origin_of(response.request.url or "")
-        if not bearer.goes_along(came_from, destination.origin_of(prepared_request.url or "")):
+        source = destination.origin_of(response.request.url or "")
+        if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):
             for name in (bearer.header, "Authorization", "Proxy-Authorization"):
                 prepared_request.headers.pop(name, None)
 
 
 def _can_be_sent_again(request: requests.PreparedRequest) -> bool:
-    # A file's position is known; a generator's never is.
+    # requests knows the position of a file, but not of a generator.
     body: object = request.body
     return isinstance(body, str | bytes | None) or isinstance(getattr(request, "_body_position", None), int)

@@ -1,4 +1,4 @@
-"""A token: an immutable value that shows itself to nobody."""
+"""An immutable access token. Its ``repr`` contains no secret, and it cannot be pickled."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, NoReturn, Self
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Token:
-    """An access token with what came beside it (RFC 6749 section 5.1). Times are aware, in UTC.
+    """A token response (RFC 6749 section 5.1). Times are aware, in UTC.
 
-    ``obtained_at`` is when the request was *started*: lifetimes count from there, so that a slow
-    answer never makes a token look younger than it is. ``extra`` is the rest of the response.
-    ``exchangeable``: while it is valid it is exchanged for a younger one, where there are no refresh tokens.
-    ``reissuable``: the client's own (section 4.4); it asks for another at any time, and nothing is spent.
+    ``obtained_at`` is the time when the request *started*. Lifetimes count from then. Otherwise a slow
+    response would make the token seem valid for too long. ``extra`` holds the response's other fields.
+    ``exchangeable``: there is no refresh token, and the valid token can be exchanged for a newer one.
+    ``reissuable``: the client's own token (section 4.4). The client can request another at any time.
     """
 
     access_token: str
@@ -31,42 +31,41 @@ class Token:
 
     @property
     def renewable(self) -> bool:
-        """Whether there is something to renew it with."""
+        """Return whether the token can be refreshed, exchanged or issued again."""
         return bool(self.refresh_token) or self.exchangeable or self.reissuable
 
     @property
     def lifetime(self) -> timedelta | None:
-        """How long the token was valid when it was issued; None where nobody said."""
+        """The token's lifetime when it was issued, or None if it is unknown."""
         return None if self.expires_at is None else self.expires_at - self.obtained_at
 
     def leeway(self, wanted: timedelta) -> timedelta:
-        """``wanted``, but never more than a quarter of the lifetime: short tokens must be usable too."""
+        """Return ``wanted``, but at most a quarter of the lifetime, so that short tokens stay usable."""
         return wanted if self.lifetime is None else min(wanted, self.lifetime / 4)
 
     def valid_for(self, wanted: timedelta, now: datetime) -> bool:
-        """Tell whether the token outlives ``now`` by the (capped) leeway. No known expiry is valid."""
+        """Return whether the token is valid for the (capped) leeway after ``now``, or has no known expiry."""
         return self.expires_at is None or now + self.leeway(wanted) < self.expires_at
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
 
     def after(self, previous: Token) -> Token:
-        """Return this token as the successor of ``previous``.
+        """Return this token with the fields of ``previous`` that its response omitted.
 
-        A refresh token that the response leaves out is the old one (RFC 6749 section 6), and
-        fields that only the first response had stay known.
+        If the response has no refresh token, the old one stays valid (RFC 6749 section 6).
         """
-        kept = not self.refresh_token or self.refresh_token == previous.refresh_token
+        same = not self.refresh_token or self.refresh_token == previous.refresh_token
         return replace(
             self,
             refresh_token=self.refresh_token or previous.refresh_token,
             refresh_token_expires_at=self.refresh_token_expires_at
-            or (previous.refresh_token_expires_at if kept else None),
+            or (previous.refresh_token_expires_at if same else None),
             extra={**previous.extra, **self.extra},
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready mapping. It holds the secrets: seal it, never show it."""
+        """Return a JSON-ready mapping. It contains the secrets: seal it, and never show it."""
         return {
             "access_token": self.access_token,
             "refresh_token": self.refresh_token,
@@ -108,7 +107,9 @@ class Token:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A Token is not pickled: pickles end in caches and queues. Pass the connection's pk.")
+        raise TypeError(
+            "A Token cannot be pickled, because pickles reach caches and queues. Pass the connection's pk."
+        )
 
 
 def _timestamp(moment: datetime | None) -> float | None:

@@ -192,7 +192,7 @@ def test_after_a_lost_answer_the_next_try_falls_into_the_grace_window(
 def test_a_provider_that_cannot_be_reached_was_sent_nothing(scripted_entry, configure, make_connection):
     configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": "http://127.0.0.1:9/token"}})
     connection = make_connection(age=EXPIRED)
-    with pytest.raises(ProviderUnavailable, match="nothing was sent"):
+    with pytest.raises(ProviderUnavailable, match="Nothing was sent"):
         connection.access_token()
     assert not stored(connection).in_doubt
 

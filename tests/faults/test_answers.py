@@ -100,7 +100,7 @@ def test_not_now_frees_the_lease_marks_nobody_and_is_asked_again_in_time(
 def test_what_never_left_this_machine_leaves_no_doubt(endpoint, scripted_entry, configure, make_connection):
     configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": endpoint}})
     connection = make_connection(age=EXPIRED)
-    with pytest.raises(ProviderUnavailable, match="nothing was sent") as caught:
+    with pytest.raises(ProviderUnavailable, match="Nothing was sent") as caught:
         connection.access_token()
     assert caught.value.code == "unreachable"
     row = raw(connection).get()

@@ -158,7 +158,7 @@ def test_a_site_without_these_pages_is_told_all_the_same(user, scripted_provider
 
 
 def test_one_string_for_scopes_is_refused(user, scripted_provider):
-    with pytest.raises(TypeError, match="a list of them"):
+    with pytest.raises(TypeError, match="pass a list"):
         session_for(user, "scripted", scopes="read")
 
 

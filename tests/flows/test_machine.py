@@ -434,7 +434,7 @@ def test_an_entry_that_cannot_do_this_is_named(machine, configure, scripted_entr
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
-        ({"scopes": "read"}, TypeError, "scopes: a list"),
+        ({"scopes": "read"}, TypeError, "scopes: pass a list"),
         ({"scopes": ["read write"]}, ValueError, "not one scope"),
         ({"scopes": ["é"]}, ValueError, "not one scope"),
         ({"scopes": [5]}, ValueError, "not one scope"),

@@ -25,11 +25,11 @@ def rotating(codeyard, configure) -> Iterator[Codeyard]:
     """The settings list the new secret before the one that Codeyard still takes."""
     listed = {"client_secret": [NEW, CLIENT_SECRET]}
     configure(PROVIDERS={"codeyard": codeyard.entry(**listed), "reports": codeyard.machine_entry(**listed)})
-    secrets._taken.clear()
+    secrets._accepted.clear()
     yield codeyard
     for client_id in (CLIENT_ID, MACHINE_ID):
         codeyard.change_secret(client_id, CLIENT_SECRET)
-    secrets._taken.clear()
+    secrets._accepted.clear()
 
 
 def change_over(codeyard: Codeyard) -> None:

@@ -147,7 +147,7 @@ def test_urls_that_are_not_included_are_said(command):
 def test_a_name_that_no_url_can_have_is_said(command, configure):
     configure(PROVIDERS={"a b": ACME})
     run = command("oauth_providers", "a b")
-    assert "rename it" in run.out + run.err
+    assert "use only letters" in run.out + run.err
 
 
 def test_a_name_that_nobody_knows_ends_with_2(command):

@@ -330,7 +330,7 @@ def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
     absolute = tmp_path / "acme3.toml"
     assert presets.read(kind(str(absolute))) is None
     assert presets.missing(kind(str(absolute))) == f"there is no file {absolute}"
-    assert presets.missing(kind("acme3.toml")) == f"there is no file acme3.toml (looked for in {tmp_path})"
+    assert presets.missing(kind("acme3.toml")) == f"there is no file acme3.toml (searched in {tmp_path})"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from oauth_connect.flows.paths import local_path
 from oauth_connect.protocol.exchange import MAX_RETRY_AFTER, retry_after
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.callback import read_callback
-from oauth_connect.protocol.grants.lifetimes import LONGEST_LIFETIME, lifetime
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.lifetimes import MAX_LIFETIME, lifetime
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS
@@ -48,7 +48,7 @@ ANSWERS = st.dictionaries(
 @given(
     st.sampled_from(PROVIDERS),
     st.integers(100, 599),
-    st.none() | ANSWERS.map(Answer),
+    st.none() | ANSWERS.map(Body),
     st.lists(ANY_TEXT, max_size=2),
 )
 def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, requested) -> None:
@@ -58,7 +58,7 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
         return
     assert 200 <= status < 300
     assert token.access_token
-    assert token.expires_at is None or NOW < token.expires_at <= NOW + LONGEST_LIFETIME
+    assert token.expires_at is None or NOW < token.expires_at <= NOW + MAX_LIFETIME
     json.dumps(token.scopes).encode()
     assert json.dumps(Token.from_dict(json.loads(json.dumps(token.to_dict()))).to_dict())
 
@@ -70,14 +70,14 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
 )
 def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
     parsed = responses.read_body(content_type, body)
-    assert parsed is None or isinstance(parsed, Answer)
+    assert parsed is None or isinstance(parsed, Body)
 
 
 @pytest.mark.compliance("D27")
 @given(VALUES)
 def test_any_lifetime_is_sensible_or_none(value: Any) -> None:
     found = lifetime(value)
-    assert found is None or timedelta(0) < found <= LONGEST_LIFETIME
+    assert found is None or timedelta(0) < found <= MAX_LIFETIME
 
 
 @pytest.mark.compliance("D2")

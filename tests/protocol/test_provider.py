@@ -34,7 +34,7 @@ from tests.protocol.providers import ACME, acme
         ({"variables": {"tenant": {"pattern": "("}}}, "acme.variables.tenant.pattern: "),
         (
             {"variables": {"tenant": {"pattern": "[a-z]+", "default": "A"}}},
-            "acme.variables.tenant.default: does not fit",
+            "acme.variables.tenant.default: does not match",
         ),
         ({1: "x"}, "acme.1: unknown key"),
     ],

@@ -191,5 +191,5 @@ def test_a_dead_connection_is_not_let_in(get, scripted, granted, scripted_provid
 
 def test_one_string_for_scopes_is_refused_when_the_gate_is_built():
     """Its letters would be asked for."""
-    with pytest.raises(TypeError, match="a list of them"):
+    with pytest.raises(TypeError, match="pass a list"):
         connection_required("scripted", scopes="read")

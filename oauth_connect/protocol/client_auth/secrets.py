@@ -1,7 +1,7 @@
-"""In which order a client's secrets are tried: the one that its server took last comes first.
+"""The order in which a client's secrets are tried: first the one that the server accepted last.
 
-So a secret is changed without an hour in which nothing works, and without a refusal at each request: the
-site lists the new one before the old, and whenever the server changes over, so does each process.
+This allows a change of secret without downtime. The site lists the new secret before the old one. Each
+process switches to the new secret when the server accepts it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from oauth_connect.protocol.provider import Provider
 
-MOST_REMEMBERED = 256
+MAX_CLIENTS = 256
 _PEPPER = os.urandom(32)
-_taken: dict[tuple[str, str, str], bytes] = {}
+_accepted: dict[tuple[str, str, str], bytes] = {}
 
 
 class Secret(str):
-    """A secret whose ``repr`` shows nothing: tracebacks show locals."""
+    """A secret that its ``repr`` does not show, because tracebacks print locals."""
 
     __slots__ = ()
 
@@ -27,21 +27,21 @@ class Secret(str):
 
 
 def in_order(provider: Provider) -> Sequence[Secret]:
-    """Return the client's secrets, the one to try first at the front. Raises as ``provider.secrets``."""
+    """Return the client's secrets in the order to try. Raises the errors of ``provider.secrets``."""
     secrets = [Secret(one) for one in provider.secrets()]
-    taken = _taken.get(_client(provider)) if len(secrets) > 1 else None
-    if taken is None:
+    accepted = _accepted.get(_client(provider)) if len(secrets) > 1 else None
+    if accepted is None:
         return secrets
-    return sorted(secrets, key=lambda secret: _digest(secret) != taken)
+    return sorted(secrets, key=lambda secret: _digest(secret) != accepted)
 
 
-def took(provider: Provider, secrets: Sequence[Secret], secret: Secret) -> None:
-    """Remember, in this process, which of several the server took."""
+def remember(provider: Provider, secrets: Sequence[Secret], secret: Secret) -> None:
+    """Remember in this process which of several secrets the server accepted."""
     if len(secrets) < 2:
         return
-    if len(_taken) >= MOST_REMEMBERED:
-        _taken.clear()
-    _taken[_client(provider)] = _digest(secret)
+    if len(_accepted) >= MAX_CLIENTS:
+        _accepted.clear()
+    _accepted[_client(provider)] = _digest(secret)
 
 
 def _client(provider: Provider) -> tuple[str, str, str]:
@@ -49,5 +49,5 @@ def _client(provider: Provider) -> tuple[str, str, str]:
 
 
 def _digest(secret: str) -> bytes:
-    """The secret itself is kept nowhere but where the settings have it."""
+    """Return a keyed hash, so that no copy of the secret is stored here."""
     return hashlib.blake2b(secret.encode(), key=_PEPPER).digest()

@@ -1,4 +1,4 @@
-"""An authorization response: its parameters, who sent it, signatures, and values of variables."""
+"""The authorization response: its parameters, issuer, signature, and values of variables."""
 
 from __future__ import annotations
 
@@ -32,58 +32,64 @@ BASIC_PARAMETERS = frozenset(field.name for field in fields(Callback))
 
 
 def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
-    """Read an authorization response's query. Unknown parameters are ignored (RFC 6749 section 4.1.2).
+    """Read the query of an authorization response and ignore unknown parameters (RFC 6749 section 4.1.2).
 
     Raises CallbackRefused for a repeated, overlong or unprintable parameter (RFC 6749 section 3.1,
-    appendix A). A description may be anything: real ones have line breaks, and it is only words.
+    appendix A). A description with line breaks is accepted, because real providers send them.
     """
     found: dict[str, str] = {}
     for name, value in _once(pairs, BASIC_PARAMETERS):
         if name == "error_description":
             value = printable_line(value)
         elif len(value) > PARAMETER_LIMIT or not is_printable(value):
-            raise CallbackRefused(f"The answer's parameter {name} is malformed.", code="malformed_parameter")
+            raise CallbackRefused(
+                f"The parameter {name} of the response is malformed.", code="malformed_parameter"
+            )
         found[name] = value
     found = {name: value for name, value in found.items() if value}  # empty is absent (section 3.1)
     if found.get("code") and found.get("error"):
-        raise CallbackRefused("The answer is both a success and an error.", code="malformed_parameter")
+        raise CallbackRefused("The response contains both a code and an error.", code="malformed_parameter")
     return Callback(**found)
 
 
 def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the parameters of these names. Raises CallbackRefused for a repeated one."""
+    """Yield the parameters with these names. Raises CallbackRefused for a repeated one."""
     seen = set()
     for name, value in pairs:
         if name in names:
             if name in seen:
-                raise CallbackRefused(f"The answer repeats the parameter {name}.", code="repeated_parameter")
+                raise CallbackRefused(
+                    f"The response repeats the parameter {name}.", code="repeated_parameter"
+                )
             seen.add(name)
             yield name, value
 
 
 def check_issuer(provider: Provider, iss: str | None) -> None:
-    """Compare ``iss`` with the issuer the flow began with, exactly (RFC 9207 section 2.4)."""
+    """Compare ``iss`` with the provider's issuer exactly (RFC 9207 section 2.4). Raises CallbackRefused."""
     if iss is None:
         if provider.authorization_response_iss_parameter_supported:
-            raise CallbackRefused("The answer does not say who sent it.", code="issuer_missing")
+            raise CallbackRefused("The response has no iss parameter.", code="issuer_missing")
     elif provider.issuer and iss != provider.issuer:
-        raise CallbackRefused("The answer comes from another server.", code="issuer_mismatch")
+        raise CallbackRefused("The response comes from another server.", code="issuer_mismatch")
 
 
 def check_signature(provider: Provider, pairs: Pairs) -> None:
-    """Verify a signed answer where the provider signs them. Raises CallbackRefused.
+    """Verify the response's signature, if this provider signs responses. Raises CallbackRefused.
 
-    Any secret that is valid now may have signed: secrets are changed while people are on their way.
+    Every valid secret is tried, because a secret may be changed while the user is at the provider.
     """
     if provider.callback.verify == "none":
         return
     pairs = list(pairs)
-    given = [value for name, value in pairs if name == "hmac"]
+    received = [value for name, value in pairs if name == "hmac"]
     message = "&".join(sorted(_escaped(name, value) for name, value in pairs if name != "hmac"))
-    right = [hmac.new(secret.encode(), message.encode(), sha256).hexdigest() for secret in provider.secrets()]
-    matches = [hmac.compare_digest(one.encode(), "".join(given).encode()) for one in right]
-    if len(given) != 1 or not any(matches):
-        raise CallbackRefused(f"{provider.label} did not sign this answer.", code="signature_invalid")
+    expected = [
+        hmac.new(secret.encode(), message.encode(), sha256).hexdigest() for secret in provider.secrets()
+    ]
+    matches = [hmac.compare_digest(digest.encode(), "".join(received).encode()) for digest in expected]
+    if len(received) != 1 or not any(matches):
+        raise CallbackRefused(f"{provider.label} did not sign this response.", code="signature_invalid")
 
 
 def _escaped(name: str, value: str) -> str:
@@ -93,11 +99,11 @@ def _escaped(name: str, value: str) -> str:
     return f"{escape(name).replace('=', '%3D')}={escape(value)}"
 
 
-def callback_values(provider: Provider, pairs: Pairs, known: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that the callback sets or repeats; a repeated one must be what it was.
+def callback_values(provider: Provider, pairs: Pairs, started_with: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of the variables that the callback sets or repeats.
 
-    ``provider`` still has its variables; ``known`` are the values that the flow began with. Raises
-    CallbackRefused, with the path of the variable.
+    A repeated value must be the one in ``started_with``, the values at the start of the flow. ``provider``
+    must not be resolved yet. Raises CallbackRefused with the path of the variable.
     """
     found = _parameters(provider, pairs)
     values = {}
@@ -106,18 +112,18 @@ def callback_values(provider: Provider, pairs: Pairs, known: Mapping[str, Any]) 
     for name, variable in {**provider.asked_of("user"), **provider.asked_of("config")}.items():
         if not variable.field:
             continue
-        began_with = provider.value_of(name, known.get(name) or variable.default)
+        expected = provider.value_of(name, started_with.get(name) or variable.default)
         values[name] = value_from(provider, name, found.get(variable.field))
-        if values[name] != began_with:
+        if values[name] != expected:
             raise CallbackRefused(
-                f"{provider.slug}.variables.{name}: the answer names another one than the flow began with.",
+                f"{provider.slug}.variables.{name}: the response has another value than the request had.",
                 code="variable_mismatch",
             )
     return values
 
 
 def value_from(provider: Provider, name: str, given: object) -> str:
-    """Return a variable's value from what the provider sent. Raises CallbackRefused."""
+    """Return a variable's value from a value that the provider sent. Raises CallbackRefused."""
     try:
         return provider.value_of(name, given)
     except InvalidProvider as error:
@@ -125,7 +131,7 @@ def value_from(provider: Provider, name: str, given: object) -> str:
 
 
 def parameters_of(provider: Provider) -> frozenset[str]:
-    """Return the names of all parameters that an answer of this provider may bring and that are used."""
+    """Return the names of all parameters of this provider's authorization response that are used."""
     fields = {one.field or name for name, one in provider.variables.items() if one.source == "callback"}
     fields |= {one.field for one in provider.variables.values() if one.field and not one.is_late}
     return frozenset({*BASIC_PARAMETERS, *fields})

@@ -1,4 +1,4 @@
-"""Words for what went wrong that may be told to anybody: RFC 6749 section 5.2's, and this package's own."""
+"""Error codes that may be shown to anybody: those of RFC 6749 section 5.2 and of this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REASONS = frozenset(
     {"revoked", "rotation_lost", "expired", "no_refresh_token", "client_changed"}
     | {"disconnected", "owner_inactive"}
 )
-WORDS = (
+PUBLIC_CODES = (
     responses.MISCONFIGURED
     | responses.TRANSIENT
     | REASONS
@@ -23,6 +23,6 @@ WORDS = (
 
 
 def shown(code: str) -> str:
-    """Return an error's code if it is a known word; a provider may write anything there, a token too."""
-    known = code in WORDS or re.fullmatch(r"http_\d{3}", code)
+    """Return a known code, else "other_error". A provider may send any text as a code, even a token."""
+    known = code in PUBLIC_CODES or re.fullmatch(r"http_\d{3}", code)
     return code if known else "other_error"

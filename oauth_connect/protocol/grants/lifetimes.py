@@ -1,4 +1,4 @@
-"""When tokens end, from the forms in which providers say so. All of it is a hint (RFC 6749 section 5.1)."""
+"""Read when tokens expire, in the formats of all providers. Each value is a hint (RFC 6749 section 5.1)."""
 
 from __future__ import annotations
 
@@ -11,49 +11,52 @@ from typing import Any
 
 from oauth_connect.protocol.provider import Provider
 
-LONGEST_LIFETIME = timedelta(days=366 * 20)
+MAX_LIFETIME = timedelta(days=366 * 20)
 
 
 def lifetime(value: object) -> timedelta | None:
-    """Read ``expires_in``, in seconds; a hint only (RFC 6749 section 5.1).
+    """Return ``expires_in``, given in seconds, as a timedelta (RFC 6749 section 5.1).
 
-    Whatever is not a positive, sensible number says nothing, and a token of unknown expiry is used
+    Return None if the value is not a positive number, or is too large. A token of unknown expiry is used
     until the API refuses it.
     """
     seconds = _number(value)
-    if seconds is None or not 0 < seconds <= LONGEST_LIFETIME.total_seconds():
+    if seconds is None or not 0 < seconds <= MAX_LIFETIME.total_seconds():
         return None
     return timedelta(seconds=seconds) or None
 
 
-def expiry(provider: Provider, answer: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
-    """Return when the access token ends; None where nothing sensible is said or assumed."""
+def expiry(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
+    """Return when the access token expires, or None if its expiry is unknown and no lifetime is assumed."""
     rules = provider.token_response
-    said = answer.get(rules.name_of("expires_in"))
+    value = body.get(rules.name_of("expires_in"))
     left: timedelta | None
     if rules.expires_unit == "seconds":
-        left = lifetime(said)
+        left = lifetime(value)
     else:
         if rules.expires_unit == "jwt":
-            said = _claimed_end(answer.get(rules.name_of("access_token")))
-        moment = _moment(rules.expires_unit, said)
+            value = _exp_claim(body.get(rules.name_of("access_token")))
+        moment = _moment(rules.expires_unit, value)
         left = lifetime((moment - obtained_at).total_seconds()) if moment else None
     left = left or lifetime(rules.assumed_lifetime)
     return obtained_at + left if left else None
 
 
 def refresh_token_expiry(
-    provider: Provider, answer: Mapping[str, Any], obtained_at: datetime, *, assume: bool
+    provider: Provider, body: Mapping[str, Any], obtained_at: datetime, *, assume: bool
 ) -> datetime | None:
-    """Return when the refresh token ends, unused: what the answer says, else (``assume``) what is known."""
-    left = lifetime(answer.get(provider.token_response.refresh_token_expires_in))
+    """Return when an unused refresh token expires, according to the response.
+
+    With ``assume``, fall back to the provider's ``lifetime_seconds``.
+    """
+    left = lifetime(body.get(provider.token_response.refresh_token_expires_in))
     if assume:
         left = left or lifetime(provider.refresh.lifetime_seconds)
     return obtained_at + left if left else None
 
 
 def reconnect_before(provider: Provider, connected_at: datetime) -> datetime | None:
-    """Return when the grant ends whatever is refreshed; it counts from the user's consent."""
+    """Return when the grant expires even if it is refreshed. The time counts from the user's consent."""
     left = lifetime(provider.refresh.absolute_seconds)
     return connected_at + left if left else None
 
@@ -71,8 +74,8 @@ def _moment(unit: str, value: object) -> datetime | None:
         return None
 
 
-def _claimed_end(access_token: object) -> object:
-    """Read ``exp`` (RFC 7519 section 4.1.4) of a token that nobody here verifies: it is a hint."""
+def _exp_claim(access_token: object) -> object:
+    """Return ``exp`` (RFC 7519 section 4.1.4). The token is not verified, so the value is only a hint."""
     try:
         payload = str(access_token).split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

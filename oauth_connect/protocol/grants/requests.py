@@ -1,6 +1,6 @@
-"""The requests of RFC 6749 as pure functions: parameters out. No I/O, no clock.
+"""The requests of RFC 6749, as pure functions that return parameters. No I/O, no clock.
 
-What comes back is read in ``callback`` (from the browser) and ``answers`` (from the server).
+``callback`` reads the response from the browser, and ``responses`` reads the response from the server.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ DEVICE_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class Parameters(dict[str, str]):
-    """Request parameters whose ``repr`` shows names only: they hold secrets, and tracebacks show locals."""
+    """Request parameters. Their ``repr`` shows only names, because tracebacks print locals."""
 
     def __repr__(self) -> str:
         return f"<Parameters {', '.join(self)}>"
 
 
 def new_code_verifier() -> str:
-    """Return a fresh PKCE verifier (RFC 7636 section 4.1)."""
+    """Return a new PKCE code verifier (RFC 7636 section 4.1)."""
     return str(WebApplicationClient("").create_code_verifier(VERIFIER_LENGTH))
 
 
@@ -52,7 +52,7 @@ def authorization_url(
     if provider.authorize.code_challenge_method == "S256":
         parameters["code_challenge"] = client.create_code_challenge(code_verifier, "S256")
         parameters["code_challenge_method"] = "S256"
-    # oauthlib refuses plain http even on loopback, and its switch for that is process-wide.
+    # oauthlib refuses plain http even on loopback. Its setting for that is process-wide.
     scheme, _, rest = provider.authorization_endpoint.partition("://")
     session = OAuth2Session(client=client, redirect_uri=redirect_uri, scope=parameters.pop("scope", None))
     url, _ = session.authorization_url(f"https://{rest}", state=state, **parameters)
@@ -72,7 +72,7 @@ def code_request(provider: Provider, *, code: str, redirect_uri: str, code_verif
 
 
 def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "") -> Parameters:
-    """Return the parameters of a refresh (RFC 6749 section 6). The scope stays what was granted."""
+    """Return the parameters of a refresh (RFC 6749 section 6). No scope is sent, so it does not change."""
     rules = provider.refresh
     if rules.style == "exchange_access_token":
         exchange = {"grant_type": rules.exchange_grant_type, rules.exchange_parameter: token.access_token}
@@ -87,21 +87,22 @@ def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "")
 def client_credentials_request(
     provider: Provider, *, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
 ) -> Parameters:
-    """Return the parameters that ask for the client's own token (RFC 6749 section 4.4.2, RFC 8707)."""
+    """Return the parameters that request the client's own token (RFC 6749 section 4.4.2, RFC 8707)."""
     scope = provider.authorize.scope_separator.join(scopes)
     body = BackendApplicationClient(provider.client_id).prepare_request_body(
         scope=scope or None, include_client_id=False
     )
     parameters = Parameters(parse_qsl(body))
-    # Empty is left out: a server may refuse it (RFC 8707 section 2), or take it for another meaning.
-    parameters.update({name: one for name, one in (("resource", resource), ("audience", audience)) if one})
+    # Omit empty values. A server may refuse them (RFC 8707 section 2), or read another meaning into them.
+    targets = (("resource", resource), ("audience", audience))
+    parameters.update({name: value for name, value in targets if value})
     return parameters
 
 
 def device_authorization_request(provider: Provider, scopes: Iterable[str]) -> Parameters:
-    """Return the parameters that begin a device flow (RFC 8628 section 3.1).
+    """Return the parameters that start a device flow (RFC 8628 section 3.1).
 
-    The client's id is among them however the client proves itself: servers expect it there.
+    They contain the client id with every authentication method, because servers expect it there.
     """
     parameters = Parameters({"client_id": provider.client_id, **provider.device.params})
     scope = provider.authorize.scope_separator.join(scopes)
@@ -111,13 +112,13 @@ def device_authorization_request(provider: Provider, scopes: Iterable[str]) -> P
 
 
 def device_token_request(provider: Provider, device_code: str) -> Parameters:
-    """Return the parameters that ask whether the user has answered (RFC 8628 section 3.4)."""
+    """Return the parameters that request the token of a device flow (RFC 8628 section 3.4)."""
     grant = {"grant_type": DEVICE_GRANT_TYPE, "device_code": device_code}
     return Parameters({**grant, **provider.token_request.params})
 
 
 def revocation_request(provider: Provider, token: Token) -> Parameters:
-    """Return a revocation's parameters (RFC 7009 section 2.1); none where the token is the credential."""
+    """Return a revocation's parameters (RFC 7009 section 2.1), or none if the token is the credential."""
     rules = provider.revocation
     if rules.style == "bearer":
         return Parameters()

@@ -1,4 +1,4 @@
-"""The answers of RFC 6749 as pure functions: a response in, a Token or an error out. No I/O, no clock."""
+"""The responses of RFC 6749, as pure functions that return a Token or an error. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import RESPONSE_FIELDS
 from oauth_connect.protocol.token import Token
 
-# The servers' words, then this package's own.
+# In both sets: first the codes of servers, then the codes of this package.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
     | {"redirected", "http_404", "http_405", "forbidden_address"}
 )
-WRONG_ENDPOINT = (404, 405)  # whatever words come with them
+WRONG_ENDPOINT = (404, 405)  # with any error code
 TRANSIENT = frozenset(
     {"temporarily_unavailable", "server_error", "slow_down"}
     | {"unavailable", "unreachable", "timeout", "answer_lost", "malformed_response"}
 )
 
 
-class Answer(dict[str, Any]):
-    """A response body whose ``repr`` shows names only."""
+class Body(dict[str, Any]):
+    """A response body. Its ``repr`` shows only names, because values may be secrets."""
 
     def __repr__(self) -> str:
-        return f"<Answer {', '.join(map(str, self))}>"
+        return f"<Body {', '.join(map(str, self))}>"
 
 
-def read_body(content_type: str, body: bytes) -> Answer | None:
-    """Parse a body by its content type only; None for what is not an object."""
+def read_body(content_type: str, body: bytes) -> Body | None:
+    """Parse a body by its content type only. Return None if it is not an object."""
     document = read_document(content_type, body)
-    return document if isinstance(document, Answer) else None
+    return document if isinstance(document, Body) else None
 
 
 def read_document(content_type: str, body: bytes) -> Any:
-    """Parse a body by its content type only: an Answer, another JSON value, or None."""
+    """Parse a body by its content type only. Return a Body, another JSON value, or None."""
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
-            return Answer(parse_qsl(body.decode("utf-8"), strict_parsing=True))
+            return Body(parse_qsl(body.decode("utf-8"), strict_parsing=True))
         if kind == "application/json" or kind.endswith("+json"):
             parsed = json.loads(body)
-            return Answer(parsed) if isinstance(parsed, dict) else parsed
+            return Body(parsed) if isinstance(parsed, dict) else parsed
     except (ValueError, RecursionError):
         pass
     return None
@@ -64,117 +64,117 @@ def read_document(content_type: str, body: bytes) -> Any:
 def token_from(
     provider: Provider,
     status: int,
-    answer: Answer | None,
+    body: Body | None,
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
     retry_after: float | None = None,
 ) -> Token:
-    """Return the token of a response (RFC 6749 section 5.1) or raise what it amounts to.
+    """Return the token of a response (RFC 6749 section 5.1).
 
-    ProviderRejected and ProviderMisconfigured: the server said no (section 5.2), with any status.
-    ProviderUnavailable with ``answer_lost``: a success that cannot be read, whose effect is unknown.
+    Raises ProviderRejected or ProviderMisconfigured for an error response (section 5.2), with any status.
+    Raises ProviderUnavailable with ``answer_lost`` for an unreadable success, whose effect is unknown.
     """
-    if answer is not None and is_refusal(provider, answer):
-        raise refusal(provider, status, answer, retry_after)
+    if body is not None and is_refusal(provider, body):
+        raise refusal(provider, status, body, retry_after)
     if not 200 <= status < 300:
-        raise refusal(provider, status, Answer(), retry_after)
+        raise refusal(provider, status, Body(), retry_after)
     return read_token(
         provider,
-        _inside(provider, answer),
+        _inside(provider, body),
         obtained_at=obtained_at,
         requested_scopes=requested_scopes,
     )
 
 
-def is_refusal(provider: Provider, answer: Mapping[str, Any]) -> bool:
-    """Tell whether an answer says no, with whatever status."""
+def is_refusal(provider: Provider, body: Mapping[str, Any]) -> bool:
+    """Return whether a body is an error response. The status does not matter."""
     needed = provider.token_response.success_field
     return bool(
-        answer.get("error")
-        or answer.get("ok") is False
-        or pick(answer, [provider.token_response.error_field]) not in ("", "0")
-        or (needed and answer.get(needed) is not True)
+        body.get("error")
+        or body.get("ok") is False
+        or pick(body, [provider.token_response.error_field]) not in ("", "0")
+        or (needed and body.get(needed) is not True)
     )
 
 
 def read_token(
     provider: Provider,
-    answer: Mapping[str, Any],
+    body: Mapping[str, Any],
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
 ) -> Token:
-    """Return the token of a successful response's parameters (RFC 6749 section 5.1)."""
+    """Return the token of a successful response (RFC 6749 section 5.1)."""
     rules = provider.token_response
-    access_token = answer.get(rules.name_of("access_token"))
-    refresh_token = answer.get(rules.name_of("refresh_token")) or ""
+    access_token = body.get(rules.name_of("access_token"))
+    refresh_token = body.get(rules.name_of("refresh_token")) or ""
     if not access_token or not is_printable(access_token) or not is_printable(refresh_token):
         raise unreadable(provider, "no usable access_token")
     if provider.refresh.style == "none":
         refresh_token = ""
-    own = {rules.name_of(name) for name in RESPONSE_FIELDS}
+    standard = {rules.name_of(name) for name in RESPONSE_FIELDS}
     return Token(
         access_token=access_token,
         refresh_token=refresh_token,
-        token_type=_token_type(provider, answer.get(rules.name_of("token_type"))),
-        scopes=granted_scopes(provider, answer.get(rules.name_of("scope")), tuple(requested_scopes)),
+        token_type=_token_type(provider, body.get(rules.name_of("token_type"))),
+        scopes=granted_scopes(provider, body.get(rules.name_of("scope")), tuple(requested_scopes)),
         obtained_at=obtained_at,
-        expires_at=expiry(provider, answer, obtained_at),
+        expires_at=expiry(provider, body, obtained_at),
         refresh_token_expires_at=refresh_token_expiry(
-            provider, answer, obtained_at, assume=bool(refresh_token)
+            provider, body, obtained_at, assume=bool(refresh_token)
         ),
-        extra={key: value for key, value in answer.items() if key not in own},
+        extra={key: value for key, value in body.items() if key not in standard},
         exchangeable=provider.refresh.style == "exchange_access_token",
     )
 
 
 def is_printable(token: object) -> bool:
-    """Tell whether these are a token's characters (RFC 6749 appendix A); others could not be sent."""
+    """Return whether a token has only allowed characters (RFC 6749 appendix A). Others cannot be sent."""
     return isinstance(token, str) and token.isascii() and token.isprintable()
 
 
 def refusal(
-    provider: Provider, status: int, answer: Mapping[str, Any], retry_after: float | None = None
+    provider: Provider, status: int, body: Mapping[str, Any], retry_after: float | None = None
 ) -> ProtocolError | ProviderUnavailable:
     """Return the error for an error response (RFC 6749 section 5.2). The body is never quoted."""
-    named = printable_line(pick(answer, [provider.token_response.error_field]), 64)
-    description = printable_line(answer.get("error_description") or "")
-    code = _rfc_word(provider, named, description)
+    provider_code = printable_line(pick(body, [provider.token_response.error_field]), 64)
+    description = printable_line(body.get("error_description") or "")
+    code = _rfc_code(provider, provider_code, description)
     if not code or (status in WRONG_ENDPOINT and code not in MISCONFIGURED):
         code = "invalid_client" if status == 401 else f"http_{status}"
-    # The provider's own word stays beside the RFC's.
-    said = [named if named != code else "", description]
+    # Keep the provider's own code in the description.
+    details = [provider_code if provider_code != code else "", description]
     return error_for(
         provider,
         code,
-        description=". ".join(filter(None, said)),
+        description=". ".join(filter(None, details)),
         status=status,
         retry_after=retry_after,
     )
 
 
-def refuses_client(provider: Provider, status: int, answer: Answer | None) -> bool:
-    """Tell whether an answer refuses nothing but the client's credentials (RFC 6749 section 5.2).
+def refuses_client(provider: Provider, status: int, body: Body | None) -> bool:
+    """Return whether a response refuses only the client's credentials (RFC 6749 section 5.2).
 
-    Then nothing else of the request has counted, and no code or token has been spent.
+    In that case the server did not use the rest of the request, so no code or token is spent.
     """
-    said = answer or Answer()
-    if 200 <= status < 300 and not is_refusal(provider, said):
+    body = body or Body()
+    if 200 <= status < 300 and not is_refusal(provider, body):
         return False
-    code = refusal(provider, status, said).code
-    # Some servers call a wrong secret so; the status tells that it is one.
+    code = refusal(provider, status, body).code
+    # Some servers send unauthorized_client for a wrong secret. A 401 confirms that meaning.
     return code == "invalid_client" or (status == 401 and code == "unauthorized_client")
 
 
-def _rfc_word(provider: Provider, named: str, description: str) -> str:
-    """Translate a provider's error code; an entry "code: words" is for descriptions that begin so."""
+def _rfc_code(provider: Provider, provider_code: str, description: str) -> str:
+    """Translate a provider's error code. A key "code: text" also matches the start of the description."""
     errors = provider.token_response.errors
     for key in sorted(errors, key=len, reverse=True):
-        code, _, words = key.partition(": ")
-        if code == named and description.startswith(words):
+        code, _, text = key.partition(": ")
+        if code == provider_code and description.startswith(text):
             return errors[key]
-    return named
+    return provider_code
 
 
 def error_for(
@@ -185,10 +185,10 @@ def error_for(
     status: int = 0,
     retry_after: float | None = None,
 ) -> ProtocolError | ProviderUnavailable:
-    """Return the error that a code stands for: the server's, or one of this package's own."""
+    """Return the error for a code of a server or of this package."""
     if code in TRANSIENT or code.startswith(("http_429", "http_5")):
         return ProviderUnavailable(
-            f"{provider.label} cannot answer at present ({code}); try again later.",
+            f"{provider.label} is not available now ({code}). Try again later.",
             code=code,
             retry_after=retry_after,
         )
@@ -196,25 +196,25 @@ def error_for(
     if code in MISCONFIGURED:
         return ProviderMisconfigured(
             f"{provider.label} does not accept this site's client ({code}). Compare client_id, "
-            f"client_secret and endpoints of {provider.slug!r} with the provider's page.",
+            f"client_secret and endpoints of {provider.slug!r} with the provider's documentation.",
             **details,
         )
     return ProviderRejected(f"{provider.label} refused the request: {code}. {description}".strip(), **details)
 
 
 def unreadable(provider: Provider, why: str) -> ProviderUnavailable:
-    """Return the error for a success whose body says nothing: the token may have been issued."""
+    """Return the error for a success with an unusable body. A token may have been issued."""
     return ProviderUnavailable(
-        f"{provider.label} answered with something that is not a token response ({why}).",
+        f"{provider.label} sent a response that is not a token response ({why}).",
         code="malformed_response",
         answer_lost=True,
     )
 
 
 def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the scopes that were granted (RFC 6749 section 3.3); left out means as requested.
+    """Return the granted scopes (RFC 6749 section 3.3), or the requested ones if the response omits them.
 
-    Never wider than what was asked for, unless the provider's entry says that its scopes widen.
+    Drop scopes that were not requested, unless the provider sets ``wider_scopes``.
     """
     if value is None:
         return requested
@@ -223,33 +223,33 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
         named = value.replace(provider.token_response.scope_separator, " ").split()
     elif isinstance(value, list):
         named = value
-    # Some databases refuse what cannot be printed, and a refused save would lose the token.
+    # Some databases refuse unprintable characters. A failed save would lose the token.
     granted = [scope for scope in named if isinstance(scope, str) and scope.isprintable()]
     if requested and not provider.token_response.wider_scopes:
         granted = [scope for scope in granted if scope in requested]
     return tuple(dict.fromkeys(granted))
 
 
-def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Answer:
-    """Return the claims of an ID token that came straight from the token endpoint.
+def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Body:
+    """Return the claims of an ID token that came directly from the token endpoint.
 
-    TLS vouches for the sender, so the signature is not looked at (OpenID Connect Core section
-    3.1.3.7, point 6); issuer, audience, expiry and nonce are ("": none was sent, as in the device flow).
-    Raises CallbackRefused.
+    Check issuer, audience, expiry and nonce. The device flow sends no nonce and passes "". TLS authenticates
+    the sender, so the signature is not checked (OpenID Connect Core section 3.1.3.7, point 6). Raises
+    CallbackRefused.
     """
     try:
         payload = str(token.extra["id_token"]).split(".")[1]
-        claims = Answer(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
+        claims = Body(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
         audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        right = (
+        valid = (
             claims["iss"] == provider.issuer
             and provider.client_id in audience
             and claims["exp"] > now.timestamp()
             and claims.get("nonce", "") == nonce
         )
     except (KeyError, IndexError, TypeError, ValueError, RecursionError):
-        right = False
-    if not right:
+        valid = False
+    if not valid:
         raise CallbackRefused(
             f"{provider.label} sent an ID token that is not for this sign-in.",
             code="id_token_invalid",
@@ -258,9 +258,9 @@ def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: dateti
 
 
 def pick(document: Mapping[str, Any], paths: Iterable[str]) -> str:
-    """Return the first of several dotted paths that leads to a string or a whole number.
+    """Return the value at the first dotted path that holds a string or a whole number, else "".
 
-    Paths joined by ``+`` count as one whose parts must all be there; their values are joined by ``:``.
+    Parts joined by ``+`` form one path. All its parts must have a value, and ``:`` joins the values.
     """
     for path in paths:
         parts = [_at(document, part) for part in path.split("+")]
@@ -276,17 +276,17 @@ def _at(document: Mapping[str, Any], path: str) -> str:
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
-def _inside(provider: Provider, answer: Answer | None) -> Answer:
-    found: Any = answer
+def _inside(provider: Provider, body: Body | None) -> Body:
+    found: Any = body
     for key in provider.token_response.path:
         found = found.get(key) if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping):
         raise unreadable(provider, "not an object")
     if provider.token_response.path:
-        # What stands around the token is told as well; it may say whose it is.
-        outer = {key: value for key, value in (answer or {}).items() if key not in RESPONSE_FIELDS}
-        return Answer({**outer, **found})
-    return Answer(found)
+        # Keep the fields outside of ``path`` too, because they may identify the account.
+        outer = {key: value for key, value in (body or {}).items() if key not in RESPONSE_FIELDS}
+        return Body({**outer, **found})
+    return Body(found)
 
 
 def _token_type(provider: Provider, value: object) -> str:

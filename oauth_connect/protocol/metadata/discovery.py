@@ -1,8 +1,7 @@
-"""What an authorization server says of itself (RFC 8414, OpenID Connect Discovery 1.0).
+"""Authorization server metadata (RFC 8414, OpenID Connect Discovery 1.0).
 
-A document counts only if its ``issuer`` is, to the character, the one that was asked for (RFC 8414
-section 3.3), and an endpoint in it is believed no more than one in the settings: https, no
-fragment, and no private address.
+A document is accepted only if its ``issuer`` equals the requested issuer exactly (RFC 8414 section 3.3). Its
+endpoints must be https URLs without a fragment, as in the settings, and must not have a private address.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ SUPPORTED = (
     "scopes_supported",
 )
 ISS = "authorization_response_iss_parameter_supported"
-TAKEN = ("issuer", *ENDPOINTS, ISS, *SUPPORTED)
+USED_FIELDS = ("issuer", *ENDPOINTS, ISS, *SUPPORTED)
 MIN_AGE, MAX_AGE, DEFAULT_AGE = 300, 86_400, 3_600  # seconds for which a document is fresh
-LONGEST_URL = 2048
-OURS: tuple[ClientAuthentication, ...] = ("client_secret_basic", "client_secret_post")
+MAX_URL = 2048
+METHODS: tuple[ClientAuthentication, ...] = ("client_secret_basic", "client_secret_post")
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,12})\b', re.IGNORECASE)
 _UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiscoveredProvider(Provider):
-    """A provider whose endpoints came from its own document: connections to them are guarded."""
+    """A provider with discovered endpoints. Connections to them are guarded."""
 
     addresses: AddressGuard = field(default_factory=AddressGuard)
 
@@ -57,7 +56,7 @@ class DiscoveredProvider(Provider):
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is taken from a document, under its RFC 8414 names. None: the server does not say."""
+    """The used fields of a document, under their RFC 8414 names. None means that the document omits it."""
 
     endpoints: Mapping[str, str]
     authorization_response_iss_parameter_supported: bool = False
@@ -66,44 +65,44 @@ class Metadata:
     scopes_supported: tuple[str, ...] | None = None
 
     def fields_for(self, declared: Provider) -> dict[str, Any]:
-        """Return the fields of Provider that the server decides, for what the settings declare.
+        """Return the fields of Provider that the server decides. ``declared`` comes from the settings.
 
-        Raises ProviderMisconfigured where the two have nothing in common.
+        Raises ProviderMisconfigured if server and settings have no method in common.
         """
         self._check_pkce(declared)
         fields: dict[str, Any] = {**self.endpoints, ISS: self.authorization_response_iss_parameter_supported}
         if declared.token_endpoint_auth_method is None:
             fields["token_endpoint_auth_method"] = self._client_authentication(declared)
         if "userinfo_endpoint" in self.endpoints and "openid" in (self.scopes_supported or ()):
-            fields["scopes"] = ["openid"]  # the least that the userinfo endpoint answers to
+            fields["scopes"] = ["openid"]  # the smallest scope for the userinfo endpoint
         return fields
 
     def _check_pkce(self, declared: Provider) -> None:
-        """Never down to ``plain`` (RFC 7636 section 7.2); a server that says nothing is sent S256."""
+        """Refuse a server without S256 (RFC 7636 section 7.2). If it declares no methods, S256 is sent."""
         methods = self.code_challenge_methods_supported
         if methods and "S256" not in methods and declared.authorize.code_challenge_method == "S256":
             raise ProviderMisconfigured(
-                f"{declared.label} offers PKCE without S256, and nothing less is used.",
+                f"{declared.label} offers PKCE without S256, but this package requires S256.",
                 error="pkce_not_supported",
             )
 
     def _client_authentication(self, declared: Provider) -> ClientAuthentication:
         if not declared.client_secret:
             return "none"
-        # Without a word, Basic (RFC 8414 section 2).
-        supported = self.token_endpoint_auth_methods_supported or OURS[:1]
-        for method in OURS:
+        # The default is Basic (RFC 8414 section 2).
+        supported = self.token_endpoint_auth_methods_supported or METHODS[:1]
+        for method in METHODS:
             if method in supported:
                 return method
         raise ProviderMisconfigured(
-            f"{declared.label} takes a client secret by none of {', '.join(OURS)}.",
+            f"{declared.label} supports neither {' nor '.join(METHODS)} for the client secret.",
             error="client_authentication_not_supported",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The part of a document that is used, and for how many seconds it is fresh."""
+    """The used part of a document, and the number of seconds for which it is fresh."""
 
     document: Mapping[str, Any]
     metadata: Metadata
@@ -111,10 +110,10 @@ class Fetched:
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Return where an issuer's document may be, in the order in which to look.
+    """Return the possible URLs of an issuer's document, in the order to try.
 
-    The path is inserted (RFC 8414 sections 3.1 and 5), or appended to (OpenID Connect Discovery
-    section 4.1).
+    RFC 8414 (sections 3.1 and 5) inserts the well-known part before the issuer's path. OpenID Connect
+    Discovery (section 4.1) appends it.
     """
     scheme, _, rest = issuer.partition("://")
     host, _, path = rest.partition("/")
@@ -125,9 +124,9 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
 
 
 def fetch(issuer: str, *, guard: AddressGuard, timeout: float = 15.0) -> Fetched:
-    """Fetch an issuer's document; ``timeout`` is in seconds, for all places to look together.
+    """Fetch an issuer's document. ``timeout`` is in seconds, for all URLs together.
 
-    Raises ProviderUnavailable for what may pass, ProviderMisconfigured for what somebody must mend.
+    Raises ProviderUnavailable for a transient error, and ProviderMisconfigured for any other error.
     """
     failures: list[ProviderUnavailable | ProviderMisconfigured] = []
     with guarded_session(guard) as session, deadline(timeout):
@@ -138,29 +137,32 @@ def fetch(issuer: str, *, guard: AddressGuard, timeout: float = 15.0) -> Fetched
                 failures.append(failure)
                 if failure.code in ("unreachable", "forbidden_address"):
                     break
-    raise min(failures, key=_said_last).with_traceback(None)
+    raise min(failures, key=_rank).with_traceback(None)
 
 
 def read_metadata(issuer: str, document: object, guard: AddressGuard) -> Metadata:
-    """Return what a document says. Raises ProviderMisconfigured unless it is this issuer's, and sound."""
+    """Return the metadata of a document. Raises ProviderMisconfigured if it is not valid for this issuer."""
     if not isinstance(document, Mapping):
-        raise _wrong(issuer, "is not a JSON object")
+        raise _invalid(issuer, "is not a JSON object")
     if document.get("issuer") != issuer:
-        raise _wrong(issuer, "names an issuer that is not the same to the character", "issuer_mismatch")
+        raise _invalid(issuer, "names another issuer; both must be exactly equal", "issuer_mismatch")
     endpoints = {name: document[name] for name in ENDPOINTS if document.get(name)}
     for name, url in endpoints.items():
         if problem := _problem_of(url, guard):
-            raise _wrong(issuer, f"has a bad {name}: {problem}", "bad_endpoint")
+            raise _invalid(issuer, f"has an invalid {name} ({problem.rstrip('.')})", "bad_endpoint")
     if "token_endpoint" not in endpoints:
-        raise _wrong(issuer, "names no token_endpoint")
+        raise _invalid(issuer, "has no token_endpoint")
     iss = document.get(ISS)
     if iss is not None and not isinstance(iss, bool):
-        raise _wrong(issuer, f"says neither true nor false to {ISS}")
+        raise _invalid(issuer, f"has neither true nor false in {ISS}")
     return Metadata(endpoints, iss or False, *(_strings(issuer, document, name) for name in SUPPORTED))
 
 
 def max_age(cache_control: str) -> float:
-    """Read Cache-Control (RFC 9111 section 5.2): five minutes to a day, an hour where nothing is said."""
+    """Return the max-age of Cache-Control (RFC 9111 section 5.2) in seconds, from five minutes to a day.
+
+    The default is an hour.
+    """
     if _UNCACHED.search(cache_control):
         return MIN_AGE
     found = _MAX_AGE.search(cache_control)
@@ -174,15 +176,15 @@ def _fetch_from(session: requests.Session, url: str, issuer: str, guard: Address
     except AddressRefused as refused:
         raise ProviderMisconfigured(str(refused), error="forbidden_address") from None
     except BodyTooLarge:
-        raise _wrong(issuer, "is larger than 1 MiB") from None
-    except (requests.RequestException, OSError):  # OSError: the deadline
+        raise _invalid(issuer, "is larger than 1 MiB") from None
+    except (requests.RequestException, OSError):  # OSError: the deadline passed
         raise ProviderUnavailable(
-            f"{issuer} cannot be reached to learn its endpoints. Try again later.", code="unreachable"
+            f"{issuer} cannot be reached to read its metadata. Try again later.", code="unreachable"
         ) from None
     _check_status(issuer, response)
     found = _json(response.headers.get("Content-Type", ""), body)
     metadata = read_metadata(issuer, found, guard)
-    document = {name: found[name] for name in TAKEN if name in found}
+    document = {name: found[name] for name in USED_FIELDS if name in found}
     return Fetched(document, metadata, max_age(response.headers.get("Cache-Control", "")))
 
 
@@ -190,13 +192,13 @@ def _check_status(issuer: str, response: requests.Response) -> None:
     status = response.status_code
     if status == 429 or status >= 500:
         raise ProviderUnavailable(
-            f"{issuer} answered HTTP {status} when asked for its endpoints; try again later.",
+            f"{issuer} responded to the metadata request with HTTP {status}. Try again later.",
             code=f"http_{status}",
         )
     if status != 200:
         raise ProviderMisconfigured(
             f"{issuer} publishes no metadata (HTTP {status}; redirects are not followed). "
-            "Compare the issuer, or write the endpoints into the settings.",
+            "Correct the issuer, or write the endpoints into the settings.",
             error="redirected" if 300 <= status < 400 else f"http_{status}",
             status=status,
         )
@@ -209,7 +211,7 @@ def _json(content_type: str, body: bytes) -> Any:
 
 
 def _problem_of(url: object, guard: AddressGuard) -> str:
-    if not isinstance(url, str) or len(url) > LONGEST_URL or not url.isprintable() or " " in url:
+    if not isinstance(url, str) or len(url) > MAX_URL or not url.isprintable() or " " in url:
         return "it is not a URL."
     if "{" in url or "}" in url:
         return "it is a template."
@@ -221,19 +223,19 @@ def _strings(issuer: str, document: Mapping[str, Any], name: str) -> tuple[str, 
     if found is None:
         return None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise _wrong(issuer, f"has no list of strings in {name}")
+        raise _invalid(issuer, f"has no list of strings in {name}")
     return tuple(found)
 
 
-def _wrong(issuer: str, why: str, error: str = "bad_metadata") -> ProviderMisconfigured:
+def _invalid(issuer: str, why: str, error: str = "bad_metadata") -> ProviderMisconfigured:
     return ProviderMisconfigured(
-        f"The metadata of {issuer} {why}. Compare the issuer, or write the endpoints into the settings.",
+        f"The metadata of {issuer} {why}. Correct the issuer, or write the endpoints into the settings.",
         error=error,
     )
 
 
-def _said_last(failure: ProviderUnavailable | ProviderMisconfigured) -> int:
-    """What may pass is told first, then a document that is wrong, then that there is none."""
+def _rank(failure: ProviderUnavailable | ProviderMisconfigured) -> int:
+    """Return the rank of an error to report: first transient, then an invalid document, then no document."""
     if isinstance(failure, ProviderUnavailable):
         return 0
     return 2 if failure.status else 1

@@ -1,7 +1,7 @@
-"""Which addresses may be connected to on the word of somebody else's document.
+"""The addresses to which a discovered provider may cause a connection.
 
-A discovered provider says itself where its endpoints are. It must not make this site's servers
-speak to one another, or to what only they can reach (OWASP: server-side request forgery).
+A discovered provider names its own endpoints. Without a check it could make this site send requests to its
+internal servers (OWASP: server-side request forgery).
 """
 
 from __future__ import annotations
@@ -15,63 +15,63 @@ from oauth_connect.protocol.net.destination import origin_of
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# What resolvers take for an IPv4 address although RFC 3986 does not: 2130706433, 0x7f.1, 127.1
+# Resolvers read these as IPv4 addresses, but RFC 3986 does not: 2130706433, 0x7f.1, 127.1
 _NUMERIC = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE | re.DOTALL)
 
 
 class AddressRefused(Exception):
-    """A host is, or resolves to, an address that must not be connected to; nothing was sent.
+    """A host is, or resolves to, a forbidden address. Nothing was sent.
 
-    Not a ``requests.RequestException``: urllib3 would take it for a connection that broke.
+    Not a ``requests.RequestException``, because urllib3 would treat it as a broken connection.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class AddressGuard:
-    """Lets connections through to public addresses, and to ``private_hosts`` wherever they are."""
+    """Permits connections to public addresses, and to ``private_hosts`` at any address."""
 
     private_hosts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "private_hosts", frozenset(map(_bare, self.private_hosts)))
+        object.__setattr__(self, "private_hosts", frozenset(map(_normalized, self.private_hosts)))
 
-    def names(self, host: str) -> bool:
-        return _bare(host) in self.private_hosts
+    def is_exempt(self, host: str) -> bool:
+        return _normalized(host) in self.private_hosts
 
     def permits(self, host: str, address: str) -> bool:
-        """Tell whether a host may be connected to at this address, which it was resolved to."""
-        return self.names(host) or is_public(address)
+        """Return whether connections to a host at this resolved address are permitted."""
+        return self.is_exempt(host) or is_public(address)
 
     def url_problem(self, url: str) -> str:
-        """Say why a URL is refused as it is written; empty when it is not. Nothing is resolved."""
+        """Return why a URL is refused, or "" if it is not. Reads only the text and resolves no name."""
         try:
             host = origin_of(url).host
         except ForbiddenDestination as refused:
             return str(refused)
-        if self.names(host) or not _is_private_as_written(host):
+        if self.is_exempt(host) or not _is_private_as_written(host):
             return ""
         return refusal(host)
 
 
 def refusal(host: str) -> str:
     return (
-        f"{host} is not a public address, or not written as one. If it is meant, "
-        'name the host in OAUTH_CONNECT["DISCOVERY_PRIVATE_HOSTS"].'
+        f"{host} is not a public address, or not written as one. To allow it, "
+        'add the host to OAUTH_CONNECT["DISCOVERY_PRIVATE_HOSTS"].'
     )
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the internet's, looking into those that carry another."""
+    """Return whether an IP address is public. Check the IPv4 address inside an IPv6 address too."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv4Address):
         return ip.is_global and not ip.is_multicast
-    within = ip.ipv4_mapped or ip.sixtofour
+    embedded = ip.ipv4_mapped or ip.sixtofour
     if ip in _NAT64:
-        within = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return is_public(str(within)) if within else ip.is_global and ip in _GLOBAL_UNICAST
+        embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return is_public(str(embedded)) if embedded else ip.is_global and ip in _GLOBAL_UNICAST
 
 
-def _bare(host: str) -> str:
+def _normalized(host: str) -> str:
     return host.strip("[]").lower()
 
 
@@ -80,6 +80,6 @@ def _is_private_as_written(host: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return not is_public(_bare(host))
+        return not is_public(_normalized(host))
     except ValueError:
         return bool(_NUMERIC.fullmatch(host))

@@ -1,7 +1,6 @@
-"""Which URLs may be spoken to, and which may be sent a token.
+"""The URLs to which requests may be sent, and the URLs to which a token may be sent.
 
-URLs are taken apart by urllib3's parser, the one that later opens the connection, so that
-the check and the call cannot disagree about the host.
+The checks use the parser of urllib3, which later opens the connection. So both see the same host.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from oauth_connect.errors import ForbiddenDestination
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_BROWSABLE = 8192  # characters
-# Of RFC 3986, without what a shell might read as more than a character; encoded, they do no harm.
-_HARMLESS = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!*+,;=&%-]+")
+# The characters of RFC 3986, without those that are special in a shell.
+_SAFE_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!*+,;=&%-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +31,33 @@ class Origin:
 
     @property
     def is_trustworthy(self) -> bool:
-        """Https, or http that does not leave the machine (RFC 8252 section 8.3)."""
+        """Return whether it is https, or http within this machine (RFC 8252 section 8.3)."""
         return self.scheme == "https" or (self.scheme == "http" and is_loopback(self.host))
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine by name or by literal address; nothing is resolved."""
+    """Return whether a host is "localhost" or a literal loopback address. Resolves no name."""
     if host == "localhost":
         return True
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
-    # Python 3.13 calls ::ffff:127.0.0.1 loopback, earlier ones do not; nobody writes it in good faith.
+    # Python 3.13 treats ::ffff:127.0.0.1 as loopback, earlier versions do not. Refuse it in all of them.
     return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
 
 
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute http(s) URL.
 
-    Raises ForbiddenDestination for anything else, and for user information in the URL.
+    Raises ForbiddenDestination for any other URL, and for user information in the URL.
     """
     try:
         parsed = parse_url(url)
     except LocationParseError:
-        raise ForbiddenDestination("This is not a URL that can be called.") from None
+        raise ForbiddenDestination("This is not a valid URL.") from None
     if parsed.scheme not in DEFAULT_PORTS or not parsed.host:
-        raise ForbiddenDestination("Only absolute https:// URLs can be called.")
+        raise ForbiddenDestination("Use an absolute https:// URL.")
     if parsed.auth is not None or "\\" in url:
         raise ForbiddenDestination("A URL must not contain user information or backslashes.")
     port = DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
@@ -66,36 +65,37 @@ def origin_of(url: str) -> Origin:
 
 
 def endpoint_problem(url: str) -> str:
-    """Say in a few words why a URL cannot be an endpoint; empty when it can (RFC 6749 section 3.1)."""
+    """Return why a URL cannot be an endpoint (RFC 6749 section 3.1), or "" if it can."""
     try:
         origin = origin_of(url)
     except ForbiddenDestination as refused:
         return str(refused)
     if not origin.is_trustworthy:
-        return "Use https; http is for loopback addresses only."
+        return "Use https. Plain http is allowed for loopback addresses only."
     if parse_url(url).fragment is not None:
-        return "An endpoint has no fragment (RFC 6749 section 3.1)."
+        return "An endpoint must not have a fragment (RFC 6749 section 3.1)."
     return ""
 
 
 def parse_hosts(hosts: Iterable[str]) -> frozenset[tuple[str, int | None]]:
-    """Split ``host``, ``host:port`` and ``*.host`` entries; None stands for the scheme's own port.
+    """Split ``host``, ``host:port`` and ``*.host`` entries into (host, port) pairs.
 
-    The star is one whole label, as in a certificate. Raises ForbiddenDestination for anything else.
+    The port None means the scheme's default port. The star matches one whole label, as in a certificate.
+    Raises ForbiddenDestination for any other entry.
     """
     return frozenset(map(_parse_host, hosts))
 
 
 def _parse_host(entry: str) -> tuple[str, int | None]:
-    star, named = ("*.", entry[2:]) if entry.startswith("*.") else ("", entry)
+    star, rest = ("*.", entry[2:]) if entry.startswith("*.") else ("", entry)
     try:
-        parsed = parse_url(f"//{named}")
+        parsed = parse_url(f"//{rest}")
     except LocationParseError:
         parsed = Url()
     if not parsed.host or "*" in parsed.host or parsed != Url(host=parsed.host, port=parsed.port):
-        raise ForbiddenDestination(f"{entry!r} is not a host; write 'host', 'host:port' or '*.host'.")
+        raise ForbiddenDestination(f"{entry!r} is not a host. Write 'host', 'host:port' or '*.host'.")
     if star and not _has_two_labels(parsed.host):
-        raise ForbiddenDestination(f"{entry!r} is too wide; a star stands before two labels or more.")
+        raise ForbiddenDestination(f"{entry!r} is too wide. Write at least two labels after the star.")
     return star + parsed.host.lower(), parsed.port
 
 
@@ -105,28 +105,27 @@ def _has_two_labels(host: str) -> bool:
 
 
 def allows(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:
-    """Tell whether a token may be sent there: https (loopback aside), a named host, its port."""
+    """Return whether a token may be sent to an origin. It must use https or loopback, and be in ``hosts``."""
     label, _, parent = origin.host.partition(".")
     names = (origin.host, f"*.{parent}") if label else (origin.host,)
-    return origin.is_trustworthy and any(_is_named(hosts, name, origin) for name in names)
+    return origin.is_trustworthy and any(_contains(hosts, name, origin) for name in names)
 
 
-def _is_named(hosts: frozenset[tuple[str, int | None]], name: str, origin: Origin) -> bool:
+def _contains(hosts: frozenset[tuple[str, int | None]], name: str, origin: Origin) -> bool:
     is_default = origin.port == DEFAULT_PORTS[origin.scheme]
     return (name, origin.port) in hosts or (is_default and (name, None) in hosts)
 
 
 def browsable(url: object) -> str:
-    """Return a URL that a browser may be sent to from a terminal: https, or http on this machine.
+    """Return the URL if a terminal command may open it in a browser: https, or http on this machine.
 
-    The URL comes from settings, discovery or a server, and goes to ``webbrowser.open``, which starts a
-    program with it. Anything but a plain URL could be an option or a command there. Raises
-    ForbiddenDestination.
+    The URL comes from settings, discovery or a server. ``webbrowser.open`` passes it to a program. Other text
+    could be an option or a command there. Raises ForbiddenDestination.
     """
-    if not isinstance(url, str) or len(url) > MAX_BROWSABLE or not _HARMLESS.fullmatch(url):
+    if not isinstance(url, str) or len(url) > MAX_BROWSABLE or not _SAFE_URL.fullmatch(url):
         raise ForbiddenDestination(
-            "The provider names an address that is not plain https; it is not opened and not shown."
+            "The provider sent an address that is not a plain https URL. It is not opened and not shown."
         )
     if problem := endpoint_problem(url):
-        raise ForbiddenDestination(f"The provider names an address that must not be opened: {problem}")
+        raise ForbiddenDestination(f"The provider sent an address that must not be opened. {problem}")
     return url

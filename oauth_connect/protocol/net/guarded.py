@@ -1,7 +1,7 @@
-"""A session for what a discovered document names: only public addresses are connected to.
+"""A session for discovered endpoints that connects only to public addresses.
 
-A host is resolved once, and only the addresses that were looked at are connected to, so that a
-second look-up with another answer (DNS rebinding) changes nothing.
+A host is resolved once, and the session connects only to the checked addresses. So a second lookup with
+another result (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from oauth_connect.protocol.net.transport import (
 
 
 def guarded_session(guard: AddressGuard) -> ServerSession:
-    """Return a session as ``transport.new_session`` does, behind the guard, and without ``.netrc``.
+    """Return a session of ``transport.new_session`` with the guard and without ``.netrc``.
 
-    It may raise AddressRefused.
+    Its requests may raise AddressRefused.
     """
     session = new_session()
     session.auth = _anonymous
@@ -37,22 +37,22 @@ def guarded_session(guard: AddressGuard) -> ServerSession:
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No credentials; that there is an ``auth`` at all keeps requests away from ``.netrc``."""
+    """Add no credentials. With an ``auth``, requests does not read ``.netrc``."""
     return request
 
 
 class _Guarded(Deadlined):
-    """Mixed into urllib3's connections: only addresses that the guard permits."""
+    """A mixin for urllib3's connections that connects only to addresses that the guard permits."""
 
     guard: AddressGuard
     _dns_host: str
 
     def _new_conn(self) -> socket.socket:
-        """Resolve once, look at every address, and connect to one of these very addresses.
+        """Resolve once, check every address, and connect to one of the checked addresses.
 
-        The host stays the name that TLS and the Host header are about.
+        TLS and the Host header still use the host name.
         """
-        named = self._dns_host
+        name = self._dns_host
         failure: Exception | None = None
         for address in self._permitted_addresses():
             self._dns_host = address
@@ -61,7 +61,7 @@ class _Guarded(Deadlined):
             except (NewConnectionError, ConnectTimeoutError) as error:
                 failure = error
             finally:
-                self._dns_host = named
+                self._dns_host = name
         raise failure or NewConnectionError(self, "no address")  # type: ignore[arg-type]
 
     def _permitted_addresses(self) -> list[str]:
@@ -79,7 +79,7 @@ class _Guarded(Deadlined):
 class GuardedAdapter(DeadlineAdapter):
     """A DeadlineAdapter that refuses private addresses.
 
-    Behind a proxy it is the proxy that resolves, and so decides; here a URL is then only read.
+    Behind a proxy, the proxy resolves names. Then this adapter can check only the text of the URL.
     """
 
     def __init__(self, guard: AddressGuard) -> None:

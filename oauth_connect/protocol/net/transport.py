@@ -1,8 +1,7 @@
-"""A requests session for authorization servers, with an end to every call.
+"""A requests session for authorization servers, with a deadline for every exchange.
 
-requests bounds each wait for bytes, not the call: a server that sends one byte a second holds
-it for ever. Here a deadline stands for the whole exchange, each read waits for what is left
-of it, and the body is capped after decoding.
+requests limits each wait for bytes, but not the whole call. A server that sends one byte per second could
+hold a call forever. Here each read waits only until the deadline, and the decoded body has a size limit.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ _deadline: ContextVar[float] = ContextVar("oauth_connect_deadline")
 
 
 class BodyTooLarge(requests.RequestException):
-    """The decoded body passed BODY_LIMIT."""
+    """The decoded body is larger than BODY_LIMIT."""
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Give every exchange inside ``seconds`` in all, from its first byte to its last."""
+    """Limit all exchanges inside the block to ``seconds`` in total."""
     reset = _deadline.set(time.monotonic() + seconds)
     try:
         yield
@@ -50,7 +49,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def remaining() -> float:
-    """Seconds left; raises TimeoutError when there are none."""
+    """Return the seconds until the deadline. Raises TimeoutError after it."""
     left = _deadline.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError("the deadline has passed")
@@ -58,17 +57,17 @@ def remaining() -> float:
 
 
 def read_capped(chunks: Iterable[bytes]) -> bytes:
-    """Return the decoded body of which these are the chunks. Raises BodyTooLarge beyond 1 MiB."""
+    """Return the decoded body made of these chunks. Raises BodyTooLarge above 1 MiB."""
     body = bytearray()
     for chunk in chunks:
         body += chunk
         if len(body) > BODY_LIMIT:
-            raise BodyTooLarge("the answer is larger than 1 MiB")
+            raise BodyTooLarge("the response is larger than 1 MiB")
     return bytes(body)
 
 
 class _DeadlineReader(io.RawIOBase):
-    """A socket's raw reader that waits for no longer than the deadline allows."""
+    """A raw reader of a socket that waits at most until the deadline."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -87,7 +86,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineSocket:
-    """What http.client.HTTPResponse asks of a socket, reading through the deadline."""
+    """The part of a socket that http.client.HTTPResponse uses. Its reads keep the deadline."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -97,7 +96,7 @@ class _DeadlineSocket:
 
 
 class Deadlined:
-    """Mixed into urllib3's connections."""
+    """A mixin for urllib3's connections that keeps the deadline."""
 
     _parts: list[bytes] | None = None
 
@@ -105,7 +104,7 @@ class Deadlined:
         return HTTPResponse(_DeadlineSocket(sock), **options)  # type: ignore[arg-type]
 
     def connect(self) -> None:
-        # Name resolution and several addresses may outlast the deadline; nothing has been sent yet.
+        # Name resolution and several addresses may take longer than the deadline. Nothing was sent yet.
         super().connect()  # type: ignore[misc]
         try:
             remaining()
@@ -114,14 +113,14 @@ class Deadlined:
             raise ConnectTimeoutError(self, "connecting took too long") from None
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send head and body by one system call: among many threads, each is a turn to wait for."""
+        """Send head and body in one system call, because each call may cause a thread switch."""
         self._parts = []
         try:
             super().request(*args, **options)  # type: ignore[misc]
-            whole = b"".join(self._parts)
+            message = b"".join(self._parts)
         finally:
             self._parts = None
-        self.send(whole)
+        self.send(message)
 
     def send(self, data: Any) -> None:
         if self._parts is None:
@@ -147,7 +146,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """An adapter without retries whose connections keep the deadline, through proxies too."""
+    """An adapter without retries. Its connections keep the deadline, also through proxies."""
 
     def __init__(self, pool_size: int = 10) -> None:
         super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
@@ -157,7 +156,7 @@ class DeadlineAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def route(self, request: requests.PreparedRequest, environment: Any) -> tuple[Any, str]:
-        """Find the way as ``send`` does, for requests that are sent without it."""
+        """Return the pool and the target, as ``send`` finds them, for requests that bypass ``send``."""
         proxies, verify, cert = environment["proxies"], environment["verify"], environment["cert"]
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
         self.cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
@@ -174,7 +173,7 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How a URL is reached: the pool, behind a proxy or not, what to ask it for, and with which headers."""
+    """How to send a request to a URL: the connection pool (direct or proxy), the target and the headers."""
 
     pool: HTTPConnectionPool
     target: str
@@ -182,36 +181,36 @@ class _Route:
 
 
 class _Routes:
-    """The routes used last. One that is dropped is not closed: its pool ends with the last who uses it."""
+    """A cache of the routes used last. A removed route is not closed: a thread may still use its pool."""
 
-    def __init__(self, at_most: int) -> None:
-        self._at_most = at_most
-        self._guard = threading.Lock()
-        self._kept: OrderedDict[tuple[Any, ...], _Route] = OrderedDict()
+    def __init__(self, max_routes: int) -> None:
+        self._max_routes = max_routes
+        self._lock = threading.Lock()
+        self._routes: OrderedDict[tuple[Any, ...], _Route] = OrderedDict()
 
     def get(self, key: tuple[Any, ...]) -> _Route | None:
-        with self._guard:
-            route = self._kept.get(key)
+        with self._lock:
+            route = self._routes.get(key)
             if route is not None:
-                self._kept.move_to_end(key)
+                self._routes.move_to_end(key)
             return route
 
-    def keep(self, key: tuple[Any, ...], route: _Route) -> None:
-        with self._guard:
-            self._kept[key] = route
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._at_most:
-                self._kept.popitem(last=False)
+    def store(self, key: tuple[Any, ...], route: _Route) -> None:
+        with self._lock:
+            self._routes[key] = route
+            self._routes.move_to_end(key)
+            if len(self._routes) > self._max_routes:
+                self._routes.popitem(last=False)
 
     def clear(self) -> None:
-        with self._guard:
-            self._kept.clear()
+        with self._lock:
+            self._routes.clear()
 
 
 class ServerSession(requests.Session):
-    """A requests session for authorization servers. Safe for threads, for which it keeps connections.
+    """A thread-safe requests session for authorization servers.
 
-    ``pool_size``: to how many hosts it does.
+    ``pool_size``: the number of URLs whose routes it caches.
     """
 
     def __init__(self, pool_size: int) -> None:
@@ -223,7 +222,7 @@ class ServerSession(requests.Session):
         self._routes.clear()
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere. requests would read a redirect's whole body even where it does not follow it."""
+        """Return None. Otherwise requests reads a redirect's whole body even if it does not follow it."""
 
     def exchange(
         self,
@@ -235,27 +234,27 @@ class ServerSession(requests.Session):
         form: Mapping[str, str] | None = None,
         document: Mapping[str, str] | None = None,
     ) -> Exchanged:
-        """Send a request within the deadline and return the whole answer, whatever its status.
+        """Send a request within the deadline and return the whole response, with any status.
 
-        ``headers`` are the same for every call, ``credentials`` are this one's headers; ``form`` or
-        ``document`` (as JSON) is the body. requests finds the way (proxies, certificates); the pool is
-        then asked directly, at a fraction of what ``Session.request`` costs. Raises RequestException,
-        urllib3's HTTPError, or OSError where the deadline passes.
+        ``headers`` are the same in every call, ``credentials`` are additional headers of this call. The body
+        is ``form``, or ``document`` as JSON. requests only chooses proxies and certificates. The request then
+        goes directly to the pool, because ``Session.request`` is much slower. Raises RequestException,
+        urllib3's HTTPError, or OSError after the deadline.
         """
         route = self._route(method, url, headers)
-        sent = {**route.headers, **credentials}
+        all_headers = {**route.headers, **credentials}
         body = None
         if document is not None:
             body = json.dumps(document, allow_nan=False).encode()
-            sent["Content-Type"] = "application/json"
+            all_headers["Content-Type"] = "application/json"
         elif form:
             body = urlencode(form).encode()
-            sent["Content-Type"] = "application/x-www-form-urlencoded"
+            all_headers["Content-Type"] = "application/x-www-form-urlencoded"
         response = route.pool.urlopen(
             method,
             route.target,
             body=body,
-            headers=sent,
+            headers=all_headers,
             timeout=Timeout(connect=remaining(), read=remaining()),
             retries=False,
             redirect=False,
@@ -267,7 +266,7 @@ class ServerSession(requests.Session):
         return Exchanged(response.status, response.headers, body)
 
     def _route(self, method: str, url: str, headers: Mapping[str, str]) -> _Route:
-        """Read the URL, the headers and the environment once: for every call it would be half of its cost."""
+        """Return the route of a request. It is cached, because preparing it is half of the cost of a call."""
         key = (method, url, *headers.items())
         route = self._routes.get(key)
         if route is None:
@@ -275,15 +274,15 @@ class ServerSession(requests.Session):
             environment = self.merge_environment_settings(request.url, {}, True, None, None)
             adapter: Any = self.get_adapter(str(request.url))
             pool, target = adapter.route(request, environment)
-            request.headers.pop("Content-Length", None)  # that of no body
+            request.headers.pop("Content-Length", None)  # of the empty body
             route = _Route(pool, target, dict(request.headers))
-            self._routes.keep(key, route)
+            self._routes.store(key, route)
         return route
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Exchanged:
-    """A whole answer, as it came."""
+    """A complete HTTP response with its undecoded body."""
 
     status: int
     headers: Mapping[str, str]
@@ -293,7 +292,7 @@ class Exchanged:
 def new_session(pool_size: int = 10) -> ServerSession:
     """Return a session for token endpoints: deadline, no redirects, no retries, no compression, no cookies.
 
-    ``pool_size``: how many connections to one host are kept, for as many threads, and to how many hosts.
+    ``pool_size``: the number of connections kept open per host, and the number of hosts.
     """
     session = ServerSession(pool_size)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -27,9 +27,9 @@ every_call = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> Iterator[None]:
-    secrets._taken.clear()
+    secrets._accepted.clear()
     yield
-    secrets._taken.clear()
+    secrets._accepted.clear()
 
 
 def sent(request: Recorded) -> str:
@@ -163,7 +163,7 @@ def vault_is_away() -> str:
 @pytest.mark.parametrize(
     ("function", "error", "said"),
     [
-        (vault_is_away, ProviderUnavailable, "failed .ConnectionError.; nothing was sent"),
+        (vault_is_away, ProviderUnavailable, "failed .ConnectionError.. Nothing was sent"),
         (list, ProviderMisconfigured, "the function returned no secret"),
         (lambda: None, ProviderMisconfigured, "the function returned no secret"),
         (lambda: [None], ProviderMisconfigured, "the function returned no secret"),
@@ -181,5 +181,5 @@ def test_no_secret_is_in_what_is_remembered_or_shown(scripted, server_of):
     scripted.on("/token", REFUSED, ISSUED)
     server = server_of(client_secret=BOTH)
     CALLS["refresh"][1](server)
-    for shown in (repr(secrets.in_order(server.provider)), str(secrets._taken)):
+    for shown in (repr(secrets.in_order(server.provider)), str(secrets._accepted)):
         assert not any(secret in shown for secret in BOTH)

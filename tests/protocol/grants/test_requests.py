@@ -19,7 +19,7 @@ from oauth_connect.protocol.grants.requests import (
     refresh_request,
     revocation_request,
 )
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 
@@ -159,7 +159,7 @@ def test_a_revocation_names_the_token_that_ends_the_grant(refresh_token, named, 
 
 
 @pytest.mark.compliance("D45")
-@pytest.mark.parametrize("kind", [Parameters, Answer])
+@pytest.mark.parametrize("kind", [Parameters, Body])
 def test_messages_show_names_and_no_values(kind) -> None:
     shown = repr(kind(access_token="canary", code="canary"))
     assert "canary" not in shown

@@ -16,7 +16,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
 )
 from oauth_connect.protocol.grants import lifetimes, responses
-from oauth_connect.protocol.grants.responses import Answer
+from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def read(answer: dict[str, Any] | None, status: int = 200, requested=(), **quirks: Any) -> Token:
-    full = None if answer is None else Answer({"access_token": "a", "token_type": "Bearer", **answer})
+    full = None if answer is None else Body({"access_token": "a", "token_type": "Bearer", **answer})
     return responses.token_from(acme(**quirks), status, full, obtained_at=NOW, requested_scopes=requested)
 
 
@@ -227,7 +227,7 @@ def test_a_scope_that_no_database_takes_is_left_out() -> None:
 
 def test_a_token_is_found_where_the_provider_puts_it() -> None:
     slack = acme(token_response={"path": ["authed_user"], "token_types": ["user"]})
-    answer = Answer({"ok": True, "authed_user": {"access_token": "u", "token_type": "user"}})
+    answer = Body({"ok": True, "authed_user": {"access_token": "u", "token_type": "user"}})
     assert responses.token_from(slack, 200, answer, obtained_at=NOW).access_token == "u"
 
 
@@ -235,7 +235,7 @@ def test_a_token_is_found_where_the_provider_puts_it() -> None:
 def test_a_token_that_is_not_where_it_should_be_is_refused(found: Any) -> None:
     slack = acme(token_response={"path": ["authed_user"]})
     with pytest.raises(ProviderUnavailable):
-        responses.token_from(slack, 200, Answer(authed_user=found), obtained_at=NOW)
+        responses.token_from(slack, 200, Body(authed_user=found), obtained_at=NOW)
 
 
 # --- errors -------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ CLAIMS = {
 }
 
 
-def claims_of(raw: Any) -> Answer:
+def claims_of(raw: Any) -> Body:
     token = Token("a", NOW, extra={} if raw is None else {"id_token": raw})
     return responses.id_token_claims(acme(issuer=ISSUER), token, nonce="the nonce", now=NOW)
 

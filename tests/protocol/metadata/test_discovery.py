@@ -279,7 +279,7 @@ def test_a_client_proves_itself_as_the_server_can(supported: Any, entry: Any, me
 
 
 def test_a_server_that_takes_no_secret_of_ours_is_told() -> None:
-    with pytest.raises(ProviderMisconfigured, match="client_secret_basic, client_secret_post"):
+    with pytest.raises(ProviderMisconfigured, match="client_secret_basic nor client_secret_post"):
         read(token_endpoint_auth_methods_supported=["private_key_jwt"]).fields_for(declared())
 
 
