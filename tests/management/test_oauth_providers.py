@@ -134,7 +134,7 @@ def test_what_the_redirect_uri_lacks_is_said(command, configure, settings):
     configure(BASE_URL="http://app.example")
     assert "must be https" in command("oauth_providers", "acme").out
     configure(BASE_URL=lambda request: "https://one.example")
-    assert "register /oauth/acme/callback/ under each" in command("oauth_providers", "acme").out
+    assert "Register /oauth/acme/callback/ under each" in command("oauth_providers", "acme").out
 
 
 @override_settings(ROOT_URLCONF=URLCONF)
