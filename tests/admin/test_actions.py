@@ -133,8 +133,8 @@ def test_one_bad_row_does_not_stop_the_others(
 
     no_key = "No configured key opens the token; put back the key that sealed it"
     assert sorted(told(page)) == [
-        ("error", f"{no_key} (1): scripted: elsewhere (key_unavailable)."),
         ("error", "An unexpected error occurred; see the log (1): scripted: broken."),
+        ("error", f"{no_key} (1): scripted: elsewhere (key_unavailable)."),
         ("error", "The provider's settings are missing or wrong (1): second: gone."),
         ("success", "Refreshed (2): scripted: last, scripted: first."),
     ]
