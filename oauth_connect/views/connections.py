@@ -158,7 +158,7 @@ class CallbackView(PrivatePage):
     base template working.
     """
 
-    http_method_names = ["get", "post", "options"]  # no HEAD: it would spend the state
+    http_method_names = ["get", "post", "options"]  # HEAD would spend the state
     template_name = "oauth_connect/refused.html"
     referrer_policy = "strict-origin"
 
@@ -176,7 +176,7 @@ class CallbackView(PrivatePage):
         return redirect(connected.next or "oauth_connect:connections")
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
-        """Redirect the browser to the same response by GET, if the provider posts it (form_post).
+        """Redirect to this URL by GET with the same parameters, if the provider posts them (form_post).
 
         A POST from another site comes without the session's cookie (SameSite=Lax). The redirected request has
         it. This method acts on nothing, and passes only known parameters on.

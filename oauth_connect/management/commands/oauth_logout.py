@@ -48,7 +48,7 @@ class Command(Base):
             self.usage_error(WHERE)
         try:
             if options["store"]:
-                self._forget(options["provider"], dry_run=options["dry_run"])
+                self._log_out(options["provider"], dry_run=options["dry_run"])
             else:
                 self._disconnect(options)
         except (KeyringUnavailable, InvalidProvider) as error:
@@ -59,7 +59,7 @@ class Command(Base):
 
     # --- the keyring ------------------------------------------------------------------------------
 
-    def _forget(self, slug: str, *, dry_run: bool) -> None:
+    def _log_out(self, slug: str, *, dry_run: bool) -> None:
         provider = conf.declared_provider(slug)
         if dry_run:
             found = keyring.KeyringStore(provider).login()
@@ -91,15 +91,17 @@ class Command(Base):
 
     def _connection(self, user: Any, slug: str, account: str | None) -> Connection | None:
         rows = Connection.objects.for_owner(user).filter(provider=slug)
-        living = list(rows.exclude(status=Connection.Status.REVOKED).order_by("account_id", "pk"))
+        connected = list(rows.exclude(status=Connection.Status.REVOKED).order_by("account_id", "pk"))
         # Compared in Python, because some databases treat "abc" and "ABC" as equal.
-        found = [row for row in living if account is None or row.account_id == account]
+        found = [row for row in connected if account is None or row.account_id == account]
         if len(found) > 1:
             self.usage_error(f"Several accounts are connected. Name one with --account: {named(found)}.")
-        if living and not found:
+        if connected and not found:
             username = user.get_username()
-            self.usage_error(f"{username} has no account {account!r} at {slug}. Connected: {named(living)}.")
-        if not living:
+            self.usage_error(
+                f"{username} has no account {account!r} at {slug}. Connected: {named(connected)}."
+            )
+        if not connected:
             conf.declared_provider(slug, f"user:{user.pk}")  # the error lists the known names
         return found[0] if found else None
 

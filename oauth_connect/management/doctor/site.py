@@ -125,7 +125,7 @@ class Examination:
             except ImproperlyConfigured as error:
                 yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Correct that field.")
             else:
-                yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "turned off")
+                yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "disabled")
 
     def redirects(self) -> Iterator[Finding]:
         for provider in self.usable:

@@ -15,7 +15,7 @@ REASONS = {
     "no_token": "holds no access token",
     "expired": "has expired, and there is no refresh token",
     "other_client": "obtained by another client_id than the provider's entry has: a refresh would fail",
-    "unknown_client": "the client_id that obtained it is unknown; restore that package's settings for the import",
+    "unknown_client": "the client_id that obtained it is unknown; restore that package's settings to import",
     "invalid_settings": "the provider's entry in the settings is wrong, see oauth_doctor",
     "variable_missing": "the row has no value for a variable of the provider; the owner must connect again",
     "unreadable": "holds an invalid token, or no account id",
