@@ -40,7 +40,7 @@ def endpoints(providers: Iterable[Provider]) -> Iterator[Finding]:
             continue
         targets += [(resolved, name, url) for name, url in _urls(resolved).items()]
     with ThreadPoolExecutor(MAX_PARALLEL) as pool:
-        yield from pool.map(lambda target: _probe(*target, timeout), targets)
+        yield from pool.map(lambda target: _probe(target[0], target[1], target[2], timeout), targets)
 
 
 def _complete(provider: Provider) -> Provider:
