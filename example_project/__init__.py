@@ -1,1 +1,1 @@
-"""What `manage.py` runs: a small site, the service that it connects to, and a demo of both."""
+"""The project of `manage.py`: a small site, the service that it connects to, and a demo of both."""

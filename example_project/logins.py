@@ -1,4 +1,4 @@
-"""Who can sign in where; the demo prints it."""
+"""The usernames and passwords of the demo, which the demo prints."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ STDIN = 0
 
 
 class LoopbackServer(ThreadedWSGIServer):
-    """Listens from the moment it is made, so that its address is known before Django is set up."""
+    """Listens as soon as it is created, so that its address is known before Django is set up."""
 
     request_queue_size = 128
 
@@ -31,7 +31,7 @@ class LoopbackServer(ThreadedWSGIServer):
         return f"http://{HOST}:{self.server_port}"
 
     def server_bind(self) -> None:
-        # HTTPServer would look its own name up, which takes seconds on some machines.
+        # HTTPServer would look up its own host name, which takes seconds on some machines.
         socketserver.TCPServer.server_bind(self)
         self.server_name = HOST
         self.server_port = self.server_address[1]
@@ -39,9 +39,9 @@ class LoopbackServer(ThreadedWSGIServer):
 
 
 def listen(port: int) -> LoopbackServer:
-    """Bind 127.0.0.1:port (0: any free one); exit with one line where that port is taken."""
+    """Bind 127.0.0.1:port (0: any free port). Exit with a message if the port is in use."""
     try:
-        # On Windows, reuse would let two servers have one port.
+        # On Windows, reuse would let two servers bind the same port.
         reuse = os.name != "nt"
         return LoopbackServer((HOST, port), WSGIRequestHandler, allow_reuse_address=reuse)
     except OSError as error:
@@ -67,13 +67,13 @@ def _exit(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _stop_with_parent(server: LoopbackServer) -> None:
-    """A pipe on stdin is a parent's: when it closes, however the parent ended, stop too."""
+    """If stdin is a pipe from the parent process, stop when it closes. It closes however the parent ends."""
     if sys.stdin is not None and stat.S_ISFIFO(os.fstat(STDIN).st_mode):
         threading.Thread(target=_await_end_of_stdin, args=(server,), daemon=True).start()
 
 
 def _await_end_of_stdin(server: LoopbackServer) -> None:
-    # Not sys.stdin.read(): a thread that holds the buffer's lock upsets the interpreter's exit.
+    # Not sys.stdin.read(), because a thread that holds the buffer's lock disturbs the interpreter's exit.
     while os.read(STDIN, 4096):
         pass
     server.shutdown()

@@ -1,1 +1,1 @@
-"""A walk through the main job, over HTTP, at a real authorization server."""
+"""A demo of the main use case, over HTTP and with a real authorization server."""

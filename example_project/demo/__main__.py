@@ -1,4 +1,4 @@
-"""`python -m example_project.demo`: start Codeyard and Desk, walk through the main job, stay up."""
+"""`python -m example_project.demo`: start Codeyard and Desk, run all steps, keep both running."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m example_project.demo", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit after the walk: 0 only if every step held")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit after the steps, with status 0 only if every step succeeded",
+    )
     return parser.parse_args()
 
 
@@ -53,17 +57,17 @@ def _exit(signum: int, frame: FrameType | None) -> NoReturn:
 def _run(codeyard: Process, site: Process, *, check: bool) -> int:
     print(f"Codeyard, an OAuth 2.0 server with an API: {codeyard.url}/")
     print(f"Desk, a site that uses oauth_connect:      {site.url}/")
-    print(f"Access tokens live {TOKEN_LIFETIME} seconds here.\n", flush=True)
-    began = time.monotonic()
+    print(f"Access tokens expire after {TOKEN_LIFETIME} seconds here.\n", flush=True)
+    started = time.monotonic()
     if not walk.run(STEPS, walk.Walk(site.url, codeyard.url, site)):
         _print_errors(codeyard, site)
         return 1
-    print(f"\nEvery step held, in {time.monotonic() - began:.0f} seconds.", flush=True)
+    print(f"\nEvery step succeeded, in {time.monotonic() - started:.0f} seconds.", flush=True)
     return 0 if check else _stay_up(codeyard, site)
 
 
 def _stay_up(codeyard: Process, site: Process) -> int:
-    print("Both stay up for you until Ctrl-C. Sign in with")
+    print("Both keep running until you press Ctrl-C. Sign in at")
     for process, logins in ((site, DESK), (codeyard, CODEYARD)):
         names = ", ".join(logins.usernames)
         print(f"  {process.url}/  as {names}  with the password {logins.password}")

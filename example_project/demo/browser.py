@@ -1,4 +1,4 @@
-"""As much of a browser as the walk needs: cookies, redirects, links, forms. No JavaScript."""
+"""A simple browser for the demo: cookies, redirects, links and forms. No JavaScript."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import requests
 
 TIMEOUT = 30
-UNSEEN = {"head", "script", "style"}
+HIDDEN = {"head", "script", "style"}
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Form:
     method: str
     fields: dict[str, str] = field(default_factory=dict)
     buttons: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By their text: what each adds to the fields."""
+    """The fields that each button adds, by the button's text."""
 
 
 @dataclass
@@ -35,15 +35,15 @@ class PageParser(HTMLParser):
         self.forms: list[Form] = []
         self.links: list[Link] = []
         self.words: list[str] = []
-        self._unseen = 0
+        self._hidden = 0
         self._link: Link | None = None
         self._form: Form | None = None
         self._button: tuple[dict[str, str], list[str]] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {name: value or "" for name, value in attrs}
-        if tag in UNSEEN:
-            self._unseen += 1
+        if tag in HIDDEN:
+            self._hidden += 1
         elif tag == "a":
             self._link = Link(attributes.get("href", ""))
             self.links.append(self._link)
@@ -55,8 +55,8 @@ class PageParser(HTMLParser):
             self._control(self._form, tag, attributes)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in UNSEEN:
-            self._unseen -= 1
+        if tag in HIDDEN:
+            self._hidden -= 1
         elif tag == "a":
             self._link = None
         elif tag == "form":
@@ -65,7 +65,7 @@ class PageParser(HTMLParser):
             self._end_button()
 
     def handle_data(self, data: str) -> None:
-        if self._unseen:
+        if self._hidden:
             return
         self.words += data.split()
         if self._link is not None:
@@ -91,7 +91,7 @@ class PageParser(HTMLParser):
 
 
 class Page:
-    """What a visitor sees, after redirects."""
+    """The page that a visitor sees after all redirects."""
 
     def __init__(self, response: requests.Response) -> None:
         self.url = response.url
@@ -119,18 +119,18 @@ class Page:
         return (link for link in self.links if link.href.partition("?")[0].endswith(ending))
 
     def form_with(self, button: str) -> Form | None:
-        """The first form that has a button of this text."""
+        """Return the first form that has a button with this text."""
         return next((form for form in self.forms if button in form.buttons), None)
 
 
 class Browser:
     def __init__(self) -> None:
         self._session = requests.Session()
-        # A proxy from the environment would not reach this machine's loopback.
+        # A proxy from the environment could not reach the loopback address of this machine.
         self._session.trust_env = False
 
     def copy(self) -> Browser:
-        """Another window of the same visitor; for another thread, too."""
+        """Return another window of the same visitor, which another thread may use."""
         other = Browser()
         other._session.cookies.update(self._session.cookies)
         return other

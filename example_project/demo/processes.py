@@ -1,4 +1,4 @@
-"""The demo's child processes: started, waited for, and stopped whatever happens."""
+"""The demo's child processes. They are started, waited for, and always stopped."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"
-READY_WITHIN = 60
-STOPPED_WITHIN = 5
+READY_TIMEOUT = 60
+STOP_TIMEOUT = 5
 
 
 class StartError(Exception):
-    """A child ended, or kept silent, before it was ready."""
+    """A child process ended or timed out before it was ready."""
 
 
 class Process:
-    """A Python process that prints `ready URL`, and stops when its stdin closes."""
+    """A Python process that prints `ready URL` and stops when its stdin closes."""
 
     def __init__(self, name: str, arguments: Sequence[str], settings: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -67,7 +67,7 @@ class Process:
         return self._child.poll() is None
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start one of Django's commands beside it, with the same settings."""
+        """Start a management command in another process, with the same settings."""
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -78,36 +78,36 @@ class Process:
         )
 
     def errors(self) -> str:
-        """What it has written to stderr so far."""
+        """Return the text that the process has written to stderr so far."""
         return self._log.read_text(encoding="utf-8", errors="replace").strip()
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of Django's commands beside it, with the same settings."""
+        """Run a management command in another process, with the same settings."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env=self._environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=READY_WITHIN,
+            timeout=READY_TIMEOUT,
             check=False,
         )
 
     def stop(self) -> None:
-        """Ask by closing its stdin, which is understood on every system; then insist."""
+        """Close its stdin, which asks it to stop on every system. Kill it after a timeout."""
         if self._child.stdin is not None:
             self._child.stdin.close()
         try:
-            self._child.wait(STOPPED_WITHIN)
+            self._child.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        self._reader.join(STOPPED_WITHIN)
+        self._reader.join(STOP_TIMEOUT)
         if self._child.stdout is not None:
             self._child.stdout.close()
 
     def _read(self) -> None:
-        # To the end: a child whose pipe is full would stand still.
+        # Read to the end, because a child whose pipe is full would block.
         for line in self._child.stdout or ():
             word, _, url = line.strip().partition(" ")
             if word == "ready":
@@ -116,7 +116,7 @@ class Process:
 
     def _await_ready(self) -> str:
         with suppress(queue.Empty):
-            if url := self._ready.get(timeout=READY_WITHIN):
+            if url := self._ready.get(timeout=READY_TIMEOUT):
                 return url
         self.stop()
         raise StartError(f"{self.name} did not start.\n{self.errors()}")
@@ -129,7 +129,7 @@ def free_port() -> int:
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The visitor's, without what would configure another project or lead to a proxy."""
+    """Return the environment without variables that configure another project or a proxy."""
     kept = {
         name: value
         for name, value in os.environ.items()

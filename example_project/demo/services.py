@@ -1,4 +1,4 @@
-"""How Codeyard and Desk are started for the demo: on free ports, on files that go with it."""
+"""Starts Codeyard and Desk for the demo, on free ports and with temporary files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pathlib import Path
 from .processes import HOST, Process, StartError, free_port
 
 TOKEN_LIFETIME = 5
-"""Seconds: long enough for a step, short enough to wait for."""
+"""Seconds. Long enough for a step, and short enough to wait for."""
 REFRESH_LEEWAY = 1
-STARTS = 3
+MAX_STARTS = 3
 DEVICE_CLIENT_ID = "desk-terminal"
 
 
 @contextmanager
 def start(folder: Path) -> Iterator[tuple[Process, Process]]:
-    """Codeyard, and Desk as its client; both are stopped at the end.
+    """Yield Codeyard, and Desk as its client. Both are stopped at the end.
 
-    Each must be told the other's address, so Desk's port is chosen before it is bound. Should
-    somebody take it in between, all is started anew.
+    Each needs the other's address, so Desk's port is chosen before it is bound. If another process takes
+    that port in between, both are started again.
     """
     with ExitStack() as stack:
-        for attempt in range(1, STARTS + 1):
+        for attempt in range(1, MAX_STARTS + 1):
             try:
                 services = _start_once(stack, folder)
                 break
             except StartError as error:
-                if attempt == STARTS or "Cannot listen" not in str(error):
+                if attempt == MAX_STARTS or "Cannot listen" not in str(error):
                     raise
                 stack.close()
         yield services

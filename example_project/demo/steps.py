@@ -1,4 +1,4 @@
-"""The main job, step by step. A later one is added to STEPS at the end."""
+"""The steps of the demo. STEPS has them in order."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ REPOSITORY = "analytical-engine"
 
 def sign_in(walk: Walk) -> str:
     page = walk.dashboard()
-    expect("/login/" in page.url, "Desk to ask a stranger to sign in", page)
+    expect("/login/" in page.url, "Desk to ask for a sign-in", page)
     page = walk.press(page, "Sign in", username=DESK.usernames[0], password=DESK.password)
     expect("Connect your Codeyard account" in page, "a dashboard without a connection", page)
-    return f"{DESK.usernames[0]} is in; Desk offers to connect Codeyard"
+    return f"{DESK.usernames[0]} is signed in; Desk offers to connect Codeyard"
 
 
 def ask_to_connect(walk: Walk) -> str:
     confirmation = walk.follow(walk.dashboard(), "Connect Codeyard")
-    expect(not walk.connections(), "looking at the page to change nothing", walk.connections())
+    expect(not walk.connections(), "no connection before the form is sent", walk.connections())
     page = _submit_to(walk, confirmation, "/connect/")
     query = _query_of(page, f"{walk.codeyard}/o/authorize/")
     expect(query.get("code_challenge_method") == "S256", "PKCE with S256", sorted(query))
@@ -76,7 +76,7 @@ def live_through_an_expiry(walk: Walk) -> str:
     expect(since("rotations") == 1, "a new refresh token issued", since("rotations"))
     expect(new["version"] > old["version"], f"a version after {old['version']}", new)
     return (
-        f"token ran out after {waited:.1f} s; the next call refreshed it once and it was rotated "
+        f"the token expired after {waited:.1f} s; the next call refreshed it once and it was rotated "
         f"(version {old['version']} -> {new['version']})"
     )
 
@@ -84,36 +84,36 @@ def live_through_an_expiry(walk: Walk) -> str:
 def many_callers(walk: Walk) -> str:
     before = walk.stats()
     walk.wait_for_expiry()
-    for page in _at_once(walk, CALLERS):
+    for page in _in_parallel(walk, CALLERS):
         _expect_repositories(page)
     since = walk.stats().since(before)
     expect(since("refresh_token") == 1, "exactly one refresh", since("refresh_token"))
     expect(since("reuse_seen") == 0, "no spent token presented", since("reuse_seen"))
     return (
-        f"{CALLERS} callers at once, all served; Codeyard counted {since('refresh_token')} refresh "
+        f"{CALLERS} callers in parallel, all served; Codeyard counted {since('refresh_token')} refresh "
         f"and {since('reuse_seen')} reuses of a spent token"
     )
 
 
 def rotate_the_key(walk: Walk) -> str:
-    """A new key is deployed last, then first; then all is sealed anew, while callers refresh."""
+    """Deploy a new key last in the ring, then first. Then re-encrypt all tokens while callers refresh."""
     ring = Path(walk.desk.settings["OAUTH_CONNECT_KEY_FILE"])
     old = ring.read_text("utf-8").strip()
     new = json.loads(_manage(walk, "oauth_rotate_keys", "--generate", "--json"))["key"]
     _replace(ring, old, new)
     before = walk.stats()
-    with ThreadPoolExecutor(1) as aside:
-        refreshing = aside.submit(_live_through_expiries, walk, 2)
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(_live_through_expiries, walk, 2)
         _replace(ring, new, old)
         while not refreshing.done():
-            _seal_anew(walk)
+            _reseal(walk)
         refreshing.result()
-    # Nobody refreshes now: what comes to lie under another key, the command has sealed.
+    # No caller refreshes now, so only the command re-encrypts the connection.
     for keys in ((old, new), (new, old)):
         _replace(ring, *keys)
-        document = _seal_anew(walk)
+        document = _reseal(walk)
         resealed = document["resealed"]["connections"]
-        expect(resealed == 1, "the connection to be sealed anew by the command", document)
+        expect(resealed == 1, "the command to re-encrypt the connection", document)
     _replace(ring, new)
     document = json.loads(_manage(walk, "oauth_rotate_keys", "--dry-run", "--json"))
     opened = document["opened_by_key"]["connections"]
@@ -123,7 +123,7 @@ def rotate_the_key(walk: Walk) -> str:
     since = walk.stats().since(before)
     expect(since("reuse_seen") == 0, "no spent token presented", since("reuse_seen"))
     counted = f"{since('refresh_token')} refreshes, {since('reuse_seen')} reuses"
-    return f"sealed anew while callers went on ({counted}); the old key is gone"
+    return f"re-encrypted while callers refreshed ({counted}); the old key is removed"
 
 
 def removed_at_the_provider(walk: Walk) -> str:
@@ -137,7 +137,9 @@ def removed_at_the_provider(walk: Walk) -> str:
     refused = walk.stats().since(before)("refreshes_refused")
     expect(refused == 1, "one refused refresh, and no second attempt", refused)
     connection = walk.connection()
-    expect(connection["status"] == "reauthorization_required", "the mark", connection)
+    expect(
+        connection["status"] == "reauthorization_required", "the status reauthorization_required", connection
+    )
     return "ada removed Desk at Codeyard; one refresh was refused, and Desk asks to reconnect"
 
 
@@ -161,29 +163,29 @@ def disconnect(walk: Walk) -> str:
     revocations = walk.stats().since(before)("revocations")
     expect(revocations >= 1, "a revocation counted by Codeyard", revocations)
     page = walk.browser.get(f"{walk.codeyard}/applications/")
-    expect("No application has access" in page, "nothing left at Codeyard", page)
+    expect("No application has access" in page, "no access left at Codeyard", page)
     before = walk.stats()
     page = walk.dashboard()
     expect("Connect your Codeyard account" in page, "Desk to offer to connect", page)
     calls = walk.stats().since(before)("api_calls")
     expect(calls == 0, "no call without a connection", calls)
-    return "revoked at Codeyard, where nothing is left; Desk offers to connect"
+    return "revoked at Codeyard, where no access is left; Desk offers to connect"
 
 
 def machine_token(walk: Walk) -> str:
     before = walk.stats()
     for expected in (1, 2):
-        for page in _at_once(walk, CALLERS, "/figures/"):
+        for page in _in_parallel(walk, CALLERS, "/figures/"):
             expect(page.status == 200 and "repositories" in page, "Codeyard in figures", page)
         since = walk.stats().since(before)
         asked = since("client_credentials")
         expect(asked == expected, f"{expected} requests for a token of Desk's own", asked)
         if expected == 1:
             time.sleep(TOKEN_LIFETIME)
-    expect(since("api_401s") == 0, "no call with a token that has run out", since("api_401s"))
+    expect(since("api_401s") == 0, "no call with an expired token", since("api_401s"))
     return (
-        f"{CALLERS} windows at once, twice, the second time after the token had run out; Desk asked "
-        "for a token of its own once each time, and no account is connected"
+        f"{CALLERS} windows in parallel, twice, the second time after the token had expired; Desk "
+        "requested one token of its own each time, and no account is connected"
     )
 
 
@@ -195,15 +197,15 @@ def log_in_at_a_terminal(walk: Walk) -> str:
             page = walk.press(walk.browser.get(address), "Continue", user_code=code)
             expect(code in page.text, "Codeyard to show the same code", page)
             walk.press(page, "Allow")
-            said = command.communicate(timeout=60)[0]
+            output = command.communicate(timeout=60)[0]
         except BaseException:
             command.kill()
             raise
-    expect(command.returncode == 0, "oauth_login to end well", said)
+    expect(command.returncode == 0, "oauth_login to succeed", output)
     accounts = [each["account"] for each in _active(walk)]
     expect(accounts == ["ada"], "a connection of the account that allowed it", accounts)
     _manage(walk, "oauth_logout", "codeyard-terminal", "--user", DESK.usernames[0])
-    expect(not _active(walk), "nothing left after oauth_logout", _active(walk))
+    expect(not _active(walk), "no connection left after oauth_logout", _active(walk))
     return f"the code {code}, entered and allowed by ada, became a connection; oauth_logout ended it"
 
 
@@ -212,7 +214,7 @@ def _active(walk: Walk) -> list[dict[str, Any]]:
 
 
 def _address_and_code(lines: Iterable[str]) -> tuple[str, str]:
-    """What oauth_login prints for the person in front of it."""
+    """Return the address and the code that oauth_login prints."""
     address = ""
     seen = []
     for line in lines:
@@ -225,19 +227,19 @@ def _address_and_code(lines: Iterable[str]) -> tuple[str, str]:
 
 
 def _manage(walk: Walk, *arguments: str) -> str:
-    done = walk.desk.manage(*arguments)
-    expect(done.returncode == 0, f"{arguments[0]} to end well", done.stdout + done.stderr)
-    return done.stdout
+    result = walk.desk.manage(*arguments)
+    expect(result.returncode == 0, f"{arguments[0]} to succeed", result.stdout + result.stderr)
+    return result.stdout
 
 
-def _seal_anew(walk: Walk) -> dict[str, Any]:
+def _reseal(walk: Walk) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(_manage(walk, "oauth_rotate_keys", "--json"))
     expect(not document["unopened"], "every row to open", document)
     return document
 
 
 def _replace(ring: Path, *keys: str) -> None:
-    """In one go: Desk reads the file whenever it seals or opens."""
+    """Replace the file atomically, because Desk reads it whenever it seals or opens."""
     fresh = ring.with_suffix(".new")
     fresh.write_text("\n".join(keys), "utf-8")
     fresh.replace(ring)
@@ -246,12 +248,12 @@ def _replace(ring: Path, *keys: str) -> None:
 def _live_through_expiries(walk: Walk, times: int) -> None:
     for _ in range(times):
         walk.wait_for_expiry()
-        for page in _at_once(walk, CALLERS):
+        for page in _in_parallel(walk, CALLERS):
             _expect_repositories(page)
 
 
 def _submit_to(walk: Walk, page: Page, ending: str) -> Page:
-    """Submit the form that posts to this address (or to the page itself, which has it)."""
+    """Submit the form that posts to an address with this ending."""
     for form in page.forms:
         target = form.action or page.url
         if form.method == "post" and target.partition("?")[0].endswith(ending):
@@ -260,7 +262,7 @@ def _submit_to(walk: Walk, page: Page, ending: str) -> Page:
 
 
 def _query_of(page: Page, address: str) -> dict[str, str]:
-    """The query with which the browser passed by this address."""
+    """Return the query with which the browser visited this address."""
     for url in page.visited:
         if url.startswith(address):
             return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
@@ -271,8 +273,8 @@ def _expect_repositories(page: Page) -> None:
     expect(page.status == 200 and REPOSITORY in page, f"a dashboard with {REPOSITORY}", page)
 
 
-def _at_once(walk: Walk, callers: int, path: str = "/") -> list[Page]:
-    """The dashboard, or another page, got by as many windows of the visitor at the same moment."""
+def _in_parallel(walk: Walk, callers: int, path: str = "/") -> list[Page]:
+    """Get the dashboard, or another page, in several windows of the visitor in parallel."""
     start = threading.Barrier(callers, timeout=30)
 
     def get(browser: Browser) -> Page:

@@ -1,4 +1,4 @@
-"""What the steps of the walk work with, and how they are run one after the other."""
+"""The tools of the steps, and the function that runs the steps one after the other."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class StepError(Exception):
 
 
 def expect(holds: object, expected: str, seen: object) -> None:
-    """Fail the step unless `holds`; both sides are printed."""
+    """Raise StepError unless `holds`. Both the expectation and `seen` are printed."""
     if not holds:
         raise StepError(expected, seen)
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What Codeyard has counted."""
+    """The counts of Codeyard."""
 
     counts: dict[str, Any]
 
     def __getitem__(self, name: str) -> int:
-        """A grant type's token requests, or any of the other counters."""
+        """Return a counter, or the number of token requests of a grant type."""
         if name in self.counts:
             return int(self.counts[name])
         return int(self.counts["token_requests"].get(name, 0))
@@ -48,10 +48,10 @@ class Walk:
     site: str
     codeyard: str
     desk: Process
-    """The process that serves the site, for commands beside it."""
+    """The process that serves the site. It can also run management commands."""
     browser: Browser = field(default_factory=Browser)
     left_at: Page | None = None
-    """The page on which a step left the browser, for the next one to go on from."""
+    """The page at which the last step left the browser. The next step continues there."""
     connection_id: str = ""
 
     def dashboard(self) -> Page:
@@ -64,7 +64,7 @@ class Walk:
         return Stats(self.browser.get(f"{self.codeyard}/stats").json())
 
     def connections(self) -> list[dict[str, Any]]:
-        """What Desk says about the visitor's own connections; no tokens."""
+        """Return Desk's status of the visitor's connections, without tokens."""
         return self.browser.get(f"{self.site}/status/").json()["connections"]
 
     def connection(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Walk:
         return connections[0]
 
     def wait_for_expiry(self) -> float:
-        """Sleep until the access token has run out; seconds slept."""
+        """Sleep until the access token has expired. Return the seconds slept."""
         expires_at = datetime.fromisoformat(self.connection()["expires_at"])
         seconds = max(0.0, (expires_at - datetime.now(UTC)).total_seconds() + 0.2)
         time.sleep(seconds)
@@ -103,11 +103,11 @@ def need_form(page: Page, button: str) -> Form:
 class Step(NamedTuple):
     title: str
     run: Callable[[Walk], str]
-    """What was seen, in a few words; raises StepError where it does not hold."""
+    """Returns a short result. Raises StepError if an expectation fails."""
 
 
 def run(steps: Sequence[Step], walk: Walk) -> bool:
-    """Each step's line as it is done; False at the first that does not hold."""
+    """Run the steps and print a line for each. Return False at the first that fails."""
     for number, step in enumerate(steps, start=1):
         try:
             seen = step.run(walk)
@@ -115,7 +115,7 @@ def run(steps: Sequence[Step], walk: Walk) -> bool:
             _print_failure(number, step, failure)
             return False
         except Exception as error:
-            # Whatever breaks a step is that step's finding, to be shown beside the children's.
+            # Any error fails the step. It is printed with the logs of the child processes.
             _print_failure(number, step, StepError("no error", f"{type(error).__name__}: {error}"))
             return False
         print(f"{number:3}. {step.title}: {seen}", flush=True)
@@ -123,6 +123,6 @@ def run(steps: Sequence[Step], walk: Walk) -> bool:
 
 
 def _print_failure(number: int, step: Step, failure: StepError) -> None:
-    print(f"{number:3}. {step.title}: DOES NOT HOLD")
+    print(f"{number:3}. {step.title}: FAILED")
     print(f"       expected: {failure.expected}")
     print(f"       seen:     {failure.seen}", flush=True)

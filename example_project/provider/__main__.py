@@ -20,44 +20,47 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m example_project.provider",
         description="Codeyard, the service that the example site connects to.",
     )
-    parser.add_argument("--port", type=int, default=8001, help="0 takes any free one (default: 8001)")
+    parser.add_argument("--port", type=int, default=8001, help="0 takes any free port (default: 8001)")
     parser.add_argument("--database", metavar="PATH", default="codeyard.sqlite3", help="SQLite file")
     parser.add_argument(
         "--token-lifetime",
         type=int,
         metavar="SECONDS",
         default=300,
-        help="how long an access token lives (default: 300)",
+        help="lifetime of an access token (default: 300)",
     )
     parser.add_argument(
         "--redirect-uri",
         action="append",
         dest="redirect_uris",
         metavar="URI",
-        help=f"of the site that connects; may be repeated (default: {DESK_CALLBACK})",
+        help=f"redirect URI of the site; may be repeated (default: {DESK_CALLBACK})",
     )
     parser.add_argument(
         "--client-id",
         metavar="ID",
         default="desk",
-        help="of the site; ID-reports, with the same secret, is for machine tokens (default: desk)",
+        help="client id of the site; ID-reports, with the same secret, is for machine tokens (default: desk)",
     )
     parser.add_argument("--client-secret", metavar="SECRET", default="desk-development-secret")
     parser.add_argument(
-        "--device-client-id", metavar="ID", default="desk-terminal", help="of the site's command-line tools"
+        "--device-client-id",
+        metavar="ID",
+        default="desk-terminal",
+        help="client id of the site's command-line tools",
     )
     parser.add_argument(
         "--device-interval",
         type=int,
         metavar="SECONDS",
         default=5,
-        help="between two questions of a device that waits (default: 5)",
+        help="pause between two polls of a device that waits (default: 5)",
     )
     parser.add_argument(
         "--urlconf",
         metavar="MODULE",
         default="example_project.provider.urls",
-        help="the URLconf to serve, for tests that add endpoints of their own",
+        help="the URLconf to serve; tests add endpoints with it",
     )
     options = parser.parse_args(argv)
     options.redirect_uris = options.redirect_uris or [DESK_CALLBACK]
@@ -77,7 +80,7 @@ def configure(options: argparse.Namespace, url: str) -> None:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    # Imported here, as models can be imported only once Django is set up.
+    # Imported here, because models can only be imported after Django is set up.
     from example_project.provider.set_up import (  # noqa: PLC0415
         create_people,
         register_machine,

@@ -1,4 +1,4 @@
-"""The resource API: JSON for a bearer token, of the user who granted it."""
+"""The resource API. It returns JSON about the user who granted the bearer token."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def recent_activity(request: HttpRequest) -> JsonResponse:
 @require_safe
 @protected_resource_metadata(scopes=["analytics"])
 def analytics(request: HttpRequest) -> JsonResponse:
-    """Of all, and for nobody in particular: a client asks for it in its own name."""
+    """Return figures about all repositories. A client requests them with a token of its own."""
     found = Repository.objects.aggregate(repositories=Count("pk"), stars=Sum("stars"))
     return JsonResponse({**found, "people": User.objects.count()})
 

@@ -1,4 +1,4 @@
-"""What the endpoints have seen since the process started."""
+"""Counts the requests at the endpoints since the process started."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVENTS = (
 
 
 class Counters:
-    """Counts of one process; safe to use from any thread."""
+    """The counts of one process. Any thread may use them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,9 +61,9 @@ counters = Counters()
 
 
 class CountingMiddleware:
-    """Token requests count on arrival, the rest before the answer leaves.
+    """Counts token requests when they arrive, and other requests before the response is sent.
 
-    So whoever has got an answer finds it counted.
+    So a client that has received a response finds its request counted.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

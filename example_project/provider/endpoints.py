@@ -1,4 +1,4 @@
-"""The toolkit's endpoints, where Codeyard is stricter than they are."""
+"""Stricter versions of some of the toolkit's endpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oauth2_provider.settings import oauth2_settings
 
 
 class AuthorizationView(views.AuthorizationView):
-    """With `iss` in error responses too (RFC 9207 section 2), which the toolkit leaves out."""
+    """Adds `iss` to error responses (RFC 9207 section 2), which the toolkit leaves out."""
 
     def redirect(self, redirect_to: str, application: Application | None) -> HttpResponse:
         query = urlsplit(redirect_to).query
@@ -23,10 +23,10 @@ class AuthorizationView(views.AuthorizationView):
 
 
 class TokenView(views.TokenView):
-    """One token request after another.
+    """Handles one token request after another.
 
-    The toolkit lets two simultaneous uses of one refresh token both succeed. As one transaction
-    each (SQLite has one writer), the second finds it spent, and reuse protection does its work.
+    The toolkit lets two parallel uses of one refresh token both succeed. Here each request is a transaction,
+    and SQLite has one writer. So the second request finds the token spent, and reuse protection works.
     """
 
     @method_decorator(transaction.atomic)

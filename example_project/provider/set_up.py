@@ -1,4 +1,4 @@
-"""The people and repositories of Codeyard, and the site that may ask for access to them."""
+"""The users and repositories of Codeyard, and the clients that may request access to them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Project(NamedTuple):
     language: str
     stars: int
     activity: tuple[tuple[int, str, str], ...]
-    """Hours ago, who, what; newest first."""
+    """Hours ago, actor and text of each line, newest first."""
 
 
 PEOPLE = (
@@ -97,7 +97,7 @@ PROJECTS = (
 
 @transaction.atomic
 def create_people() -> None:
-    """Idempotent: what is there stays."""
+    """Create the users and their repositories. Existing ones are not changed."""
     for person in PEOPLE:
         if not User.objects.filter(pk=person.pk).exists():
             User.objects.create_user(
@@ -132,7 +132,7 @@ def _create_project(project: Project) -> None:
 def register_site(
     client_id: str, client_secret: str, redirect_uris: Iterable[str], name: str = SITE_NAME
 ) -> Application:
-    """A confidential client for the authorization code grant."""
+    """Register a confidential client for the authorization code grant."""
     return _register(
         client_id,
         name=name,
@@ -144,7 +144,7 @@ def register_site(
 
 
 def register_machine(client_id: str, client_secret: str, name: str = MACHINE_NAME) -> Application:
-    """A confidential client that acts for itself (RFC 6749 section 4.4)."""
+    """Register a confidential client that acts for itself (RFC 6749 section 4.4)."""
     return _register(
         client_id,
         name=name,
@@ -155,7 +155,7 @@ def register_machine(client_id: str, client_secret: str, name: str = MACHINE_NAM
 
 
 def register_terminal(client_id: str, name: str = TERMINAL_NAME) -> Application:
-    """A public client for the device flow: what runs on people's machines keeps no secret."""
+    """Register a public client for the device flow. A tool on a user's machine cannot keep a secret."""
     return _register(
         client_id,
         name=name,
@@ -165,6 +165,6 @@ def register_terminal(client_id: str, name: str = TERMINAL_NAME) -> Application:
 
 
 def _register(client_id: str, **fields: str) -> Application:
-    """Registered again, a client is changed."""
+    """Register a client, or update the one with this client id."""
     application, _ = Application.objects.update_or_create(client_id=client_id, defaults=fields)
     return application

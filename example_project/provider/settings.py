@@ -1,4 +1,4 @@
-"""Settings of Codeyard. `__main__` puts what a start decides into the environment."""
+"""Settings of Codeyard. `__main__` passes its options in environment variables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.utils import get_random_secret_key
 HERE = Path(__file__).resolve().parent
 URL = os.environ.get("CODEYARD_URL", "http://127.0.0.1:8001")
 
-# Sessions end with the process, which is all that a demo needs.
+# A random key ends all sessions with the process, which is enough for a demo.
 SECRET_KEY = get_random_secret_key()
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
@@ -55,7 +55,7 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("CODEYARD_DATABASE", "codeyard.sqlite3"),
         "OPTIONS": {
-            # Writers queue at BEGIN instead of failing half-way with "database is locked".
+            # Writers wait at BEGIN instead of failing later with "database is locked".
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -66,7 +66,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# Cookies know no ports: with Django's names, signing in here would sign out of a site next door.
+# Browsers share cookies between ports. With Django's names, a sign-in here would end another site's session.
 SESSION_COOKIE_NAME = "codeyard_session"
 CSRF_COOKIE_NAME = "codeyard_csrf"
 LOGIN_URL = "login"
@@ -116,7 +116,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "WARNING"},
-        # A refused request is this service's daily bread: it is counted, not logged.
+        # Refused requests are normal here. They are counted and not logged.
         "django.server": {"level": "ERROR"},
         "django.request": {"level": "ERROR"},
     },

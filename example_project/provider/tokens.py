@@ -1,4 +1,4 @@
-"""Tokens of Codeyard, issued, ended and looked up through the toolkit's own models."""
+"""Issues, expires, revokes and looks up tokens of Codeyard with the toolkit's models."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def issue_token_pair(
     lifetime_seconds: int,
     client_id: str | None = None,
 ) -> dict[str, Any]:
-    """A token response as the token endpoint would answer a code, stored as it would store it.
+    """Return and store a token response, as the token endpoint does for a code.
 
-    Without `client_id`, for the application that was registered first.
+    Without `client_id`, it is issued to the application that was registered first.
     """
     applications = Application.objects.order_by("pk")
     if client_id is not None:
@@ -41,7 +41,7 @@ def issue_token_pair(
 
 
 def expire_access_tokens(username: str | None = None) -> int:
-    """Let access tokens (of one user, or all) have run out a second ago; how many there were."""
+    """Let the access tokens of one user, or of all, expire. Return their number."""
     tokens = AccessToken.objects.all()
     if username is not None:
         tokens = tokens.filter(user__username=username)
@@ -59,13 +59,13 @@ def remove_access(user: AbstractBaseUser, application: Application) -> None:
 
 
 def applications_with_access(user: AbstractBaseUser) -> Iterable[Application]:
-    """Those that hold a refresh token of this user that still works."""
+    """Return the applications that hold a valid refresh token of this user."""
     live = RefreshToken.objects.filter(user=user, revoked__isnull=True, access_token__isnull=False)
     return Application.objects.filter(pk__in=live.values("application_id")).order_by("name")
 
 
 def is_spent(refresh_token: str) -> bool:
-    """Was it rotated already? (One that was only revoked has no successor in its family.)"""
+    """Return whether a refresh token was rotated. One that was only revoked has no successor."""
     checksum = hashlib.sha256(refresh_token.encode()).hexdigest()
     return any(
         RefreshToken.objects.filter(token_family=used.token_family, pk__gt=used.pk).exists()

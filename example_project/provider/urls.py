@@ -6,7 +6,7 @@ from oauth2_provider.urls import base_urlpatterns, metadata_urlpatterns
 
 from . import api, endpoints, views
 
-# The first match serves, so the stricter endpoints stand before the toolkit's own.
+# The first match is used, so the stricter endpoints come before the toolkit's.
 oauth_urlpatterns = [
     path("authorize/", endpoints.AuthorizationView.as_view()),
     path("token/", endpoints.TokenView.as_view()),
@@ -21,7 +21,7 @@ urlpatterns = [
     path("applications/", views.ApplicationsView.as_view(), name="applications"),
     path("applications/<int:pk>/remove/", views.remove_application, name="remove-application"),
     path("o/", include((oauth_urlpatterns, "oauth2_provider"))),
-    # RFC 8414 section 3.1: the document of the issuer .../o is found at the root, with /o behind.
+    # RFC 8414 section 3.1: the metadata of the issuer .../o has its path at the root, followed by /o.
     path("", include(metadata_urlpatterns)),
     path("api/user", api.user),
     path("api/repositories", api.repositories),

@@ -29,7 +29,7 @@ class HomeView(TemplateView):
 
 
 class ApplicationsView(LoginRequiredMixin, TemplateView):
-    """Which applications may use the visitor's account, each with a button to end that."""
+    """Shows the applications that may use the visitor's account, each with a button to remove it."""
 
     template_name = "codeyard/applications.html"
 

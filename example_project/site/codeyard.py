@@ -1,4 +1,4 @@
-"""What Desk reads from Codeyard, on behalf of one of its users or in its own name."""
+"""Reads from the API of Codeyard, for a user of Desk or for Desk itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 
 class Codeyard:
-    """The account that a user has connected; every method may raise `requests.RequestException`."""
+    """Reads from a connected account. Every method may raise `requests.RequestException`."""
 
     def __init__(self, user: AbstractBaseUser, account_id: str | None = None) -> None:
         self._http = session_for(user, PROVIDER, account_id=account_id, scopes=SCOPES)
@@ -39,7 +39,7 @@ class Codeyard:
 
 
 def figures() -> dict[str, int]:
-    """What Codeyard tells Desk itself, whoever looks; may raise `requests.RequestException`."""
+    """Return figures that Desk reads with its machine token. May raise `requests.RequestException`."""
     response = machine_session(REPORTS).get("analytics", timeout=TIMEOUT)
     response.raise_for_status()
     return response.json()

@@ -1,4 +1,7 @@
-"""A ring of keys in a file, a line each, newest first: read at each access, so a change needs no restart."""
+"""A key ring in a file, one key per line, newest first.
+
+The file is read at each access, so a change needs no restart.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ class KeyFile(Sequence[str]):
         self._path = Path(path)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        return self._keys()[place]
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._keys()[index]
 
     def __len__(self) -> int:
         return len(self._keys())

@@ -1,4 +1,4 @@
-"""The accounts to sign in with while developing."""
+"""Creates the users of the development site."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STAFF = "admin"
 
 
 def create_people_for_development(using: str, apps: Apps, **kwargs: Any) -> None:
-    """After `migrate`, under DEBUG only; users who are there stay as they are."""
+    """Create the users after `migrate`, under DEBUG only. Existing users are not changed."""
     if settings.DEBUG and "user" in apps.all_models["auth"]:
         password = make_password(DESK.password)
         for username in DESK.usernames:

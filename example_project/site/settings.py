@@ -1,7 +1,7 @@
 """Settings of Desk, read from the environment.
 
-Under DEBUG (the default here) each has a value that fits `python -m example_project.provider` as it
-starts without arguments. With SITE_DEBUG=0 they must be given.
+Under DEBUG (the default here) each has a default that fits `python -m example_project.provider` without
+arguments. With SITE_DEBUG=0 all must be set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def setting(name: str, for_development: str) -> str:
 SECRET_KEY = setting("SECRET_KEY", "only-for-development-and-the-demo-0123456789-abcdefghij")
 SITE_BASE_URL = setting("SITE_BASE_URL", "http://127.0.0.1:8000")
 CODEYARD_URL = setting("CODEYARD_URL", "http://127.0.0.1:8001")
-# One name only: a visit by another would begin a session that the callback does not see.
+# Only one name, because the callback would not have the session of another name.
 ALLOWED_HOSTS = [urlsplit(SITE_BASE_URL).hostname or ""]
 
 INSTALLED_APPS = [
@@ -72,8 +72,8 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": setting("SITE_DATABASE", str(ROOT / "desk.sqlite3")),
         "OPTIONS": {
-            # What several threads and processes need: readers beside a writer, and writers that
-            # queue at BEGIN instead of failing half-way with "database is locked".
+            # For several threads and processes: readers work during a write, and writers wait at BEGIN
+            # instead of failing later with "database is locked".
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -84,7 +84,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# Cookies know no ports: with Django's names, Desk would share them with whatever else runs here.
+# Browsers share cookies between ports. With Django's names, Desk would share them with other sites here.
 SESSION_COOKIE_NAME = "desk_session"
 CSRF_COOKIE_NAME = "desk_csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SITE_BASE_URL.startswith("https:")
@@ -115,7 +115,7 @@ OAUTH_CONNECT = {
             "scopes": ["profile", "repositories", "activity"],
             "identity": {"id": ["id"], "label": ["login"]},
         },
-        # Desk's own client there, for what concerns no user of it (RFC 6749 section 4.4).
+        # Desk's own client at Codeyard, for requests without a user (RFC 6749 section 4.4).
         "codeyard-reports": {
             "name": "Codeyard",
             "client_id": f"{setting('CODEYARD_CLIENT_ID', 'desk')}-reports",
@@ -125,7 +125,7 @@ OAUTH_CONNECT = {
             "api_base_url": f"{CODEYARD_URL}/api/",
             "scopes": ["analytics"],
         },
-        # For people at a terminal (oauth_login): a public client, which has the device flow only.
+        # For oauth_login at a terminal: a public client, which only has the device flow.
         "codeyard-terminal": {
             "name": "Codeyard at the terminal",
             "client_id": setting("CODEYARD_DEVICE_CLIENT_ID", "desk-terminal"),
@@ -145,6 +145,6 @@ LOGGING = {
     "disable_existing_loggers": False,
     "handlers": {"stderr": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    # Through the root like the rest, instead of through Django's own handlers as well.
+    # Without Django's own handlers, so that each record is logged once, by the root.
     "loggers": {"django": {"handlers": [], "level": "WARNING"}},
 }

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class DashboardView(LoginRequiredMixin, TemplateView):
-    """Repositories and recent activity; without a usable connection, the way to one."""
+    """Shows repositories and recent activity. Without a usable connection, shows a link to connect."""
 
     template_name = "desk/dashboard.html"
 
@@ -40,14 +40,14 @@ class DashboardView(LoginRequiredMixin, TemplateView):
         except AmbiguousConnection:
             return {"accounts": _connections(self.request).filter(provider=PROVIDER)}
         except ReauthorizationRequired as error:
-            return {"connect_url": _and_back(error.connect_url, self.request), "reason": error.reason}
+            return {"connect_url": _with_next(error.connect_url, self.request), "reason": error.reason}
         except requests.RequestException as error:
             logger.warning("Codeyard could not be read: %s", error)
             return {"unavailable": True}
 
 
 class RepositoryView(ConnectionRequiredMixin, TemplateView):
-    """The activity of one repository; a visitor without a connection is sent to connect first."""
+    """Shows the activity of one repository. A user without a connection is redirected to connect first."""
 
     template_name = "desk/repository.html"
     connection_provider = PROVIDER
@@ -60,7 +60,7 @@ class RepositoryView(ConnectionRequiredMixin, TemplateView):
         except AmbiguousConnection:
             return redirect("dashboard")
         except ReauthorizationRequired:
-            raise  # The mixin answers it.
+            raise  # The mixin redirects to connect.
         except requests.RequestException as error:
             if error.response is not None and error.response.status_code == 404:
                 raise Http404(f"No repository {name}") from error
@@ -70,7 +70,7 @@ class RepositoryView(ConnectionRequiredMixin, TemplateView):
 
 
 class FiguresView(LoginRequiredMixin, TemplateView):
-    """Figures about all of Codeyard: no connection is needed, for Desk asks in its own name."""
+    """Shows figures about all of Codeyard. No connection is needed, because Desk has a machine token."""
 
     template_name = "desk/figures.html"
 
@@ -86,7 +86,7 @@ class FiguresView(LoginRequiredMixin, TemplateView):
 @login_required
 @never_cache
 def status(request: HttpRequest) -> JsonResponse:
-    """How the visitor's own connections are; no token is in it."""
+    """Return the status of the user's connections, without tokens."""
     return JsonResponse({"connections": [_status_of(each) for each in _connections(request)]})
 
 
@@ -107,6 +107,6 @@ def _status_of(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _and_back(url: str, request: HttpRequest) -> str:
+def _with_next(url: str, request: HttpRequest) -> str:
     separator = "&" if "?" in url else "?"
     return f"{url}{separator}{urlencode({'next': request.get_full_path()})}"

@@ -1,6 +1,6 @@
-"""The admin of connections: everything can be seen but what opens an account, and nothing can be edited.
+"""The admin of connections. It shows everything except secrets, and edits nothing.
 
-Django imports this where ``django.contrib.admin`` is installed, and nobody else does.
+Only Django imports this package, if ``django.contrib.admin`` is installed.
 """
 
 from oauth_connect.admin.connection import ConnectionAdmin

@@ -1,4 +1,4 @@
-"""What staff can do: refresh and disconnect a few connections, and be told how each one went."""
+"""The actions of staff: refresh or disconnect a few connections, and report the outcome of each."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from oauth_connect.models import Connection, PendingRevocation
 logger = logging.getLogger("oauth_connect.admin")
 
 MAX_SELECTED = 50
-# Seconds after which nothing more is begun in a request: a web server that kills its worker in the
+# Seconds after which a request starts no further connection. A web server that kills its worker in the
 # middle of a refresh loses a rotated token.
 BUDGET = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """How it went, in words and as a level of Django's messages."""
+    """The outcome of an action, as a text and a level of Django's messages."""
 
     text: Any
     level: int = messages.WARNING
@@ -46,29 +46,27 @@ class Outcome:
 Act = Callable[[Connection, Any], Outcome]
 
 REFRESHED = Outcome(gettext_lazy("Refreshed"), messages.SUCCESS)
-NOT_REFRESHABLE = Outcome(
-    gettext_lazy("Still valid, and the provider gave nothing to refresh it with"), messages.INFO
-)
+NOT_REFRESHABLE = Outcome(gettext_lazy("Still valid; the provider issued no refresh token"), messages.INFO)
 DISCONNECTED = Outcome(gettext_lazy("Disconnected"), messages.SUCCESS)
-GONE_ALREADY = Outcome(gettext_lazy("Disconnected before"), messages.INFO)
-WAITING = Outcome(gettext_lazy("Disconnected here; the provider has not withdrawn its access yet"))
+ALREADY_DISCONNECTED = Outcome(gettext_lazy("Already disconnected"), messages.INFO)
+WAITING = Outcome(gettext_lazy("Disconnected here; the provider has not revoked the token yet"))
 UNREADABLE = Outcome(
     gettext_lazy(
-        "Disconnected here; no configured key opens the token, so the provider could not be told: "
-        "have its access withdrawn on the provider's own pages"
+        "Disconnected here. No configured key opens the token, so it could not be revoked at the "
+        "provider. The owner must withdraw access on the provider's own pages"
     )
 )
-LATER = Outcome(gettext_lazy("No time was left; select again"))
+OUT_OF_TIME = Outcome(gettext_lazy("Not done, because the time ran out; select again"))
 MISCONFIGURED = Outcome(
-    gettext_lazy("The provider does not accept this site's client; mend the settings"), messages.ERROR
+    gettext_lazy("The provider does not accept this site's client; correct the settings"), messages.ERROR
 )
 SETTINGS = Outcome(gettext_lazy("The provider's settings are missing or wrong"), messages.ERROR)
-UNEXPECTED = Outcome(gettext_lazy("Something unexpected went wrong; the log says what"), messages.ERROR)
+UNEXPECTED = Outcome(gettext_lazy("An unexpected error occurred; see the log"), messages.ERROR)
 
 OUTCOMES: dict[type[Exception], Outcome] = {
     ReauthorizationRequired: Outcome(gettext_lazy("The owner must connect the account again")),
-    ProviderUnavailable: Outcome(gettext_lazy("The provider could not be asked; try again later")),
-    ConnectionLocked: Outcome(gettext_lazy("A transaction holds the row; try again")),
+    ProviderUnavailable: Outcome(gettext_lazy("The provider is not available; try again later")),
+    ConnectionLocked: Outcome(gettext_lazy("Another transaction has locked the row; try again")),
     ProviderMisconfigured: MISCONFIGURED,
     ProviderRejected: Outcome(gettext_lazy("The provider refused the request"), messages.ERROR),
     KeyUnavailable: Outcome(
@@ -80,23 +78,23 @@ OUTCOMES: dict[type[Exception], Outcome] = {
 
 
 class Report:
-    """Who met which outcome; told as one message for each."""
+    """Collects connections by outcome, with one message for each outcome."""
 
     def __init__(self) -> None:
-        self._met: dict[Outcome, list[str]] = defaultdict(list)
+        self._names: dict[Outcome, list[str]] = defaultdict(list)
 
     def add(self, outcome: Outcome, connection: Connection, code: str = "") -> None:
         name = f"{connection} ({shown_code(code)})" if code else str(connection)
-        self._met[outcome].append(name)
+        self._names[outcome].append(name)
 
     def messages(self) -> Iterable[tuple[str, int]]:
-        for outcome, names in self._met.items():
-            told = {"outcome": outcome.text, "count": len(names), "names": ", ".join(names)}
-            yield _("%(outcome)s (%(count)d): %(names)s.") % told, outcome.level
+        for outcome, names in self._names.items():
+            details = {"outcome": outcome.text, "count": len(names), "names": ", ".join(names)}
+            yield _("%(outcome)s (%(count)d): %(names)s.") % details, outcome.level
 
 
 def refresh(connection: Connection, staff: Any) -> Outcome:
-    """Refresh now. A user's token that cannot be refreshed is left alone while it is valid."""
+    """Refresh now. Skip a user's token that is valid and has no refresh token."""
     if connection.status == Connection.Status.ACTIVE and not connection.is_machine:
         token = connection.token
         if not token.refresh_token and not token.is_expired(datetime.now(UTC)):
@@ -106,9 +104,9 @@ def refresh(connection: Connection, staff: Any) -> Outcome:
 
 
 def disconnect(connection: Connection, staff: Any) -> Outcome:
-    """Disconnect, whatever the state of the token; the history keeps which user of the staff did."""
+    """Disconnect, whatever the state of the token. The history records the staff user."""
     if connection.status == Connection.Status.REVOKED:
-        return GONE_ALREADY
+        return ALREADY_DISCONNECTED
     readable = _is_readable(connection)
     connection.disconnect(actor=staff, by_staff=True)
     if not readable:
@@ -127,12 +125,12 @@ def _is_readable(connection: Connection) -> bool:
 def carry_out(
     act: Act, connections: Iterable[Connection], staff: Any, log: Callable[[Connection, str], object]
 ) -> Report:
-    """Act on each connection while there is time; one that goes wrong stops no other."""
+    """Act on each connection until the time runs out. A failure does not stop the others."""
     report = Report()
-    begun = time.monotonic()
+    started = time.monotonic()
     for connection in connections:
-        if time.monotonic() - begun > BUDGET:
-            report.add(LATER, connection)
+        if time.monotonic() - started > BUDGET:
+            report.add(OUT_OF_TIME, connection)
             continue
         outcome, code = _attempt(act, connection, staff)
         report.add(outcome, connection, code)
@@ -148,5 +146,5 @@ def _attempt(act: Act, connection: Connection, staff: Any) -> tuple[Outcome, str
             if isinstance(error, kind):
                 return outcome, getattr(error, "code", "")
         details = {"action": "staff_action_failed", "connection": str(connection.pk)}
-        logger.exception("a connection's %s by staff went wrong", act.__name__, extra=details)
+        logger.exception("a connection's %s by staff failed", act.__name__, extra=details)
         return UNEXPECTED, ""

@@ -27,9 +27,9 @@ Rows = QuerySet[Connection]
 
 @admin.register(Connection)
 class ConnectionAdmin(ReadOnlyAdmin):
-    """Who is connected to what, and how it fares. Two actions, each behind a permission of its own."""
+    """Shows connections and their state. Has two actions, each with a permission of its own."""
 
-    # ``extra`` is the site's own: nobody here can tell what it keeps there.
+    # ``extra`` belongs to the site, which may store secrets in it.
     masked = frozenset({"sealed_token", "lease_owner", "lease_until", "identity", "extra"})
     actions = ["refresh_selected", "disconnect_selected"]
     list_display = [
@@ -51,12 +51,12 @@ class ConnectionAdmin(ReadOnlyAdmin):
         (
             gettext_lazy("Token"),
             {
-                "description": gettext_lazy("The token itself is sealed and shown to nobody."),
+                "description": gettext_lazy("The token itself is stored sealed and never shown."),
                 "fields": ["expires_in_full", "refresh_due", "refreshed_in_full", "granted_scopes"],
             },
         ),
         (
-            gettext_lazy("When the owner will be needed"),
+            gettext_lazy("When the owner must connect again"),
             {"fields": ["reconnect_deadline", "refresh_token_deadline"]},
         ),
         (
@@ -82,7 +82,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
         ),
     ]
 
-    # --- who may --------------------------------------------------------------------------------
+    # --- permissions ----------------------------------------------------------------------------
 
     def has_refresh_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("oauth_connect.refresh_connection")
@@ -91,15 +91,15 @@ class ConnectionAdmin(ReadOnlyAdmin):
         return request.user.has_perm("oauth_connect.disconnect_connection")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As Django has it: what a deleted row holds is kept, sealed, until its provider has revoked it."""
+        """Return what Django returns. A deleted row's token stays sealed until its provider revokes it."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     # --- the list -------------------------------------------------------------------------------
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
-        # Django 6.1 names the place, and wants the parameter here; 5.2 knows none.
-        place = {} if action_location is None else {"action_location": action_location}
-        found: dict[str, Any] = super().get_actions(request, **place)
+        # Django 6.1 passes ``action_location``. Django 5.2 does not have this parameter.
+        location = {} if action_location is None else {"action_location": action_location}
+        found: dict[str, Any] = super().get_actions(request, **location)
         found.pop("delete_selected", None)
         return found
 
@@ -156,7 +156,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
     def status_explained(self, connection: Connection) -> str:
         if connection.status != Connection.Status.REAUTHORIZATION_REQUIRED:
             return display.status_badge(connection)
-        advice = _("Only the owner can do this, signed in, on the site's page of connected accounts.")
+        advice = _("Only the owner can do this, after signing in, on the site's page of connected accounts.")
         return format_html("{} {}", display.status_badge(connection), advice)
 
     @admin.display(description=gettext_lazy("owner's key"))
@@ -201,7 +201,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     def doubt(self, connection: Connection) -> str:
         if not connection.in_doubt:
             return _("no")
-        return _("The answer to a refresh may have been lost; the next attempt will show.")
+        return _(
+            "The response to a refresh may have been lost. "
+            "The next attempt shows whether the connection still works."
+        )
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -220,7 +223,8 @@ class ConnectionAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, extra_context)
 
-    # Under ATOMIC_REQUESTS a refresh would need a second connection, and a revocation wait for the page.
+    # Under ATOMIC_REQUESTS, a refresh would need a second database connection, and a revocation would
+    # wait for the end of the request.
     changelist_view._non_atomic_requests = set(databases)  # type: ignore[attr-defined]
 
     @admin.action(description=gettext_lazy("Refresh selected connections"), permissions=["refresh"])
@@ -232,7 +236,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     @admin.action(description=gettext_lazy("Disconnect selected connections"), permissions=["disconnect"])
     def disconnect_selected(self, request: HttpRequest, queryset: Rows) -> HttpResponse | None:
-        """Ask first. Then local use stops at once, and the providers are told."""
+        """Ask for confirmation. Then stop local use immediately, and revoke at the providers."""
         if self._are_too_many(request, queryset):
             return None
         if request.POST.get("confirmed"):
@@ -265,8 +269,8 @@ class ConnectionAdmin(ReadOnlyAdmin):
             "%(count)d connections are selected, but only %(most)d can be done at a time. Nothing was done.",
             count,
         )
-        told = text % {"count": count, "most": MAX_SELECTED}
-        self.message_user(request, f"{told} {hint}".strip(), messages.ERROR)
+        message = text % {"count": count, "most": MAX_SELECTED}
+        self.message_user(request, f"{message} {hint}".strip(), messages.ERROR)
         return True
 
     def _carry_out(self, act: Act, request: HttpRequest, queryset: Rows) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""How things are shown: status badges, moments in human time, people."""
+"""Formats values for the admin: status badges, times, owners."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _UNITS: dict[str, Any] = {
 
 
 def badge(kind: str, text: object) -> str:
-    """Return a badge; ``kind`` (good, warning, bad, over) is a colour, and the text says it all without."""
+    """Return a badge. ``kind`` (good, warning, bad, over) is only a colour; the text has the meaning."""
     return format_html('<span class="oauth-badge oauth-{}">{}</span>', kind, text)
 
 
@@ -50,19 +50,19 @@ def status_badge(connection: Connection) -> str:
 
 
 def provider(connection: Connection) -> str:
-    """Return the provider's name in the settings, and say where it has left them."""
+    """Return the provider's name, with a note if the settings no longer contain it."""
     try:
         conf.declared_provider(connection.provider, connection.owner)
     except UnknownProvider:
-        told = _("No longer offered by this site")
-        return format_html('{} <span class="oauth-quiet">{}</span>', connection.provider, told)
-    except ImproperlyConfigured:  # there, and wrong: the system checks tell
+        note = _("No longer offered by this site")
+        return format_html('{} <span class="oauth-quiet">{}</span>', connection.provider, note)
+    except ImproperlyConfigured:  # the system checks report a wrong entry
         pass
     return connection.provider
 
 
 def relative(moment: datetime) -> str:
-    """Say how far away a moment is, in its largest unit."""
+    """Return the time to or since a moment, in its largest unit."""
     now = datetime.now(UTC)
     if abs(moment - now) < timedelta(minutes=1):
         return _("in less than a minute") if moment > now else _("just now")
@@ -76,7 +76,7 @@ def exact(moment: datetime) -> str:
 
 
 def moment_in_list(moment: datetime | None, otherwise: str = NOTHING) -> str:
-    """Return human time; a pointer that rests on it sees the exact one."""
+    """Return a relative time, with the exact time as a tooltip."""
     if moment is None:
         return otherwise
     return format_html(
@@ -93,7 +93,7 @@ def moment_in_full(moment: datetime | None, otherwise: str = NOTHING) -> str:
 
 
 def deadline(moment: datetime | None) -> str:
-    """Return a moment after which the owner is needed, with a warning once it is near."""
+    """Return the time before which the owner must connect again, with a warning if it is near or past."""
     if moment is None:
         return NOTHING
     left = moment - datetime.now(UTC)
@@ -104,7 +104,7 @@ def deadline(moment: datetime | None) -> str:
 
 
 def change_url(model: type[Model], pk: Any, site_name: str) -> str:
-    """Return the path of a row's page; empty where this admin does not know its model."""
+    """Return the path of a row's page. Empty if its model is not registered in this admin."""
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
     try:
         return reverse(name, args=[quote(pk)], current_app=site_name)
@@ -117,7 +117,7 @@ def link(url: str, text: object) -> str:
 
 
 def owner(connection: Connection, site_name: str) -> str:
-    """Return the owner: a link to the user where it is one, else its key."""
+    """Return the owner: a link if it is a user, otherwise its key."""
     user: Any = connection.user
     if user is None:
         return connection.owner

@@ -23,7 +23,7 @@ def may_view(request: HttpRequest) -> bool:
 
 
 def last_events(connection: Connection, site_name: str) -> str:
-    """Return a table of the newest events and a link to all of them; one query."""
+    """Return a table of the newest events and a link to all of them. Uses one query."""
     alias = router.db_for_read(ConnectionEvent, instance=connection)
     events = ConnectionEvent.objects.using(alias).filter(connection_id=connection.pk)
     newest = events.select_related("actor").order_by("-created_at", "-pk")[:SHOWN]
@@ -41,17 +41,17 @@ def last_events(connection: Connection, site_name: str) -> str:
 
 
 def _cells(event: ConnectionEvent) -> tuple[str, str, str, str]:
-    who: Any = event.actor
+    actor: Any = event.actor
     return (
         display.moment_in_list(event.created_at),
         event.get_action_display(),
-        display.NOTHING if who is None else who.get_username(),
+        display.NOTHING if actor is None else actor.get_username(),
         shown_code(event.error) or display.NOTHING,
     )
 
 
 def _list_url(connection: Connection, site_name: str) -> str:
-    """Return the path of the list with only these; empty where this admin does not know the model."""
+    """Return the path of the list of these events. Empty if their model is not registered in this admin."""
     try:
         path = reverse("admin:oauth_connect_connectionevent_changelist", current_app=site_name)
     except NoReverseMatch:

@@ -1,4 +1,4 @@
-"""What the list of connections can be narrowed down to."""
+"""The filters of the list of connections."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from oauth_connect.models import Connection
 from oauth_connect.models.row import RECONNECT_SOON
 
 Rows = QuerySet[Connection]
-WITHIN = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+PERIODS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
 
 
 class ExpiringFilter(admin.SimpleListFilter):
-    """Active connections whose token runs out, or whose owner will be needed."""
+    """Active connections whose token expires, or which must be connected again."""
 
     title = _("expiring")
     parameter_name = "expiring"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
-            ("expired", _("token has run out")),
+            ("expired", _("token has expired")),
             ("hour", _("within an hour")),
             ("day", _("within a day")),
             ("week", _("within a week")),
@@ -39,8 +39,8 @@ class ExpiringFilter(admin.SimpleListFilter):
             return active.filter(expires_at__lte=now)
         if wanted == "reconnect":
             return active.filter(reconnect_before__lte=now + RECONNECT_SOON)
-        if wanted in WITHIN:
-            return active.filter(expires_at__gt=now, expires_at__lte=now + WITHIN[wanted])
+        if wanted in PERIODS:
+            return active.filter(expires_at__gt=now, expires_at__lte=now + PERIODS[wanted])
         return queryset
 
 

@@ -1,4 +1,4 @@
-"""What all admins here share: look, and do not touch."""
+"""The base class of all admins in this package, which show rows and change nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic where Django runs
-    """An admin without add, change and delete. ``masked`` columns are not shown, loaded nor filtered by."""
+    """An admin without add, change and delete. ``masked`` columns are not shown, loaded or filtered by."""
 
     masked: frozenset[str] = frozenset()
     list_per_page = 50
@@ -31,7 +31,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return super().get_queryset(request).defer(*self.masked)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Refuse masked columns: Django lets a URL filter by any, and they could be guessed that way."""
+        """Refuse masked columns. Django lets a URL filter by any column, so their values could be guessed."""
         if lookup.partition("__")[0] in self.masked:
             return False
         return super().lookup_allowed(lookup, value, request)

@@ -1,4 +1,4 @@
-"""The small tables beside connections, to look at."""
+"""The admins of provider states, pending revocations and events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation,
 
 @admin.register(ProviderState)
 class ProviderStateAdmin(ReadOnlyAdmin):
-    """Which providers do not accept this site, and since when."""
+    """Shows the providers with an alarm, and since when."""
 
     masked = frozenset({"fingerprint"})
     list_display = ["provider", "alarm_badge", "raised", "failures", "blocked"]
@@ -43,7 +43,7 @@ class ProviderStateAdmin(ReadOnlyAdmin):
 
 
 class _OfConnections(ReadOnlyAdmin):
-    """A table that names connections, some of which are gone."""
+    """A table that refers to connections. Some of them may have been deleted."""
 
     @admin.display(description=_("connection"))
     def connection_link(self, row: Any) -> str:
@@ -58,7 +58,7 @@ class _OfConnections(ReadOnlyAdmin):
 
 @admin.register(PendingRevocation)
 class PendingRevocationAdmin(_OfConnections):
-    """Tokens that their providers have not yet revoked, and for how long already."""
+    """Shows the tokens that their providers have not revoked yet, and since when."""
 
     masked = frozenset({"sealed_token"})
     list_display = [
@@ -109,7 +109,7 @@ class PendingRevocationAdmin(_OfConnections):
 
 @admin.register(ConnectionEvent)
 class ConnectionEventAdmin(_OfConnections):
-    """The history of connections."""
+    """Shows the history of connections."""
 
     list_display = ["when", "action", "provider", "owner", "actor", "error_code", "connection_short"]
     list_display_links = ["when"]

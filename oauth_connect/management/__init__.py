@@ -1,1 +1,1 @@
-"""What operations run. ``command`` is what all commands have in common."""
+"""The management commands, their output and their reports. ``base`` has the base class of the commands."""

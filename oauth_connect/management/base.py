@@ -1,4 +1,4 @@
-"""Base class of the commands: examples, lines or one JSON document, and the exit status."""
+"""The base class of the commands: examples, output as lines or as one JSON document, exit status."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from oauth_connect.management.output import progress
 
 SOME_FAILED = 1
 USAGE = 2
-EXIT_STATUS = "exit status: 0 all is well, 1 something failed, 2 usage or configuration"
+EXIT_STATUS = "exit status: 0 success, 1 something failed, 2 wrong usage or configuration"
 
 
 class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Django's formatter; it keeps the lines of the examples."""
+    """Django's formatter, which here keeps the line breaks of the examples."""
 
 
 class Command(ABC, BaseCommand):
@@ -69,7 +69,7 @@ class Command(ABC, BaseCommand):
     # --- arguments ------------------------------------------------------------------------------
 
     def user(self, username: str) -> AbstractBaseUser:
-        """Return the user of that name. Where there is none, end the command."""
+        """Return the user of that name. If there is none, end the command."""
         try:
             return get_user_model()._default_manager.get_by_natural_key(username)
         except ObjectDoesNotExist:
@@ -78,43 +78,45 @@ class Command(ABC, BaseCommand):
     # --- output ---------------------------------------------------------------------------------
 
     def line(self, text: str = "", verbosity: int = 1) -> None:
-        """Write a line for people, at this verbosity or a higher one."""
+        """Write a line at this verbosity or a higher one. With --json, write nothing."""
         if not self.as_json and self.verbosity >= verbosity:
             self.stdout.write(text)
 
     def document(self, content: dict[str, Any], *, on_one_line: bool = False) -> None:
-        """Write the JSON document. ``on_one_line``: where the command writes several."""
+        """Write the JSON document if --json was given. ``on_one_line`` is for commands that write several."""
         if self.as_json:
             self.stdout.write(json.dumps(content, indent=None if on_one_line else 2))
 
     def progress(self, unit: str, total: Callable[[], int]) -> AbstractContextManager[Callable[..., object]]:
-        """Show a progress bar on a terminal, unless lines or a document are wanted."""
+        """Show a progress bar on a terminal, unless --json or another verbosity was given."""
         return progress(unit, total, quiet=self.as_json or self.verbosity != 1)
 
     # --- the end --------------------------------------------------------------------------------
 
     def usage_error(self, message: str) -> NoReturn:
-        """End the command: its arguments or the settings are wrong."""
+        """End the command, because its arguments or the settings are wrong."""
         self.document({"error": message})
         raise CommandError(message, returncode=USAGE)
 
     def failed(self, message: str) -> NoReturn:
-        """End the command after its work: something failed, and the output says what."""
+        """End the command after its work, because something failed. The output has named it."""
         raise CommandError(message, returncode=SOME_FAILED)
 
 
 def database_problem(error: Error) -> str:
-    """Return a message that says what to do. It does not quote the driver, who may quote a row."""
-    return f"The database reports an error ({type(error).__name__}). Run migrate; oauth_doctor says more."
+    """Return a message that says what to do. The driver's text is left out, because it may quote a row."""
+    return (
+        f"The database reports an error ({type(error).__name__}). Run migrate, or oauth_doctor for details."
+    )
 
 
 def time_zone_problem() -> str:
-    """Return the words of the system check about USE_TZ."""
-    return " ".join(f"{found.msg} {found.hint}" for found in check_time_zone(app_configs=None))
+    """Return the message and the hint of the system check about USE_TZ."""
+    return " ".join(f"{message.msg} {message.hint}" for message in check_time_zone(app_configs=None))
 
 
 def integer(text: str, least: int, most: int | None) -> int:
-    """Return the whole number of an option. Raises ArgumentTypeError."""
+    """Return the whole number of an option. Raises ArgumentTypeError for other text or out of range."""
     try:
         number = int(text)
     except ValueError:

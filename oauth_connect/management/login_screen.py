@@ -1,4 +1,4 @@
-"""What somebody at a terminal is shown while they log in: address, code, QR code and a countdown."""
+"""The output of a login at a terminal: address, code, QR code and a countdown."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from django.core.management.base import OutputWrapper
 
-# The extra "keyring"; the address in words does as well.
+# From the extra "keyring". Without it there is no QR code.
 segno: Any = importlib.import_module("segno") if importlib.util.find_spec("segno") else None
 
 
 class Screen:
-    """Lines on any output; on a terminal also a line that counts down, and a QR code."""
+    """Writes lines to any output. On a terminal it also shows a countdown and a QR code."""
 
     def __init__(self, out: OutputWrapper) -> None:
         self._out = out
@@ -23,13 +23,13 @@ class Screen:
         self._counting = False
 
     def line(self, text: str = "") -> None:
-        """Write a line, and flush it: the command waits for a person, who may read through a pipe."""
+        """Write a line and flush it. The command waits for a user, who may read it through a pipe."""
         self.end_countdown()
         self._out.write(text, _plain)
         self._out.flush()
 
     def countdown(self, left: float) -> None:
-        """Show the seconds left, over what was shown before."""
+        """Show the seconds left. This replaces the countdown that was shown before."""
         if self._is_terminal:
             minutes, seconds = divmod(int(left), 60)
             self._out.write(f"\rWaiting for you: {minutes}:{seconds:02} left \b", _plain, ending="")
@@ -42,17 +42,17 @@ class Screen:
             self._out.write("", _plain)
 
     def qr_code(self, url: str) -> None:
-        """Draw an address for a telephone's camera, where there is room for it and it can be printed."""
+        """Draw an address as a QR code if the terminal is wide enough and its encoding has the characters."""
         if segno is None or not self._is_terminal:
             return
         picture = io.StringIO()
         segno.make(url, error="l", micro=False).terminal(picture, compact=True, border=2)
         drawn = picture.getvalue()
         width = max(map(len, drawn.splitlines()))
-        if width < shutil.get_terminal_size().columns and self._prints(drawn):
+        if width < shutil.get_terminal_size().columns and self._can_print(drawn):
             self.line(drawn.rstrip("\n"))
 
-    def _prints(self, text: str) -> bool:
+    def _can_print(self, text: str) -> bool:
         try:
             text.encode(getattr(self._out, "encoding", None) or "ascii")
         except (UnicodeError, LookupError):
@@ -61,5 +61,5 @@ class Screen:
 
 
 def _plain(text: str) -> str:
-    """The style of standard error is that of faults, and this is none."""
+    """Return the text without a style. The default style of standard error marks errors."""
     return text

@@ -1,4 +1,4 @@
-"""What commands print: tables, counts of outcomes, and a progress bar on a terminal."""
+"""The output of commands: tables, counts of outcomes, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str
     """Yield the lines of a table, with numbers aligned to the right."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numeric = [bool(rows) and all(isinstance(row[place], int) for row in rows) for place in range(len(head))]
+    numeric = [bool(rows) and all(isinstance(row[index], int) for row in rows) for index in range(len(head))]
     for row in cells:
         padded = (
             cell.rjust(width) if right else cell.ljust(width)
@@ -42,9 +42,9 @@ def humanize(name: str) -> str:
 
 
 class Tally:
-    """Counts what a command did, by one or more names (a provider, a table) and an outcome.
+    """Counts the results of a command by one or more names (a provider, a table) and an outcome.
 
-    ``outcomes``: all possible ones, in their order. ``failed``: those that count as failures.
+    ``outcomes`` lists all possible outcomes in their order. ``failed`` lists those that are failures.
     """
 
     def __init__(self, outcomes: Sequence[str], failed: Collection[str] = ()) -> None:
@@ -68,10 +68,10 @@ class Tally:
 
     def by_outcome(self) -> dict[str, int]:
         """Return the number of each outcome, also of those that did not occur."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for key, number in self._counts.items():
-            found[key[-1]] += number
-        return {outcome: found[outcome] for outcome in self.outcomes}
+            counts[key[-1]] += number
+        return {outcome: counts[outcome] for outcome in self.outcomes}
 
     def by_name(self) -> dict[str, dict[str, int]]:
         """Return for each first name the number of each outcome, also of those that did not occur."""
@@ -80,7 +80,7 @@ class Tally:
 
     def items(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """Yield each combination that occurred and its number, in the order of names and outcomes."""
-        order = {outcome: place for place, outcome in enumerate(self.outcomes)}
+        order = {outcome: index for index, outcome in enumerate(self.outcomes)}
         found = (item for item in self._counts.items() if item[1])
         yield from sorted(found, key=lambda item: (item[0][:-1], order[item[0][-1]]))
 

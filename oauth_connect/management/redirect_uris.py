@@ -1,4 +1,4 @@
-"""The redirect URIs to register, said without a request."""
+"""The redirect URIs to register at the providers, computed without a request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from oauth_connect.conf import base_url_problem, conf
 
 @dataclass(frozen=True, slots=True)
 class RedirectURI:
-    """``uri`` is empty where a part of it is missing; ``problem`` says which, and what to do.
+    """A redirect URI, or the reason why it is not known.
 
-    ``note``: where nothing is wrong, and all the same no one URI can be told.
+    ``problem`` names the missing part and says what to do. ``note`` says that nothing is wrong, but that the
+    URI depends on the request.
     """
 
     uri: str = ""
@@ -23,17 +24,19 @@ class RedirectURI:
 
 
 def redirect_uri(provider: str) -> RedirectURI:
-    """Return the URI to register at a provider, from BASE_URL and the URLconf."""
+    """Return the URI to register at a provider, built from BASE_URL and the URLconf."""
     path, problem = _path(provider)
     if problem:
         return RedirectURI(problem=problem)
     base = conf.base_url
     if callable(base):
-        return RedirectURI(problem=f"BASE_URL is a callable; register {path} under each origin it returns.")
+        return RedirectURI(
+            problem=f"BASE_URL is a callable. Register {path} under each origin that it returns."
+        )
     if base is None and settings.DEBUG:
-        return RedirectURI(note=f"under DEBUG the request's host; the path is {path}")
+        return RedirectURI(note=f"under DEBUG the host of the request, with the path {path}")
     if base is None:
-        return RedirectURI(problem=f'Set OAUTH_CONNECT["BASE_URL"]; the path is {path}.')
+        return RedirectURI(problem=f'Set OAUTH_CONNECT["BASE_URL"]. The path is {path}.')
     if problem := base_url_problem(base):
         return RedirectURI(problem=f'OAUTH_CONNECT["BASE_URL"] {problem}')
     return RedirectURI(base.rstrip("/") + path)
@@ -47,4 +50,4 @@ def _path(provider: str) -> tuple[str, str]:
     try:
         return reverse("oauth_connect:callback", kwargs={"provider": provider}), ""
     except NoReverseMatch:
-        return "", "A provider's name may have letters, digits, hyphens and underscores only; rename it."
+        return "", "A provider's name may only have letters, digits, hyphens and underscores. Rename it."

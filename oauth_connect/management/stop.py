@@ -1,4 +1,4 @@
-"""Lets SIGINT and SIGTERM ask a command to stop, so that it can finish what is in flight."""
+"""Turns SIGINT and SIGTERM into a request to stop, so that a command can finish what is in flight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 
 class StopRequest:
-    """Whether a signal has asked the command to stop."""
+    """Records whether a signal has asked the command to stop."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -18,26 +18,26 @@ class StopRequest:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ask(self) -> None:
-        """Ask for a stop. Safe in a signal handler, whatever lock the interrupted thread holds."""
+        """Request a stop. A signal handler may call this, whatever lock the interrupted thread holds."""
         self.asked = True
         self._wake.put(None)
         self._then()
 
     def then(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called on the request; immediately if the request has come before."""
+        """Register a function to call on the request. If the request came before, call it immediately."""
         self._then = call
         if self.asked:
             call()
 
     def wait(self, seconds: float) -> None:
-        """Wait for so many seconds, or until the request comes."""
+        """Wait for so many seconds, or until a stop is requested."""
         with suppress(queue.Empty):
             self._wake.get(timeout=seconds)
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request to stop. The second one does what it always does.
+    """Turn the first SIGINT or SIGTERM into a request to stop. The second one has its usual effect.
 
     Without this, a token whose response is in flight would be lost.
     """

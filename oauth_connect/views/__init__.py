@@ -1,4 +1,4 @@
-"""Views, and the gates for a site's own views."""
+"""The views, and the decorator and mixin for a site's own views."""
 
 from oauth_connect.views.connections import (
     CallbackView,

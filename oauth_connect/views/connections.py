@@ -1,4 +1,4 @@
-"""The pages: what is connected, connect, come back, disconnect."""
+"""The pages: list of connections, connect, callback, disconnect."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from oauth_connect.protocol.grants.callback import parameters_of
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
-from oauth_connect.views.refusals import FAILED, HOSTILE, TEXTS
+from oauth_connect.views.refusals import FAILED, TEXTS, UNTRUSTED
 from oauth_connect.views.variables import VariablesForm
 
 logger = logging.getLogger("oauth_connect.views")
 
 
 def offered(slug: str, owner: str) -> Provider | None:
-    """Return a provider for a list; what is wrong with one does not take the page from the others."""
+    """Return a provider, or None if it is not offered. Log a wrong entry, so that the page still works."""
     try:
         return offered_provider(slug, owner)
     except Http404:
@@ -46,7 +46,7 @@ def offered(slug: str, owner: str) -> Provider | None:
 
 
 class ConnectionsView(OwnerPage):
-    """GET: the owner's connections and the providers there are."""
+    """GET: the owner's connections and the providers on offer."""
 
     http_method_names = ["get", "head", "options"]
     template_name = "oauth_connect/connections.html"
@@ -65,9 +65,9 @@ class ConnectionsView(OwnerPage):
 
 
 class ConnectView(OwnerPage):
-    """GET: a confirmation that changes nothing. POST: begins, and sends the browser to the provider.
+    """GET: a confirmation that changes nothing. POST: starts, and redirects the browser to the provider.
 
-    Asked for JSON, POST answers ``{"authorization_url": ...}``.
+    If the request accepts JSON first, POST returns ``{"authorization_url": ...}``.
     """
 
     http_method_names = ["get", "head", "post", "options"]
@@ -116,7 +116,7 @@ class ConnectView(OwnerPage):
         return HttpResponseRedirect(url)
 
     def undiscovered(self, provider: str, code: str) -> HttpResponse:
-        """Say that the provider's endpoints could not be learnt; trying again may help."""
+        """Return a page or JSON that says that discovery failed. A retry may succeed."""
         details = {"action": "connect_failed", "provider": provider, "code": shown(code)}
         logger.warning("connect failed: %s", details["code"], extra=details)
         if self.wants_json():
@@ -151,13 +151,14 @@ class ConnectView(OwnerPage):
 @method_decorator(sensitive_variables(), name="get")
 @method_decorator(sensitive_variables(), name="post")
 class CallbackView(PrivatePage):
-    """GET: the provider's answer. Success leads on; anything else gets a page that offers a new start.
+    """GET: the provider's response. Success redirects; a failure shows a page with a link to start again.
 
-    Not behind the login: its redirect would carry the code in a URL. For the same reason no page may tell
-    where it was reached from; "strict-origin" keeps forms in a site's own frame of the page working.
+    A login is not required, because the redirect to it would have the code in its URL. For the same reason
+    the page never sends its URL as a referrer. "strict-origin" keeps the forms in a site's own
+    base template working.
     """
 
-    http_method_names = ["get", "post", "options"]  # no HEAD: it would spend the state
+    http_method_names = ["get", "post", "options"]  # HEAD would spend the state
     template_name = "oauth_connect/refused.html"
     referrer_policy = "strict-origin"
 
@@ -167,7 +168,7 @@ class CallbackView(PrivatePage):
         try:
             connected = flows.complete(request, provider)
         except CallbackRefused as refused:
-            return self.refused(provider, refused.code, TEXTS.get(refused.code, HOSTILE), status=400)
+            return self.refused(provider, refused.code, TEXTS.get(refused.code, UNTRUSTED), status=400)
         except CallError as error:
             return self.refused(provider, getattr(error, "code", "failed"), FAILED, status=502)
         text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
@@ -175,10 +176,10 @@ class CallbackView(PrivatePage):
         return redirect(connected.next or "oauth_connect:connections")
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
-        """Send the browser on to the same answer by GET, where the provider posts it (form_post).
+        """Redirect to this URL by GET with the same parameters, if the provider posts them (form_post).
 
-        Posted from another site, it comes without the session's cookie (SameSite=Lax); a redirect brings it.
-        Nothing is acted upon here, and only known parameters go on.
+        A POST from another site comes without the session's cookie (SameSite=Lax). The redirected request has
+        it. This method acts on nothing, and passes only known parameters on.
         """
         try:
             known = conf.provider(provider)
@@ -187,16 +188,16 @@ class CallbackView(PrivatePage):
         if known.authorize.response_mode != "form_post":
             return self.http_method_not_allowed(request)
         names = parameters_of(known)
-        pairs = [(name, one) for name, values in request.POST.lists() for one in values if name in names]
+        pairs = [(name, value) for name, values in request.POST.lists() for value in values if name in names]
         response = HttpResponseRedirect(f"{request.path}?{urlencode(pairs)}")
         response.status_code = 303
         return response
 
     def refused(self, provider: str, code: str, message: object, *, status: int) -> HttpResponse:
-        # One of ours, or the provider's word.
-        told = code if status == 400 else shown(code)
-        details = {"action": "callback_refused", "provider": provider, "code": told}
-        logger.warning("callback refused: %s", told, extra=details)
+        # With the status 400 the code is this package's, otherwise it may be the provider's.
+        safe_code = code if status == 400 else shown(code)
+        details = {"action": "callback_refused", "provider": provider, "code": safe_code}
+        logger.warning("callback refused: %s", safe_code, extra=details)
         context = self.get_context_data(provider=provider, code=code, message=message)
         return self.render_to_response(context, status=status)
 
@@ -221,7 +222,7 @@ class DisconnectView(OwnerPage):
         return redirect(local_path(request.POST.get("next", "")) or "oauth_connect:connections")
 
     def with_own(self, act: Callable[[Owner, uuid.UUID], Connection], pk: uuid.UUID) -> Connection:
-        """Act on the owner's connection; another's is answered like none at all."""
+        """Act on the owner's connection. Raises Http404 for another owner's, as for an unknown one."""
         try:
             return act(self.managing_owner(), pk)
         except Connection.DoesNotExist:

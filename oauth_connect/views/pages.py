@@ -1,4 +1,4 @@
-"""What all pages share: who may see them, and the headers that keep them private."""
+"""The base classes of all pages: permissions, and the headers that keep pages private."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from oauth_connect.protocol.provider import Provider
 
 
 class PrivatePage(TemplateResponseMixin, ContextMixin, View):
-    """A page nobody may cache or frame, outside of ATOMIC_REQUESTS: states and tokens commit at once."""
+    """A page that is never cached or framed.
+
+    It runs outside of ATOMIC_REQUESTS, so that states and tokens commit immediately.
+    """
 
     # With "no-referrer" browsers send "Origin: null", which Django's CSRF check refuses.
     referrer_policy = "same-origin"
@@ -30,9 +33,9 @@ class PrivatePage(TemplateResponseMixin, ContextMixin, View):
         return view
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return self.kept_private(super().dispatch(request, *args, **kwargs))
+        return self.make_private(super().dispatch(request, *args, **kwargs))
 
-    def kept_private(self, response: HttpResponseBase) -> HttpResponseBase:
+    def make_private(self, response: HttpResponseBase) -> HttpResponseBase:
         add_never_cache_headers(response)
         response.headers["Referrer-Policy"] = self.referrer_policy
         response.headers["X-Frame-Options"] = "DENY"
@@ -43,14 +46,14 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
     """A page about the owner's own connections."""
 
     def handle_no_permission(self) -> Any:
-        return self.kept_private(super().handle_no_permission())
+        return self.make_private(super().handle_no_permission())
 
     @property
     def owner(self) -> Owner:
         return owner_of(self.request)
 
     def managing_owner(self) -> Owner:
-        """Return the owner, or answer 403 where this user may only look."""
+        """Return the owner. Raises PermissionDenied (403) if this user may not manage its connections."""
         owner = self.owner
         if not owner.may_manage:
             raise PermissionDenied
@@ -58,7 +61,7 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
 
 
 def offered_provider(slug: str, owner: str) -> Provider:
-    """Return a provider where this owner's accounts can be connected, or answer 404."""
+    """Return a provider at which this owner can connect accounts. Raises Http404 if it is not one."""
     try:
         provider = conf.declared_provider(slug, owner)
     except UnknownProvider:

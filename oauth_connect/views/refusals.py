@@ -1,4 +1,4 @@
-"""What a visitor reads when a connection did not come about; the errors' own texts are for logs."""
+"""The texts that a user reads after a connection failed. The texts of the errors are for logs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from django.utils.translation import gettext_lazy as _
 TEXTS = {
     "access_denied": _("You did not give this site access."),
     "authorization_failed": _("The provider could not give access."),
-    "state_expired": _("It took too long. Begin again."),
-    "state_replayed": _("This answer of the provider has been used already."),
-    "state_unknown": _("This was not begun here, or is over already. Begin again."),
-    "other_user": _("Another user began this. Begin again."),
-    "other_owner": _("This was begun for somebody else. Begin again."),
-    "provider_changed": _("The settings have changed meanwhile. Begin again."),
-    "other_account": _("You came back with another account than the one that was to be connected again."),
-    "variable_mismatch": _("You came back from another place than the one you named. Begin again."),
-    "account_unknown": _("The provider did not say which account this is."),
+    "state_expired": _("Connecting took too long. Start again."),
+    "state_replayed": _("This response of the provider has already been used."),
+    "state_unknown": _("This attempt was not started in this browser, or it has already ended. Start again."),
+    "other_user": _("Another user started this attempt. Start again."),
+    "other_owner": _("This attempt was started for another owner. Start again."),
+    "provider_changed": _("The settings of the provider have changed in the meantime. Start again."),
+    "other_account": _(
+        "You used a different account at the provider. Use the account that must be connected again."
+    ),
+    "variable_mismatch": _(
+        "The provider's response is for a different shop, tenant or instance than you entered. Start again."
+    ),
+    "account_unknown": _("The provider did not say which account was connected."),
 }
-HOSTILE = _("The answer is not one that this site can trust.")
+UNTRUSTED = _("This site cannot trust the response.")
 FAILED = _("The provider could not complete the connection.")

@@ -1,4 +1,4 @@
-"""For a site's own views: only with a connection, and back again once there is one."""
+"""A decorator and a mixin for a site's own views that require a connection."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ViewFunction = Callable[..., Any]
 def connection_required(
     provider: str, *, scopes: Sequence[str] = ()
 ) -> Callable[[ViewFunction], ViewFunction]:
-    """Let only users through who have connected the provider, with these scopes.
+    """Run the view only for users who have connected the provider with these scopes.
 
-    Others go to connect it and come back, as do those whose connection ends while the view runs.
-    Several connections pass: the view names one by ``account_id``.
+    Other users are redirected to connect it, and then back. This also happens if the connection ends while
+    the view runs. A user with several connections passes, and the view selects one by ``account_id``.
     """
     scopes = scope_tuple(scopes)
 
@@ -40,14 +40,14 @@ def connection_required(
 class ConnectionRequiredMixin:
     """``connection_required`` for class-based views.
 
-    Set ``connection_provider``, and ``connection_scopes`` where some are needed.
+    Set ``connection_provider``, and ``connection_scopes`` if scopes are required.
     """
 
     connection_provider: str = ""
     connection_scopes: Sequence[str] = ()
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        # An async view's dispatch is no coroutine function; it returns what the handler awaits.
+        # The dispatch of an async view is not a coroutine function. It returns an awaitable.
         gated = _async_gate if getattr(self, "view_is_async", False) else _gate
         view = gated(super().dispatch, self.connection_provider, self.connection_scopes)  # type: ignore[misc]
         return view(request, *args, **kwargs)
@@ -56,9 +56,9 @@ class ConnectionRequiredMixin:
 def _gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunction:
     @wraps(view)
     def gated(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        detour = _detour(request, provider, scopes)
-        if detour is not None:
-            return detour
+        redirect = _redirect(request, provider, scopes)
+        if redirect is not None:
+            return redirect
         try:
             return view(request, *args, **kwargs)
         except ReauthorizationRequired as error:
@@ -70,9 +70,9 @@ def _gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunct
 def _async_gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> ViewFunction:
     @wraps(view)
     async def gated(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        detour = await sync_to_async(_detour)(request, provider, scopes)
-        if detour is not None:
-            return detour
+        redirect = await sync_to_async(_redirect)(request, provider, scopes)
+        if redirect is not None:
+            return redirect
         try:
             return await view(request, *args, **kwargs)
         except ReauthorizationRequired as error:
@@ -81,7 +81,7 @@ def _async_gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> Vie
     return gated
 
 
-def _detour(request: HttpRequest, provider: str, scopes: Sequence[str]) -> HttpResponseBase | None:
+def _redirect(request: HttpRequest, provider: str, scopes: Sequence[str]) -> HttpResponseBase | None:
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     try:
@@ -94,7 +94,7 @@ def _detour(request: HttpRequest, provider: str, scopes: Sequence[str]) -> HttpR
 
 
 def _to_connect(request: HttpRequest, error: ReauthorizationRequired) -> HttpResponseBase:
-    """The error names the provider, account and scopes, which need not be those of the gate."""
+    """Redirect to connect. The error has its own provider, account and scopes, not those of the view."""
     if not error.connect_url:
         raise error
     separator = "&" if "?" in error.connect_url else "?"

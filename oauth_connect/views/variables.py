@@ -1,4 +1,4 @@
-"""The part of the connect page that asks for the shop, tenant or instance."""
+"""The form for variables on the connect page, for example the shop or tenant."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from oauth_connect.protocol.quirks import Variable
 
 
 class VariablesForm(forms.Form):
-    """A field for each variable that users are asked for, under the variable's own name."""
+    """Has a field for each variable that the user must enter, with the variable's name."""
 
-    def __init__(self, provider: Provider, asked: Mapping[str, Variable], data: Any = None, **options: Any):
+    def __init__(
+        self, provider: Provider, variables: Mapping[str, Variable], data: Any = None, **options: Any
+    ):
         super().__init__(data, **options)
         self.provider = provider
-        for name, variable in asked.items():
+        for name, variable in variables.items():
             label = variable.label or name
             if variable.choices:
-                choices = [(one, one) for one in variable.choices]
+                choices = [(choice, choice) for choice in variable.choices]
                 self.fields[name] = forms.ChoiceField(label=label, choices=choices, initial=variable.default)
             else:
                 self.fields[name] = forms.CharField(label=label, max_length=255, initial=variable.default)
@@ -33,13 +35,13 @@ class VariablesForm(forms.Form):
             try:
                 cleaned[name] = self.provider.value_of(name, value)
             except InvalidProvider:
-                self.add_error(name, forms.ValidationError(_("This does not look right."), code="pattern"))
+                self.add_error(name, forms.ValidationError(_("This value is not valid."), code="pattern"))
         return cleaned
 
     @property
     def errors_by_path(self) -> dict[str, list[str]]:
-        """The errors under the path that the settings have for the field."""
+        """Return the errors by the field's path in the settings."""
         return {
-            f"{self.provider.slug}.variables.{name}": [str(one) for one in found]
-            for name, found in self.errors.items()
+            f"{self.provider.slug}.variables.{name}": [str(error) for error in errors]
+            for name, errors in self.errors.items()
         }

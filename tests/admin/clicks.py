@@ -56,7 +56,7 @@ def walk(connection: Any) -> None:
     clicks.opened(path("changelist"), "1 connection", q="alice", status__exact="active", expiring="hour")
     page = clicks.opened(path("change", connection.pk), "ada", "repositories", "in 4 minutes")
     page = clicks.pressed(page, "refresh_selected", "Refreshed (1): codeyard: ada.")
-    page = clicks.pressed(page, "disconnect_selected", "The site stops using these accounts at once")
+    page = clicks.pressed(page, "disconnect_selected", "The site stops using these accounts immediately")
     clicks.pressed(page, "disconnect_selected", "Disconnected (1): codeyard: ada.", "disconnected")
     clicks.opened(path("history", connection.pk), "Refreshed", "Disconnected")
     clicks.opened(path("changelist", model="connectionevent"), "3 connection events", "revoked by staff")

@@ -63,7 +63,7 @@ def test_refresh_refreshes_tells_and_is_written_down(scripted, issues, refresher
     assert (entry.user, entry.is_change()) == (refresher.user, True)
 
 
-UNAVAILABLE = "The provider could not be asked; try again later"
+UNAVAILABLE = "The provider is not available; try again later"
 FAILURES: dict[str, tuple[Answer, str, str]] = {
     "ill": (Answer(503, b"canary"), "warning", f"{UNAVAILABLE} (1): {{}} (http_503)."),
     "lost": (Answer(cut=-1), "warning", f"{UNAVAILABLE} (1): {{}} (answer_lost)."),
@@ -75,7 +75,7 @@ FAILURES: dict[str, tuple[Answer, str, str]] = {
     "settings": (
         Answer(401, {"error": "invalid_client", "error_description": "canary"}),
         "error",
-        "The provider does not accept this site's client; mend the settings (1): {} (invalid_client).",
+        "The provider does not accept this site's client; correct the settings (1): {} (invalid_client).",
     ),
     "refused": (
         Answer(400, {"error": "invalid_scope", "error_description": "canary"}),
@@ -133,8 +133,8 @@ def test_one_bad_row_does_not_stop_the_others(
 
     no_key = "No configured key opens the token; put back the key that sealed it"
     assert sorted(told(page)) == [
+        ("error", "An unexpected error occurred; see the log (1): scripted: broken."),
         ("error", f"{no_key} (1): scripted: elsewhere (key_unavailable)."),
-        ("error", "Something unexpected went wrong; the log says what (1): scripted: broken."),
         ("error", "The provider's settings are missing or wrong (1): second: gone."),
         ("success", "Refreshed (2): scripted: last, scripted: first."),
     ]
@@ -152,7 +152,7 @@ def test_what_cannot_be_refreshed_is_left_alone_while_it_is_valid(scripted, refr
     page = refresher.act("refresh_selected", [valid, over])
 
     assert sorted(told(page)) == [
-        ("info", "Still valid, and the provider gave nothing to refresh it with (1): scripted: endless."),
+        ("info", "Still valid; the provider issued no refresh token (1): scripted: endless."),
         ("warning", "The owner must connect the account again (1): scripted: over (expired)."),
     ]
     assert stored(valid).status == "active"
@@ -198,7 +198,7 @@ def test_nothing_more_is_begun_once_the_time_is_up(scripted, issues, refresher, 
     page = refresher.act("refresh_selected", [make_connection(age=EXPIRED) for _ in range(3)])
     assert [message.partition(":")[0] for _, message in told(page)] == [
         "Refreshed (1)",
-        "No time was left; select again (2)",
+        "Not done, because the time ran out; select again (2)",
     ]
     assert len(scripted.asked("/token")) == 1
     assert LogEntry.objects.count() == 1
@@ -245,7 +245,7 @@ def test_outcomes_are_told_in_the_language_of_the_reader():
 def test_disconnect_asks_first(scripted, disconnecter, make_connection):
     connection = make_connection(account_label="octocat")
     page = disconnecter.act("disconnect_selected", [connection])
-    assert "Disconnect connections The site stops using these accounts at once" in text(page)
+    assert "Disconnect connections The site stops using these accounts immediately" in text(page)
     assert "octocat active scripted grace" in text(page)
     assert str(connection.pk) in page.content.decode()
     assert stored(connection).status == "active"
@@ -271,7 +271,7 @@ def test_a_provider_that_does_not_answer_stops_nothing_here(scripted, disconnect
     scripted.on("/revoke", Answer(503))
     connection = make_connection(account_label="a")
     page = disconnecter.act("disconnect_selected", [connection], confirmed="yes")
-    message = "Disconnected here; the provider has not withdrawn its access yet (1): scripted: a."
+    message = "Disconnected here; the provider has not revoked the token yet (1): scripted: a."
     assert told(page) == [("warning", message)]
     assert stored(connection).status == "revoked"
     assert PendingRevocation.objects.get().connection_id == connection.pk
@@ -285,7 +285,7 @@ def test_a_token_that_no_key_opens_is_forgotten_and_said_to_live_on(
     configure(KEYS=[OTHER_KEY])
     ((level, message),) = told(disconnecter.act("disconnect_selected", [connection], confirmed="yes"))
     assert level == "warning"
-    assert "the provider could not be told" in message
+    assert "it could not be revoked at the provider" in message
     assert stored(connection).status == "revoked"
     assert not scripted.requests
 
@@ -296,7 +296,7 @@ def test_disconnecting_twice_says_so(scripted, disconnecter, make_connection, ch
     connection.disconnect()
     version = stored(connection).version
     page = disconnecter.act("disconnect_selected", [connection], confirmed="yes")
-    assert told(page) == [("info", "Disconnected before (1): scripted: a.")]
+    assert told(page) == [("info", "Already disconnected (1): scripted: a.")]
     assert stored(connection).version == version
 
 

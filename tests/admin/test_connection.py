@@ -115,11 +115,11 @@ def test_a_page_tells_the_whole_story(superuser, make_connection, change):
     )
     page = text(superuser.get("change", connection.pk))
     assert "must be connected again Only the owner can do this" in page
-    assert "rotation_lost The answer to an earlier refresh may have been lost" in page
+    assert "rotation_lost The response to an earlier refresh may have been lost" in page
     assert "repo gist" in page
     assert "in 5 days" in page
     assert "soon" in page
-    assert "The answer to a refresh may have been lost; the next attempt will show." in page
+    assert "The response to a refresh may have been lost. The next attempt shows whether" in page
 
 
 def test_nobody_is_led_to_connect_from_here(superuser, make_connection, change):

@@ -19,7 +19,7 @@ def test_where_the_owner_is_needed_the_words_say_so(code):
 
 
 def test_others_are_told_for_what_they_are():
-    assert "cannot answer at present" in explanation("http_503")
+    assert "reports a temporary problem" in explanation("http_503")
     assert "refused" in explanation("some_code_of_its_own")
     assert explanation("") == ""
 

@@ -90,7 +90,7 @@ def test_wrong_settings_are_told_and_the_rest_is_looked_at(line, command, config
 def test_what_is_wrong_with_a_provider_is_a_sentence_of_its_own(line, configure):
     configure(PROVIDERS={"mine": {"preset": "nowhere", "client_id": "x"}})
     text, _ = line("Provider mine")
-    assert text.endswith("there is no preset 'nowhere'. Mend that field.")
+    assert text.endswith("there is no preset 'nowhere'. Correct that field.")
 
 
 def test_without_time_zones_the_database_is_not_asked(command, settings, make_connection):
@@ -178,7 +178,7 @@ def test_urls_that_are_not_included(command):
 @pytest.mark.parametrize(
     ("debug", "told", "failed"),
     [
-        (True, "OK (under DEBUG the request's host; the path is /oauth/scripted/callback/)", 0),
+        (True, "OK (under DEBUG the host of the request, with the path /oauth/scripted/callback/)", 0),
         (False, 'WARNING: not known. Set OAUTH_CONNECT["BASE_URL"]', 1),
     ],
 )
@@ -288,16 +288,16 @@ TOKEN = "scripted.token_endpoint"
 @pytest.mark.parametrize(
     ("answer", "told", "failed"),
     [
-        (Answer(200), "OK (answers, HTTP 200)", 0),
-        (Answer(302, headers={"Location": "/elsewhere"}), "OK (answers, HTTP 302)", 0),
-        (Answer(400, b"canary"), "OK (answers, HTTP 400)", 0),
-        (Answer(405), "OK (answers, HTTP 405)", 0),
-        (Answer(501), "OK (answers, HTTP 501)", 0),
+        (Answer(200), "OK (responds, HTTP 200)", 0),
+        (Answer(302, headers={"Location": "/elsewhere"}), "OK (responds, HTTP 302)", 0),
+        (Answer(400, b"canary"), "OK (responds, HTTP 400)", 0),
+        (Answer(405), "OK (responds, HTTP 405)", 0),
+        (Answer(501), "OK (responds, HTTP 501)", 0),
         (Answer(404), "WARNING: HTTP 404.", 0),
         (Answer(503), "ERROR: HTTP 503.", 1),
-        (Answer(cut=-1), "ERROR: no answer", 1),
-        (Answer(silent=True), "ERROR: no answer (timeout)", 1),
-        (Answer(head_drip=0.05), "ERROR: no answer (timeout)", 1),
+        (Answer(cut=-1), "ERROR: no response", 1),
+        (Answer(silent=True), "ERROR: no response (timeout)", 1),
+        (Answer(head_drip=0.05), "ERROR: no response (timeout)", 1),
     ],
 )
 def test_an_endpoint_is_alive_if_it_answers(line, scripted, configure, answer, told, failed):
@@ -330,7 +330,7 @@ def test_nobody_listens(line, configure, scripted_entry):
         url = f"http://127.0.0.1:{free.getsockname()[1]}/token"
     configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": url}})
     text, status = line(TOKEN, "--online")
-    assert text.startswith("ERROR: no answer (unreachable).")
+    assert text.startswith("ERROR: no response (unreachable).")
     assert status == 1
 
 
@@ -342,7 +342,7 @@ def test_providers_that_are_off_or_differ_by_user_are_not_asked(command, configu
     }
     configure(PROVIDERS={"off": {**scripted_entry, "enabled": False}, "shop": shop})
     run = command("oauth_doctor", "--online")
-    assert "Endpoints of shop: OK (not asked: they differ by shop)" in run.out
+    assert "Endpoints of shop: OK (not checked: they differ by shop)" in run.out
     assert scripted.requests == []
 
 

@@ -104,7 +104,7 @@ def test_a_device_login_becomes_the_users_connection_and_serves_calls(terminal, 
     assert "authorized" in page.text
     run = finished(process)
     assert (run.status, run.err) == (0, "")
-    assert run.lines[-1] == "Logged in at Codeyard as ada; kept as a connection of grace."
+    assert run.lines[-1] == "Logged in at Codeyard as ada. The token is stored as a connection of grace."
     connection = Connection.objects.get()
     assert connection.user == connection.connected_by == user
     assert (connection.grant, connection.account_label) == ("device_code", "ada")
@@ -123,7 +123,7 @@ def test_a_refused_device_keeps_nothing(terminal, user, start):
     Person().answer_device(address, code, allow=False)
     run = finished(process)
     assert run.status == 1
-    assert run.document == {"error": "Access was not given; nothing is kept."}
+    assert run.document == {"error": "Access was denied. Nothing was stored."}
     assert not Connection.objects.exists()
 
 
@@ -159,8 +159,8 @@ def test_waiting_goes_on_through_pending_slow_down_and_a_lost_network(device, is
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ({"error": "expired_token"}, "The code has run out before it was used"),
-        ({"error": "access_denied"}, "Access was not given"),
+        ({"error": "expired_token"}, "The code expired before it was used"),
+        ({"error": "access_denied"}, "Access was denied"),
         ({"error": "invalid_client"}, "does not accept this site's client"),
         ({"access_token": "access", "token_type": "mac"}, "unknown token_type"),
     ],
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(device, user, start):
     process.send_signal(signal.SIGINT)
     run = finished(process)
     assert run.status == 130
-    assert "nothing is kept" in run.err
+    assert "Nothing was stored" in run.err
     assert "Traceback" not in run.err
 
 
@@ -195,7 +195,7 @@ def test_ctrl_c_once_there_is_a_token_revokes_it(device_with_accounts, issues, u
     answers.set()
     run = finished(process)
     assert run.status == 130
-    assert "nothing is kept" in run.err
+    assert "Nothing was stored" in run.err
     assert len(device_with_accounts.asked("/revoke")) == 1
     assert not Connection.objects.exists()
 
@@ -269,7 +269,7 @@ def test_who_connects_at_a_terminal_is_told_to_the_site(device, issues, user, co
 def test_a_login_in_this_machines_browser(terminal, user, browser, process):
     run = process("oauth_login", "site", "--user", "grace")
     assert run.status == 0, run.err
-    assert run.lines[-1] == "Logged in at Codeyard as ada; kept as a connection of grace."
+    assert run.lines[-1] == "Logged in at Codeyard as ada. The token is stored as a connection of grace."
     connection = Connection.objects.get()
     assert connection.grant == "authorization_code"
     assert connection.redirect_uri.startswith("http://127.0.0.1:")
@@ -345,7 +345,7 @@ def state_and_redirect(address):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["scripted"], "--user USERNAME makes it that user's connection, --store keyring"),
+        (["scripted"], "--user USERNAME stores it as that user's connection, --store keyring"),
         (["scripted", "--user", "nobody"], "There is no user 'nobody'"),
         (["unknown", "--user", "grace"], "No provider 'unknown'"),
         (["scripted", "--user", "grace", "--device"], "scripted.device_authorization_endpoint: missing"),
@@ -443,7 +443,7 @@ def test_an_account_that_the_user_does_not_have_is_refused_with_those_that_there
     make_connection(account_id="43")
     run = command("oauth_logout", "scripted", "--user", "grace", "--account", "9", *option)
     assert (run.status, run.out) == (2, "")
-    assert run.err == "grace has no account '9' at scripted; there: 42 (Ada), 43."
+    assert run.err == "grace has no account '9' at scripted. Connected: 42 (Ada), 43."
     assert not scripted.requests
     Connection.objects.all().delete()
     again = command("oauth_logout", "scripted", "--user", "grace", "--account", "9")
@@ -537,7 +537,9 @@ def test_a_login_into_the_keyring_serves_this_machines_tools_until_the_logout(
 ):
     run = log_in(start)
     assert (run.status, run.err) == (0, "")
-    assert run.lines[-1] == "Logged in at Codeyard as ada; kept in the keyring of this machine."
+    assert (
+        run.lines[-1] == "Logged in at Codeyard as ada. The token is stored in the keyring of this machine."
+    )
     assert not Connection.objects.exists()
     http = session_for_keyring("codeyard")
     assert http.get("user").json()["login"] == "ada"
@@ -546,7 +548,7 @@ def test_a_login_into_the_keyring_serves_this_machines_tools_until_the_logout(
     assert session_for_keyring("codeyard").get("repositories").status_code == 200
     assert terminal.refreshes == 1
     out = process("oauth_logout", "codeyard", "--store", "keyring")
-    assert (out.status, out.lines) == (0, ["Logged out of Codeyard; the token is revoked and forgotten."])
+    assert (out.status, out.lines) == (0, ["Logged out of Codeyard. The token is revoked and deleted."])
     assert terminal.stats["revocations"] == 1
     assert small.entries == {}
     with pytest.raises(ReauthorizationRequired, match="oauth_login codeyard --store keyring"):
@@ -590,7 +592,7 @@ def test_a_logout_that_cannot_reach_the_provider_says_so_and_can_be_repeated(dev
     command("oauth_login", "scripted", "--store", "keyring")
     device.on("/revoke", Answer(503), Answer())
     run = command("oauth_logout", "scripted", "--store", "keyring")
-    assert (run.status, "used no more; run the command again" in run.err) == (1, True)
+    assert (run.status, "no longer used. Run the command again" in run.err) == (1, True)
     assert command("oauth_logout", "scripted", "--store", "keyring").status == 0
 
 
@@ -603,5 +605,5 @@ def test_a_dry_run_forgets_nothing(device, issues, small, command):
     command("oauth_login", "scripted", "--store", "keyring")
     before = small.entries
     run = command("oauth_logout", "scripted", "--store", "keyring", "--dry-run")
-    assert run.lines == ["Would log out of scripted: one token here."]
+    assert run.lines == ["Would log out of scripted: one token on this machine."]
     assert small.entries == before

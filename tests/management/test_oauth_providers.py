@@ -123,18 +123,18 @@ def test_secrets_are_not_shown(command, arguments, options):
 def test_what_the_redirect_uri_lacks_is_said(command, configure, settings):
     configure(BASE_URL=None)
     settings.DEBUG = True
-    told = "under DEBUG the request's host; the path is /oauth/acme/callback/"
+    told = "under DEBUG the host of the request, with the path /oauth/acme/callback/"
     assert f"  {told}" in command("oauth_providers", "acme").lines
     document = command("oauth_providers", "acme", json=True).document
     assert (document["redirect_uri"], document["redirect_uri_problem"]) == ("", told)
     settings.DEBUG = False
-    assert 'Set OAUTH_CONNECT["BASE_URL"]; the path is /oauth/acme/callback/.' in (
+    assert 'Set OAUTH_CONNECT["BASE_URL"]. The path is /oauth/acme/callback/.' in (
         command("oauth_providers", "acme").out
     )
     configure(BASE_URL="http://app.example")
     assert "must be https" in command("oauth_providers", "acme").out
     configure(BASE_URL=lambda request: "https://one.example")
-    assert "register /oauth/acme/callback/ under each" in command("oauth_providers", "acme").out
+    assert "Register /oauth/acme/callback/ under each" in command("oauth_providers", "acme").out
 
 
 @override_settings(ROOT_URLCONF=URLCONF)

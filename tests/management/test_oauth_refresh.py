@@ -163,7 +163,7 @@ def test_a_dry_run_sends_nothing(command, configure, scripted, scripted_entry, m
         "provider  would be refreshed",
         "scripted                   3",
         "off: disabled in the settings; 1 due, skipped.",
-        "3 connections would be refreshed; nothing was sent.",
+        "3 connections would be refreshed. Nothing was sent.",
     ]
     assert scripted.requests == []
 

@@ -28,7 +28,7 @@ def test_without_a_target_success_leads_to_the_connections(visitor, scripted_pro
     [
         ({"error": "access_denied"}, b"You did not give this site access"),
         ({"error": "server_error"}, b"could not give access"),
-        ({"state": "unknown"}, b"over already"),
+        ({"state": "unknown"}, b"already ended"),
     ],
 )
 def test_a_refusal_is_a_page_that_offers_a_new_start(answer, words, visitor, scripted_provider):

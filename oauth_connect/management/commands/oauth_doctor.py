@@ -12,11 +12,11 @@ from oauth_connect.management.doctor.site import Examination, Finding
 
 
 class Command(Base):
-    help = "Says whether everything is set up, what is wrong and what to do; changes nothing."
-    needs_time_zone = False  # a line of its own says what is wrong
+    help = "Checks settings, keys, database and connections, and says what to correct. Changes nothing."
+    needs_time_zone = False  # a finding reports USE_TZ
     examples = """\
   manage.py oauth_doctor             settings, keys, database, redirect URIs, connections
-  manage.py oauth_doctor --online    do the providers' endpoints answer, too
+  manage.py oauth_doctor --online    also whether the providers' endpoints respond
   manage.py oauth_doctor --json -v 0 | jq .ok"""
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,7 +24,7 @@ class Command(Base):
         parser.add_argument(
             "--online",
             action="store_true",
-            help="also ask each endpoint with a bare GET, without parameters or credentials",
+            help="also send each endpoint a GET request, without parameters or credentials",
         )
 
     def work(self, **options: Any) -> None:

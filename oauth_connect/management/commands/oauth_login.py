@@ -31,12 +31,12 @@ from oauth_connect.protocol.device import DeviceAuthorization
 
 INTERRUPTED = 130
 WHERE = (
-    "Say where to keep it: --user USERNAME makes it that user's connection, --store keyring keeps it on this "
-    "machine for command-line tools."
+    "Say where to store the token: --user USERNAME stores it as that user's connection, --store keyring "
+    "stores it on this machine for command-line tools."
 )
 ENDED = {
-    "access_denied": "Access was not given; nothing is kept.",
-    "expired_token": "The code has run out before it was used; run the command again for a new one.",
+    "access_denied": "Access was denied. Nothing was stored.",
+    "expired_token": "The code expired before it was used. Run the command again for a new code.",
 }
 
 
@@ -49,7 +49,7 @@ def assignment(text: str) -> tuple[str, str]:
 
 class Command(Base):
     help = (
-        "Logs in at a provider from a terminal: by the device flow where the provider has it, else by a "
+        "Logs in at a provider from a terminal. Uses the device flow if the provider has one, otherwise a "
         "browser on this machine."
     )
     examples = """\
@@ -61,22 +61,28 @@ class Command(Base):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("provider", metavar="PROVIDER", help="its name in the settings")
-        place = parser.add_mutually_exclusive_group()
-        place.add_argument("--user", metavar="USERNAME", help="keep it as this user's connection")
-        place.add_argument("--store", choices=["keyring"], help="keep it in the keyring of this machine")
-        how = parser.add_mutually_exclusive_group()
-        how.add_argument(
-            "--device", action="store_true", help="a code, entered on any device (default where there is one)"
+        parser.add_argument("provider", metavar="PROVIDER", help="the provider's name in the settings")
+        target = parser.add_mutually_exclusive_group()
+        target.add_argument("--user", metavar="USERNAME", help="store the token as this user's connection")
+        target.add_argument("--store", choices=["keyring"], help="store the token in this machine's keyring")
+        flow = parser.add_mutually_exclusive_group()
+        flow.add_argument(
+            "--device", action="store_true", help="show a code to enter on any device (default if supported)"
         )
-        how.add_argument(
-            "--browser", action="store_true", help="a browser on this machine, sent back to 127.0.0.1"
+        flow.add_argument(
+            "--browser",
+            action="store_true",
+            help="use a browser on this machine, which is redirected to 127.0.0.1",
         )
         parser.add_argument(
-            "--no-open", action="store_true", help="with a browser: print the address, open nothing"
+            "--no-open", action="store_true", help="print the address and do not open a browser"
         )
         parser.add_argument(
-            "--scope", action="append", default=[], metavar="SCOPE", help="beyond the provider's (repeatable)"
+            "--scope",
+            action="append",
+            default=[],
+            metavar="SCOPE",
+            help="in addition to the provider's (repeatable)",
         )
         parser.add_argument(
             "--variable",
@@ -84,27 +90,27 @@ class Command(Base):
             default=[],
             type=assignment,
             metavar="NAME=VALUE",
-            help="the tenant, shop or instance, where the provider asks for one (repeatable)",
+            help="a variable of the provider, such as its tenant or shop (repeatable)",
         )
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done and send nothing")
+        parser.add_argument("--dry-run", action="store_true", help="show what would be done and send nothing")
 
     def work(self, **options: Any) -> None:
         self.options = options
-        # With --json, standard output is the document's.
+        # With --json, standard output has nothing but the document.
         self.screen = Screen(self.stderr if self.as_json else self.stdout)
         try:
-            place = self._place(options["user"], options["store"])
-            login = self._login(options["provider"], place)
+            target = self._target(options["user"], options["store"])
+            login = self._login(options["provider"], target)
         except (KeyringUnavailable, InvalidProvider) as error:
             self.usage_error(str(error))
-        except CallError as error:  # its endpoints cannot be discovered now
+        except CallError as error:  # discovery failed
             self._end(str(error))
         if options["dry_run"]:
             self._dry_run(login)
             return
-        self._report(login, place, self._run(login))
+        self._report(login, target, self._run(login))
 
-    def _place(self, username: str | None, store: str | None) -> TokenTarget:
+    def _target(self, username: str | None, store: str | None) -> TokenTarget:
         if store:
             return KeyringTarget()
         if not username:
@@ -114,17 +120,17 @@ class Command(Base):
             self.usage_error(f"The user {username!r} has been deactivated.")
         return UserConnectionTarget(user)
 
-    def _login(self, slug: str, place: TokenTarget) -> DeviceLogin | BrowserLogin:
-        by_device = not self.options["browser"] and has_device_flow(slug, place.owner)
+    def _login(self, slug: str, target: TokenTarget) -> DeviceLogin | BrowserLogin:
+        by_device = not self.options["browser"] and has_device_flow(slug, target.owner)
         if self.options["device"] and not by_device:
             self.usage_error(without_device_flow(slug))
         kind = DeviceLogin if by_device else BrowserLogin
         variables = dict(self.options["variable"])
-        return kind(slug, place, scopes=self.options["scope"], variables=variables)
+        return kind(slug, target, scopes=self.options["scope"], variables=variables)
 
     def _dry_run(self, login: DeviceLogin | BrowserLogin) -> None:
         if isinstance(login, BrowserLogin):
-            login.check()  # what the login itself would be refused for
+            login.check()  # raises what the login itself would raise
         by = "device flow" if isinstance(login, DeviceLogin) else "browser"
         kept = self.options["user"] or "the keyring of this machine"
         scopes = " ".join(login.scopes) or "none"
@@ -142,7 +148,7 @@ class Command(Base):
         except KeyboardInterrupt:
             self.screen.end_countdown()
             self.document({"error": "interrupted"})
-            raise CommandError("Stopped; nothing is kept.", returncode=INTERRUPTED) from None
+            raise CommandError("Stopped. Nothing was stored.", returncode=INTERRUPTED) from None
         except ProviderRejected as error:
             self._end(ENDED.get(error.error, str(error)))
         except (CallError, CallbackRefused) as error:
@@ -154,15 +160,15 @@ class Command(Base):
         self.document({"error": message})
         self.failed(message)
 
-    def _show_code(self, begun: DeviceAuthorization) -> None:
-        self.screen.line(f"Open  {begun.verification_uri}")
-        self.screen.line(f"and enter the code  {begun.user_code}")
-        if begun.verification_uri_complete:
-            self.screen.qr_code(begun.verification_uri_complete)
-        minutes = math.ceil(begun.expires_in / 60)
+    def _show_code(self, authorization: DeviceAuthorization) -> None:
+        self.screen.line(f"Open  {authorization.verification_uri}")
+        self.screen.line(f"and enter the code  {authorization.user_code}")
+        if authorization.verification_uri_complete:
+            self.screen.qr_code(authorization.verification_uri_complete)
+        minutes = math.ceil(authorization.expires_in / 60)
         self.screen.line(
-            "Go on only where that page shows this code, and only if you began this yourself. It is good "
-            f"for {minutes} minute{'' if minutes == 1 else 's'}."
+            "Continue only if that page shows this code and you started this login yourself. The code "
+            f"expires in {minutes} minute{'' if minutes == 1 else 's'}."
         )
 
     def _show_address(self, address: str) -> None:
@@ -172,13 +178,13 @@ class Command(Base):
             with contextlib.suppress(webbrowser.Error):
                 webbrowser.open(address)
 
-    def _report(self, login: DeviceLogin | BrowserLogin, place: TokenTarget, account: Account) -> None:
-        connection = place.connection if isinstance(place, UserConnectionTarget) else None
+    def _report(self, login: DeviceLogin | BrowserLogin, target: TokenTarget, account: Account) -> None:
+        connection = target.connection if isinstance(target, UserConnectionTarget) else None
         kept = (
             f"as a connection of {self.options['user']}" if connection else "in the keyring of this machine"
         )
         name = f" as {account.label}" if account.label else ""
-        self.line(f"Logged in at {login.provider.label}{name}; kept {kept}.")
+        self.line(f"Logged in at {login.provider.label}{name}. The token is stored {kept}.")
         self.document(
             {
                 "provider": login.declared.slug,

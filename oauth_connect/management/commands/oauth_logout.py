@@ -13,20 +13,20 @@ from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.stores import keyring
 
 WHERE = (
-    "Say what to log out: --user USERNAME disconnects that user's account, --store keyring forgets the token "
+    "Say what to log out: --user USERNAME disconnects that user's account, --store keyring deletes the token "
     "on this machine."
 )
-TOLD = {
-    "revoked": "Logged out of {label}; the token is revoked and forgotten.",
-    "unsupported": "Logged out of {label}; the token is forgotten. The provider has no way to revoke it.",
-    "refused": "Logged out of {label}; the token is forgotten. The provider would not revoke it.",
-    "absent": "Nobody is logged in at {label} on this machine.",
+MESSAGES = {
+    "revoked": "Logged out of {label}. The token is revoked and deleted.",
+    "unsupported": "Logged out of {label}. The token is deleted. The provider has no way to revoke it.",
+    "refused": "Logged out of {label}. The token is deleted. The provider refused to revoke it.",
+    "absent": "There is no login at {label} on this machine.",
 }
-PENDING = "{label} cannot be asked to revoke the token now. It is used no more; run the command again."
+PENDING = "{label} has not revoked the token yet. It is no longer used. Run the command again to revoke it."
 
 
 class Command(Base):
-    help = "Logs out at a provider: revokes the token there and forgets it here."
+    help = "Logs out at a provider: revokes the token there and deletes it here."
     examples = """\
   manage.py oauth_logout github --user grace      the user's connection
   manage.py oauth_logout github --user grace --account 583231
@@ -34,13 +34,13 @@ class Command(Base):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("provider", metavar="PROVIDER", help="its name in the settings")
-        place = parser.add_mutually_exclusive_group()
-        place.add_argument("--user", metavar="USERNAME", help="disconnect this user's account")
-        place.add_argument("--store", choices=["keyring"], help="forget what this machine's keyring has")
-        parser.add_argument("--account", metavar="ID", help="the account's id, where the user has several")
+        parser.add_argument("provider", metavar="PROVIDER", help="the provider's name in the settings")
+        target = parser.add_mutually_exclusive_group()
+        target.add_argument("--user", metavar="USERNAME", help="disconnect this user's account")
+        target.add_argument("--store", choices=["keyring"], help="delete the token in this machine's keyring")
+        parser.add_argument("--account", metavar="ID", help="the account's id, if the user has several")
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what would be done and change nothing"
+            "--dry-run", action="store_true", help="show what would be done and change nothing"
         )
 
     def work(self, **options: Any) -> None:
@@ -48,7 +48,7 @@ class Command(Base):
             self.usage_error(WHERE)
         try:
             if options["store"]:
-                self._forget(options["provider"], dry_run=options["dry_run"])
+                self._log_out(options["provider"], dry_run=options["dry_run"])
             else:
                 self._disconnect(options)
         except (KeyringUnavailable, InvalidProvider) as error:
@@ -59,20 +59,19 @@ class Command(Base):
 
     # --- the keyring ------------------------------------------------------------------------------
 
-    def _forget(self, slug: str, *, dry_run: bool) -> None:
+    def _log_out(self, slug: str, *, dry_run: bool) -> None:
         provider = conf.declared_provider(slug)
         if dry_run:
             found = keyring.KeyringStore(provider).login()
-            self.line(
-                f"Would log out of {provider.label}: {'nobody' if found is None else 'one token'} here."
-            )
+            number = "no" if found is None else "one"
+            self.line(f"Would log out of {provider.label}: {number} token on this machine.")
             self.document({"dry_run": True, "provider": slug, "found": found is not None})
             return
         outcome = forget_in_keyring(slug)
         self.document({"provider": slug, "outcome": outcome})
         if outcome == "pending":
             self.failed(PENDING.format(label=provider.label))
-        self.line(TOLD[outcome].format(label=provider.label))
+        self.line(MESSAGES[outcome].format(label=provider.label))
 
     # --- the database -----------------------------------------------------------------------------
 
@@ -92,32 +91,36 @@ class Command(Base):
 
     def _connection(self, user: Any, slug: str, account: str | None) -> Connection | None:
         rows = Connection.objects.for_owner(user).filter(provider=slug)
-        living = list(rows.exclude(status=Connection.Status.REVOKED).order_by("account_id", "pk"))
-        # Compared here: some databases take "abc" for "ABC".
-        found = [row for row in living if account is None or row.account_id == account]
+        connected = list(rows.exclude(status=Connection.Status.REVOKED).order_by("account_id", "pk"))
+        # Compared in Python, because some databases treat "abc" and "ABC" as equal.
+        found = [row for row in connected if account is None or row.account_id == account]
         if len(found) > 1:
-            self.usage_error(f"Several accounts are connected; name one by --account: {named(found)}.")
-        if living and not found:
+            self.usage_error(f"Several accounts are connected. Name one with --account: {named(found)}.")
+        if connected and not found:
             username = user.get_username()
-            self.usage_error(f"{username} has no account {account!r} at {slug}; there: {named(living)}.")
-        if not living:
-            conf.declared_provider(slug, f"user:{user.pk}")  # says which there are
+            self.usage_error(
+                f"{username} has no account {account!r} at {slug}. Connected: {named(connected)}."
+            )
+        if not connected:
+            conf.declared_provider(slug, f"user:{user.pk}")  # the error lists the known names
         return found[0] if found else None
 
     def _end(self, connection: Connection, user: Any) -> None:
-        told = str(connection)
+        name = str(connection)
         connection.disconnect(actor=user)
         pending = PendingRevocation.objects.filter(connection_id=connection.pk).exists()
         outcome = "pending" if pending else "disconnected"
         self.document({"provider": connection.provider, "outcome": outcome, "connection": str(connection.pk)})
         if pending:
             self.failed(
-                f"Disconnected {told}. The provider could not be asked to revoke; it is kept and tried again."
+                f"Disconnected {name}. The provider has not revoked the token yet. oauth_prune retries it."
             )
-        self.line(f"Disconnected {told}; the token is revoked where the provider can, and forgotten.")
+        self.line(
+            f"Disconnected {name}. The token is deleted, and revoked if the provider can revoke tokens."
+        )
 
 
 def named(connections: Iterable[Connection]) -> str:
-    """Name accounts by what --account takes, and what people know them by."""
+    """Return the accounts as text: each id, as --account takes it, with its label."""
     labels = ((row.account_id, row.account_label) for row in connections)
     return ", ".join(f"{account} ({label})" if label else account for account, label in labels)

@@ -23,7 +23,7 @@ LOCATIONS = ("issuer", *ENDPOINTS, "api_base_url")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A line of the table. ``kind``: configured, disabled or preset. ``problem``: why it cannot work."""
+    """A row of the table. ``kind`` is configured, disabled or preset. ``problem`` says what is wrong."""
 
     name: str
     kind: str
@@ -44,9 +44,10 @@ class Summary:
 
 class Command(Base):
     help = (
-        "Lists the providers of the settings and the presets, or shows one: what to paste, what to register."
+        "Lists the configured providers and the presets. With a name, shows the settings to paste and the "
+        "redirect URI to register."
     )
-    needs_time_zone = False  # no database is asked
+    needs_time_zone = False  # no database is used
     examples = """\
   manage.py oauth_providers            all of them
   manage.py oauth_providers NAME       one, with the settings to paste and the redirect URI to register
@@ -54,7 +55,7 @@ class Command(Base):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("slug", nargs="?", metavar="SLUG", help="a provider of the settings, or a preset")
+        parser.add_argument("slug", nargs="?", metavar="SLUG", help="a configured provider or a preset")
 
     def work(self, **options: Any) -> None:
         if options["slug"]:
@@ -66,17 +67,17 @@ class Command(Base):
 
     def _list(self) -> None:
         found = [*map(configured, conf.provider_slugs)]
-        free = [name for name in presets.names() if name not in conf.provider_slugs]
-        found += map(preset, free)
+        unused = [name for name in presets.names() if name not in conf.provider_slugs]
+        found += map(preset, unused)
         head = ("name", "kind", "flows", "PKCE", "refresh", "rotation", "needs")
-        for text in table(head, [one.cells() for one in found if not one.problem]):
+        for text in table(head, [summary.cells() for summary in found if not summary.problem]):
             self.line(text)
-        wrong = [one for one in found if one.problem]
-        for one in wrong:
-            self.line(f"{one.name}: WRONG: {one.problem}", verbosity=0)
-        self.document({"providers": [asdict(one) for one in found]})
+        wrong = [summary for summary in found if summary.problem]
+        for summary in wrong:
+            self.line(f"{summary.name}: WRONG: {summary.problem}", verbosity=0)
+        self.document({"providers": [asdict(summary) for summary in found]})
         if wrong:
-            self.failed(f"Wrong: {', '.join(one.name for one in wrong)}.")
+            self.failed(f"Wrong: {', '.join(summary.name for summary in wrong)}.")
 
     # --- one ------------------------------------------------------------------------------------
 
@@ -89,13 +90,13 @@ class Command(Base):
                 known = ", ".join(dict.fromkeys([*conf.provider_slugs, *presets.names()]))
                 self.usage_error(f"There is no provider and no preset {slug!r}. There are: {known}.")
             provider = example(slug)
-        with suppress(InvalidProvider):  # else the endpoints are shown with their variables
+        with suppress(InvalidProvider):  # a missing value: endpoints show their variables
             provider = provider.resolve({})
         uri = redirect_uri(slug)
         paste = list(pasted(slug, provider))
         for text in described(provider, summary):
             self.line(text)
-        self.line("\nRedirect URI to register there:")
+        self.line("\nRedirect URI to register at the provider:")
         self.line(f"  {uri.uri or uri.problem or uri.note}")
         self.line("\nSettings:")
         for text in paste:
@@ -138,12 +139,12 @@ def preset(name: str) -> Summary:
 
 
 def example(name: str) -> Provider:
-    """Return a preset as a provider, with a client that nobody has."""
+    """Return a preset as a provider, with placeholders for the client's credentials."""
     return Provider.from_mapping(name, presets.merge(NO_CLIENT, presets.load(name) or {}))
 
 
 def variables(provider: Provider) -> tuple[str, ...]:
-    """Return the variables for which a value must be given."""
+    """Return the names of the variables that need a value."""
     return tuple(
         name
         for name, variable in provider.variables.items()
@@ -161,7 +162,7 @@ def summary_of(provider: Provider, kind: str, needs: tuple[str, ...]) -> Summary
         name=provider.slug,
         kind=kind,
         label=provider.label,
-        flows=tuple(flow for flow, there in flows.items() if there),
+        flows=tuple(flow for flow, available in flows.items() if available),
         pkce=provider.authorize.code_challenge_method,
         refresh=refreshing(provider),
         rotation=provider.refresh.rotation,
@@ -170,13 +171,13 @@ def summary_of(provider: Provider, kind: str, needs: tuple[str, ...]) -> Summary
 
 
 def refreshing(provider: Provider) -> str:
-    """Whether a refresh token comes, or by what other way a token is renewed."""
+    """Return whether the provider issues a refresh token, or how else it renews a token."""
     rules = provider.refresh
     return {"grant": rules.expected, "exchange_access_token": "exchange", "none": "never"}[rules.style]
 
 
 def described(provider: Provider, summary: Summary) -> Iterator[str]:
-    facts: dict[str, str] = {
+    fields: dict[str, str] = {
         "kind": summary.kind,
         "documentation": provider.documentation,
         "flows": ", ".join(summary.flows),
@@ -191,33 +192,33 @@ def described(provider: Provider, summary: Summary) -> Iterator[str]:
         "needs": ", ".join(summary.needs),
     }
     yield f"{provider.label} ({provider.slug})"
-    told = {name: value for name, value in facts.items() if value}
-    width = max(map(len, told))
-    for name, value in told.items():
+    shown = {name: value for name, value in fields.items() if value}
+    width = max(map(len, shown))
+    for name, value in shown.items():
         yield f"  {name.ljust(width)}  {value}"
 
 
 def pasted(slug: str, provider: Provider) -> Iterator[str]:
-    """Write the entry as it could stand in the settings. Only fields that hold no secret are quoted."""
+    """Yield the lines of a settings entry to paste. Fields that may hold a secret are left out."""
     entry = _entry(slug)
     name = str(entry.get("preset", slug))
-    known = presets.load(name) is not None
+    is_preset = presets.load(name) is not None
     yield 'OAUTH_CONNECT["PROVIDERS"] = {'
     yield f"    {quoted(slug)}: {{"
-    if known and name != slug:
+    if is_preset and name != slug:
         yield f'        "preset": {quoted(name)},'
     yield f'        "client_id": {quoted(provider.client_id)},'
     if provider.client_authentication != "none":
         yield f'        "client_secret": os.environ["{_variable(slug)}_CLIENT_SECRET"],'
-    if not known:
+    if not is_preset:
         for endpoint in LOCATIONS:
             if value := getattr(provider, endpoint):
                 yield f'        "{endpoint}": {quoted(value)},'
     yield f'        "scopes": [{", ".join(map(quoted, provider.scopes))}],'
-    for name in variables(provider) if known else ():
-        yield f"        # {name} differs by connection; one for all of them:"
+    for name in variables(provider) if is_preset else ():
+        yield f"        # {name} differs by connection. One value for all of them:"
         yield f'        # "variables": {{{quoted(name)}: "..."}},'
-    if provider.variables and not known:
+    if provider.variables and not is_preset:
         yield f'        "variables": {{{", ".join(map(_pattern, provider.variables.items()))}}},'
     yield "    },"
     yield "}"

@@ -22,9 +22,9 @@ def days(text: str) -> int:
 
 class Command(Base):
     help = (
-        "Deletes old history, used states and connections that ended long ago, and revokes tokens that wait "
-        "for it. Any number of these may run in parallel. With --user or --owner it erases the history of a "
-        "person instead."
+        "Deletes old history, used states and connections that ended long ago, and retries pending "
+        "revocations. Any number of processes may run it in parallel. With --user or --owner it erases one "
+        "owner's history instead."
     )
     examples = """\
   manage.py oauth_prune                       from cron, once a day
@@ -51,7 +51,7 @@ class Command(Base):
         person = parser.add_mutually_exclusive_group()
         person.add_argument("--user", metavar="USERNAME", help="erase the history of this user, nothing else")
         person.add_argument("--owner", metavar="KEY", help="erase the history of this owner, nothing else")
-        parser.add_argument("--dry-run", action="store_true", help="say how much there is and do nothing")
+        parser.add_argument("--dry-run", action="store_true", help="show the counts and change nothing")
 
     def work(self, **options: Any) -> None:
         owner = self._owner(options["user"], options["owner"])
@@ -121,17 +121,19 @@ class Command(Base):
 
     def _revoke(self, tally: Tally, stop: StopRequest) -> None:
         results = revoke_due()
-        while not stop.asked and (one := next(results, None)) is not None:
-            tally.add(one.provider, one.outcome)
-            code = f" ({one.code})" if one.code else ""
-            self.line(f"revocation at {one.provider}: {one.outcome}{code}", verbosity=2)
+        while not stop.asked and (result := next(results, None)) is not None:
+            tally.add(result.provider, result.outcome)
+            code = f" ({result.code})" if result.code else ""
+            self.line(f"revocation at {result.provider}: {result.outcome}{code}", verbosity=2)
 
     def _conclude(self, tally: Tally, problem: str) -> None:
         if problem:
             self.failed(problem)
         if tally.failed:
-            self.failed(f"{tally.failed} of {tally.total} tokens could not be revoked. They are tried again.")
+            self.failed(
+                f"{tally.failed} of {tally.total} tokens could not be revoked. They are retried later."
+            )
 
     def _table(self, head: str, counts: dict[str, int]) -> None:
-        for text in table(("what", head), [(humanize(what), count) for what, count in counts.items()]):
+        for text in table(("what", head), [(humanize(name), count) for name, count in counts.items()]):
             self.line(text)

@@ -21,20 +21,20 @@ from oauth_connect.management.output import humanize, table
 from oauth_connect.management.reports.refresh import Report, idle, idle_lines, skipped
 from oauth_connect.management.stop import StopRequest, stop_request
 
-LONGEST_WITHIN = 366 * 24 * 3600
-MOST_WORKERS = 512
+MAX_SECONDS = 366 * 24 * 3600
+MAX_WORKERS = 512
 
 
 def seconds(text: str) -> timedelta:
-    return timedelta(seconds=integer(text, 0, LONGEST_WITHIN))
+    return timedelta(seconds=integer(text, 0, MAX_SECONDS))
 
 
 def pause(text: str) -> int:
-    return integer(text, 1, LONGEST_WITHIN)
+    return integer(text, 1, MAX_SECONDS)
 
 
 def workers(text: str) -> int:
-    return integer(text, 1, MOST_WORKERS)
+    return integer(text, 1, MAX_WORKERS)
 
 
 def positive(text: str) -> int:
@@ -42,19 +42,21 @@ def positive(text: str) -> int:
 
 
 class Command(Base):
-    help = "Refreshes the tokens that are due. Any number of these may run at once, on any machine."
+    help = (
+        "Refreshes the tokens that are due. Any number of processes may run it in parallel, on any machine."
+    )
     examples = """\
   manage.py oauth_refresh                        from cron, every few minutes
   manage.py oauth_refresh --dry-run              what would be refreshed
   manage.py oauth_refresh --provider NAME --provider OTHER --limit 500
-  manage.py oauth_refresh --within 3600 --json   what runs out within the hour
-  manage.py oauth_refresh --user grace           what is due of one user's
-  manage.py oauth_refresh --loop 60              a worker that looks again a minute after each pass"""
+  manage.py oauth_refresh --within 3600 --json   also what falls due within the hour
+  manage.py oauth_refresh --user grace           only the connections of this user
+  manage.py oauth_refresh --loop 60              a worker that pauses a minute after each pass"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--provider", action="append", default=[], metavar="SLUG", help="only this one (repeatable)"
+            "--provider", action="append", default=[], metavar="SLUG", help="only this provider (repeatable)"
         )
         parser.add_argument("--user", metavar="USERNAME", help="only this user's connections")
         parser.add_argument(
@@ -62,25 +64,28 @@ class Command(Base):
             type=seconds,
             default=timedelta(0),
             metavar="SECONDS",
-            help="also what falls due within so many seconds",
+            help="also connections that fall due within so many seconds",
         )
-        parser.add_argument("--limit", type=positive, metavar="N", help="at most N connections (a pass)")
+        parser.add_argument("--limit", type=positive, metavar="N", help="at most N connections per pass")
         parser.add_argument(
             "--workers",
             type=workers,
             default=WORKERS,
             metavar="N",
-            help=f"so many token requests at once (default {WORKERS}); they share two database connections",
+            help=f"N token requests in parallel (default {WORKERS}), which share two database connections",
         )
         parser.add_argument(
-            "--loop", type=pause, metavar="SECONDS", help="go on until SIGTERM, with so long a pause"
+            "--loop",
+            type=pause,
+            metavar="SECONDS",
+            help="repeat until SIGTERM, with this pause between passes",
         )
-        parser.add_argument("--dry-run", action="store_true", help="say what is due and send nothing")
+        parser.add_argument("--dry-run", action="store_true", help="show what is due and send nothing")
 
     def work(self, **options: Any) -> None:
         self.options = options
         if options["dry_run"] and options["loop"]:
-            self.usage_error("--dry-run and --loop make no sense together.")
+            self.usage_error("--dry-run and --loop cannot be combined.")
         self._check(options["provider"])
         owner = self.user(options["user"]) if options["user"] is not None else None
         if options["dry_run"]:
@@ -93,15 +98,11 @@ class Command(Base):
             self._conclude(report)
 
     def _check(self, slugs: Iterable[str]) -> None:
-        _ = (
-            conf.keys,
-            conf.provider_slugs,
-            conf.refresh_leeway,
-            conf.http_timeout,
-        )  # nothing could be refreshed without
+        # Raise for a setting without which nothing can be refreshed.
+        _ = (conf.keys, conf.provider_slugs, conf.refresh_leeway, conf.http_timeout)
         if not conf.loads_providers:
             for slug in set(slugs).difference(conf.provider_slugs):
-                conf.declared_provider(slug)  # says which there are
+                conf.declared_provider(slug)  # the error lists the known names
 
     def _due(self, owner: AbstractBaseUser | None) -> Due:
         return Due(self.options["provider"], self.options["within"], owner=owner)
@@ -109,7 +110,7 @@ class Command(Base):
     # --- the work -------------------------------------------------------------------------------
 
     def _loop(self, owner: AbstractBaseUser | None) -> None:
-        """Pass after pass, until asked to stop; a database that is away for a while does not end it."""
+        """Run pass after pass until a stop is requested. A database error ends a pass, not the loop."""
         with stop_request() as request:
             while not request.asked:
                 try:
@@ -133,7 +134,7 @@ class Command(Base):
             with self.progress("connections", lambda: self._expected(due)) as advance:
                 for result in run:
                     report.count(result)
-                    self._tell(result)
+                    self._print_result(result)
                     advance()
         except Error as error:
             report.problem = database_problem(error)
@@ -145,7 +146,7 @@ class Command(Base):
     def _expected(self, due: Due) -> int:
         return min(sum(due.counts().values()), self.options["limit"] or sys.maxsize)
 
-    def _tell(self, result: Result) -> None:
+    def _print_result(self, result: Result) -> None:
         code = f" ({result.code})" if result.code else ""
         self.line(f"{result.provider} {result.connection}: {humanize(result.outcome)}{code}", verbosity=2)
 
@@ -164,19 +165,19 @@ class Command(Base):
     # --- --dry-run ------------------------------------------------------------------------------
 
     def _dry_run(self, due: Due) -> None:
-        counts, left_alone = due.counts(), idle(due)
-        queues = [itertools.repeat(slug, count) for slug, count in counts.items() if slug not in left_alone]
+        counts, unavailable = due.counts(), idle(due)
+        queues = [itertools.repeat(slug, count) for slug, count in counts.items() if slug not in unavailable]
         would = Counter(itertools.islice(round_robin(queues), self.options["limit"]))
         for text in table(("provider", "would be refreshed"), sorted(would.items())) if would else ():
             self.line(text)
-        for text in idle_lines(left_alone):
+        for text in idle_lines(unavailable):
             self.line(text)
-        self.line(f"{would.total()} connections would be refreshed; nothing was sent.")
+        self.line(f"{would.total()} connections would be refreshed. Nothing was sent.")
         self.document(
             {
                 "dry_run": True,
                 "total": would.total(),
                 "due": dict(sorted(would.items())),
-                "skipped": skipped(left_alone),
+                "skipped": skipped(unavailable),
             }
         )

@@ -30,12 +30,12 @@ def batch_size(text: str) -> int:
 class Command(Base):
     help = (
         "Re-encrypts all stored tokens with the first key of the ring, so that older keys can be removed. "
-        "The site keeps running. A run that was stopped is continued by the next one."
+        "The site keeps running. The next run continues a run that was stopped."
     )
     examples = """\
   manage.py oauth_rotate_keys --generate     a new key, and what to do with it
   manage.py oauth_rotate_keys --dry-run      how many tokens each key opens
-  manage.py oauth_rotate_keys                once the new key is first on every machine"""
+  manage.py oauth_rotate_keys                when the new key is first on every machine"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -46,9 +46,9 @@ class Command(Base):
             metavar="N",
             help=f"the number of rows in a transaction (default {BATCH_SIZE})",
         )
-        instead = parser.add_mutually_exclusive_group()
-        instead.add_argument("--dry-run", action="store_true", help="count by key and change nothing")
-        instead.add_argument("--generate", action="store_true", help="print a new key and do nothing else")
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument("--dry-run", action="store_true", help="count by key and change nothing")
+        mode.add_argument("--generate", action="store_true", help="print a new key and do nothing else")
 
     def work(self, **options: Any) -> None:
         if options["generate"]:

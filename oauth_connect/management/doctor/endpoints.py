@@ -1,7 +1,7 @@
-"""Do the providers' endpoints answer? A bare GET each: no parameters, no credentials, no token request.
+"""Checks that the providers' endpoints respond. Each gets a GET request without parameters or credentials.
 
-Any complete answer over verified TLS shows that something is there. What a GET can tell of an
-endpoint for POST is little: see docs/commands.md.
+Any complete response over verified TLS shows that a server is there. A GET request shows little about an
+endpoint for POST: see docs/commands.md.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 
 MAX_PARALLEL = 8
-NOT_THERE = (404, 410)
+NOT_FOUND = (404, 410)
 NOT_FOR_GET = 501
 
 
 def endpoints(providers: Iterable[Provider]) -> Iterator[Finding]:
-    """Ask each endpoint of each provider that is turned on."""
+    """Yield a finding for each endpoint of each enabled provider."""
     timeout = conf.http_timeout
-    asked: list[tuple[Provider, str, str]] = []
+    targets: list[tuple[Provider, str, str]] = []
     for provider in providers:
         if not provider.enabled:
             continue
         try:
             resolved = _complete(provider).resolve({})
         except (CallError, ImproperlyConfigured) as error:
-            yield Finding(f"Endpoints of {provider.slug}", "error", "not discovered.", str(error))
+            yield Finding(f"Endpoints of {provider.slug}", "error", "discovery failed.", str(error))
             continue
         except InvalidProvider:
             names = ", ".join(provider.variables)
-            yield Finding(f"Endpoints of {provider.slug}", "ok", f"not asked: they differ by {names}")
+            yield Finding(f"Endpoints of {provider.slug}", "ok", f"not checked: they differ by {names}")
             continue
-        asked += [(resolved, name, url) for name, url in _urls(resolved).items()]
+        targets += [(resolved, name, url) for name, url in _urls(resolved).items()]
     with ThreadPoolExecutor(MAX_PARALLEL) as pool:
-        yield from pool.map(lambda one: _asked(one[0], one[1], one[2], timeout), asked)
+        yield from pool.map(lambda target: _probe(target[0], target[1], target[2], timeout), targets)
 
 
 def _complete(provider: Provider) -> Provider:
-    """Return the provider with its endpoints, asked of its issuer where the settings leave them to it."""
+    """Return the provider with its endpoints. Discover those that the settings leave out."""
     return conf.provider(provider.slug) if provider.needs_discovery else provider
 
 
@@ -54,23 +54,25 @@ def _urls(provider: Provider) -> dict[str, str]:
     return {name: url for name, url in named.items() if url}
 
 
-def _asked(provider: Provider, name: str, url: str, timeout: float) -> Finding:
+def _probe(provider: Provider, name: str, url: str, timeout: float) -> Finding:
     subject = f"{provider.slug}.{name}"
     try:
         with AuthorizationServer(provider, timeout=timeout) as server:
             status = server.probe(url)
     except ProviderUnavailable as error:
-        hint = "Look at name, network, proxy and certificate."
-        return Finding(subject, "error", f"no answer ({error.code}).", hint)
+        hint = "Check the host name, network, proxy and certificate."
+        return Finding(subject, "error", f"no response ({error.code}).", hint)
     except CallError:
-        return Finding(subject, "error", "it cannot be asked.", "Compare it with the provider's page.")
-    return _judged(subject, status)
+        hint = "Compare it with the provider's documentation."
+        return Finding(subject, "error", "no request can be sent to it.", hint)
+    return _finding(subject, status)
 
 
-def _judged(subject: str, status: int) -> Finding:
-    if status in NOT_THERE:
-        hint = "Some servers say so to anything but a POST; compare it with the provider's page."
+def _finding(subject: str, status: int) -> Finding:
+    if status in NOT_FOUND:
+        hint = "Some servers send this for anything but POST. Compare it with the provider's documentation."
         return Finding(subject, "warning", f"HTTP {status}.", hint)
     if status >= 500 and status != NOT_FOR_GET:
-        return Finding(subject, "error", f"HTTP {status}.", "The provider is ill, or this is not it.")
-    return Finding(subject, "ok", f"answers, HTTP {status}")
+        hint = "The provider has a problem, or this URL is not its endpoint."
+        return Finding(subject, "error", f"HTTP {status}.", hint)
+    return Finding(subject, "ok", f"responds, HTTP {status}")

@@ -1,4 +1,4 @@
-"""What ``oauth_doctor`` looks at, a function each. Nothing here changes anything, or shows a secret."""
+"""The checks of ``oauth_doctor``, one method each. They change nothing and show no secret."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLOCK_TOLERANCE = 60.0  # seconds
 OVERDUE = timedelta(days=2)
 PROOF = ("proof", "oauth_doctor")
 
-# What a system check is about; anything else is about the settings.
+# The subject of each system check. All other checks are about the settings.
 SUBJECTS = {
     "oauth_connect.E001": "Keys",
     "oauth_connect.E002": "Keys",
@@ -51,12 +51,12 @@ SUBJECTS = {
     "oauth_connect.W010": "Database",
     "oauth_connect.W020": "Database",
 }
-TOLD_ELSEWHERE = {"oauth_connect.E005"}  # a line for each provider
+REPORTED_ELSEWHERE = {"oauth_connect.E005"}  # ``providers`` has a finding for each provider
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's. ``hint`` says what to do; ``ok`` needs none."""
+    """One line of output. ``hint`` says what to do. A finding with the level "ok" has no hint."""
 
     subject: str
     level: Level
@@ -70,7 +70,7 @@ class Finding:
 
 
 class Examination:
-    """One look at a site: ``findings`` in order, and the numbers behind them."""
+    """Examines a site once. ``findings`` yields the findings, and the attributes collect their numbers."""
 
     def __init__(self) -> None:
         self.alias = router.db_for_write(Connection)
@@ -85,7 +85,7 @@ class Examination:
         yield from self.urls()
         yield from self.providers()
         yield from self.redirects()
-        if not settings.USE_TZ:  # told by ``settings``; the database could not be asked for a moment
+        if not settings.USE_TZ:  # reported by ``settings``; no time can be read from the database
             return
         readable = True
         for finding in self.database():
@@ -100,32 +100,32 @@ class Examination:
     # --- the settings ---------------------------------------------------------------------------
 
     def settings(self) -> Iterator[Finding]:
-        yield from self._told("Settings")
+        yield from self._system_checks("Settings")
 
     def keys(self) -> Iterator[Finding]:
         try:
             crypto.unseal(crypto.seal("", PROOF), PROOF)
             count = len(conf.keys)
         except (KeyUnavailable, ImproperlyConfigured):
-            yield from self._told("Keys", wrong=True)
+            yield from self._system_checks("Keys", wrong=True)
         else:
-            yield from self._told("Keys", f"{count} in the ring; a sealed sample opens")
+            yield from self._system_checks("Keys", f"{count} in the ring; a sealed sample opens")
 
     def sessions(self) -> Iterator[Finding]:
-        yield from self._told("Sessions", settings.SESSION_ENGINE)
+        yield from self._system_checks("Sessions", settings.SESSION_ENGINE)
 
     def urls(self) -> Iterator[Finding]:
-        yield from self._told("URLs")
+        yield from self._system_checks("URLs")
 
     def providers(self) -> Iterator[Finding]:
-        yield from self._told("Providers", f"{len(self.slugs)} in the settings")
+        yield from self._system_checks("Providers", f"{len(self.slugs)} in the settings")
         for slug in self.slugs:
             try:
                 provider = conf.declared_provider(slug)
             except ImproperlyConfigured as error:
-                yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Mend that field.")
+                yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Correct that field.")
             else:
-                yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "turned off")
+                yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "disabled")
 
     def redirects(self) -> Iterator[Finding]:
         for provider in self.usable:
@@ -145,7 +145,7 @@ class Examination:
     def slugs(self) -> tuple[str, ...]:
         try:
             return conf.provider_slugs
-        except ImproperlyConfigured:  # check_providers tells
+        except ImproperlyConfigured:  # reported by check_providers
             return ()
 
     @cached_property
@@ -154,13 +154,13 @@ class Examination:
         for slug in self.slugs:
             try:
                 found.append(conf.declared_provider(slug))
-            except ImproperlyConfigured:  # told by ``providers``
+            except ImproperlyConfigured:  # reported by ``providers``
                 continue
         return found
 
     @cached_property
     def _messages(self) -> list[CheckMessage]:
-        """What our own system checks say; those that ask the database are left to ``database``."""
+        """The messages of this package's system checks, without those that query the database."""
         ours = [
             check
             for check in registry.registry.get_checks(include_deployment_checks=not settings.DEBUG)
@@ -168,26 +168,27 @@ class Examination:
         ]
         return [message for check in ours for message in check(app_configs=None, databases=None)]
 
-    def _told(self, subject: str, fine: str = "", *, wrong: bool = False) -> Iterator[Finding]:
+    def _system_checks(self, subject: str, details: str = "", *, wrong: bool = False) -> Iterator[Finding]:
         for message in self._messages:
             check = str(message.id)
-            if SUBJECTS.get(check, "Settings") != subject or (check in TOLD_ELSEWHERE and self.slugs):
+            if SUBJECTS.get(check, "Settings") != subject or (check in REPORTED_ELSEWHERE and self.slugs):
                 continue
             wrong = True
             level: Level = "error" if message.is_serious() else "warning"
             yield Finding(subject, level, f"{message.msg} [{check}]", message.hint or "")
         if not wrong:
-            yield Finding(subject, "ok", fine)
+            yield Finding(subject, "ok", details)
 
     # --- the database ---------------------------------------------------------------------------
 
     def database(self) -> Iterator[Finding]:
-        yield from self._told("Database", f"{connections[self.alias].vendor}, alias {self.alias}")
+        yield from self._system_checks("Database", f"{connections[self.alias].vendor}, alias {self.alias}")
         try:
             yield self._migrations()
             yield self._clock()
         except Error as error:
-            yield Finding("Database", "error", database_problem(error).partition(" Run")[0], "Is it up?")
+            message = database_problem(error).partition(" Run")[0]
+            yield Finding("Database", "error", message, "Check that it is running.")
 
     def _migrations(self) -> Finding:
         executor = MigrationExecutor(connections[self.alias])
@@ -200,30 +201,30 @@ class Examination:
 
     def _clock(self) -> Finding:
         before = datetime.now(UTC)
-        there = database_now(self.alias)
-        here = before + (datetime.now(UTC) - before) / 2
-        apart = abs((there - here).total_seconds())
-        if apart <= CLOCK_TOLERANCE:
+        database_time = database_now(self.alias)
+        local_time = before + (datetime.now(UTC) - before) / 2
+        difference = abs((database_time - local_time).total_seconds())
+        if difference <= CLOCK_TOLERANCE:
             return Finding("Clocks", "ok", "this machine and the database agree")
         return Finding(
             "Clocks",
             "warning",
-            f"this machine and the database are {apart:.0f} s apart.",
-            "Tokens are refreshed too early or too late: let both ask a time server.",
+            f"this machine and the database are {difference:.0f} s apart.",
+            "Tokens are refreshed too early or too late. Synchronize both with a time server.",
         )
 
     def stored_rows(self) -> Iterator[Finding]:
-        """Open a sample of sealed rows with each key."""
+        """Count how many rows of a sample each key opens."""
         rows: Any = Connection.objects.using(self.alias).filter(sealed_token__isnull=False).order_by("pk")
         try:
             keys = len(conf.keys)
-        except ImproperlyConfigured:  # told by ``keys``
+        except ImproperlyConfigured:  # reported by ``keys``
             return
         sample = list(rows.only("pk", "provider", "sealed_token")[:SAMPLE])
         opened = Counter(crypto.key_index(row.sealed_token, binding(row)) for row in sample)
-        by_key = [opened[place] for place in range(keys)]
+        by_key = [opened[index] for index in range(keys)]
         self.numbers["sample"] = {"rows": len(sample), "opened_by_key": by_key, "unopened": opened[None]}
-        each = ", ".join(f"key {place + 1} opens {count}" for place, count in enumerate(by_key))
+        each = ", ".join(f"key {index + 1} opens {count}" for index, count in enumerate(by_key))
         if not opened[None]:
             yield Finding("Sealed rows", "ok", f"a sample of {len(sample)}: {each}")
             return
@@ -231,7 +232,7 @@ class Examination:
             "Sealed rows",
             "error",
             f"no key opens {opened[None]} of a sample of {len(sample)} ({each}).",
-            'Put the key that sealed them back into OAUTH_CONNECT["KEYS"]; disconnect what no key opens.',
+            'Put the key that sealed them back into OAUTH_CONNECT["KEYS"]. If it is lost, disconnect them.',
         )
 
     def connections(self) -> Iterator[Finding]:
@@ -241,7 +242,7 @@ class Examination:
         active = rows.filter(status=Connection.Status.ACTIVE)
         due = grouped(rows.due())
         errors = by_error(active.filter(failures__gt=0))
-        failing = {slug: told.total() for slug, told in errors.items()}
+        failing = {slug: codes.total() for slug, codes in errors.items()}
         self.numbers |= {"due": due, "failing": failing}
         if not self.counts:
             yield Finding("Connections", "ok", "none yet")
@@ -252,33 +253,33 @@ class Examination:
         self, slug: str, by_status: Mapping[str, int], due: int, errors: Counter[str]
     ) -> Finding:
         numbers = [f"{count} {humanize(status)}" for status, count in sorted(by_status.items())]
-        told = ", ".join([*numbers, f"{due} due", f"{errors.total()} failing"])
+        summary = ", ".join([*numbers, f"{due} due", f"{errors.total()} failing"])
         subject = f"Connections of {slug}"
         if by_status.get(Connection.Status.ACTIVE) and not self._known(slug):
-            hint = f"{slug!r} is not in the settings: put it back, or disconnect them."
-            return Finding(subject, "error", f"{told}.", hint)
+            hint = f"{slug!r} is not in the settings. Put it back, or disconnect these connections."
+            return Finding(subject, "error", f"{summary}.", hint)
         if errors:
-            # Not left to oauth_refresh: it passes over what backs off, and over machine tokens.
+            # oauth_refresh does not report these while they back off, nor machine tokens.
             why = ", ".join(f"{code} {count}" for code, count in sorted(errors.items()))
-            return Finding(subject, "warning", f"{told}.", f"Failing: {why}.")
-        return Finding(subject, "ok", told)
+            return Finding(subject, "warning", f"{summary}.", f"Failing: {why}.")
+        return Finding(subject, "ok", summary)
 
     def _known(self, slug: str) -> bool:
         try:
             return slug in self.slugs or conf.loads_providers
-        except ImproperlyConfigured:  # told by ``settings``
+        except ImproperlyConfigured:  # reported by ``settings``
             return True
 
     def revocations(self) -> Iterator[Finding]:
         rows: Any = PendingRevocation.objects.using(self.alias).order_by()
         pending = grouped(rows)
         self.numbers["pending_revocations"] = pending
-        told = ", ".join(f"{slug} {count}" for slug, count in sorted(pending.items()))
+        summary = ", ".join(f"{slug} {count}" for slug, count in sorted(pending.items()))
         if rows.filter(next_attempt_at__lt=datetime.now(UTC) - OVERDUE).exists():
-            hint = "Run oauth_prune once a day: it tells the providers."
-            yield Finding("Pending revocations", "warning", f"overdue for days ({told}).", hint)
+            hint = "Run oauth_prune once a day. It revokes them at the providers."
+            yield Finding("Pending revocations", "warning", f"overdue for days ({summary}).", hint)
             return
-        yield Finding("Pending revocations", "ok", told or "none")
+        yield Finding("Pending revocations", "ok", summary or "none")
 
     def alarms(self) -> Iterator[Finding]:
         found = dict(
@@ -298,7 +299,7 @@ def grouped(rows: Any) -> dict[str, int]:
 
 
 def by_error(rows: Any) -> dict[str, Counter[str]]:
-    """Count rows by provider and by the word of what went wrong last; only known words, never a server's."""
+    """Count rows by provider and by the code of the last error. A code that is not known is not shown."""
     found: dict[str, Counter[str]] = {}
     for slug, code, count in rows.values_list("provider", "last_error").annotate(Count("pk")):
         found.setdefault(slug, Counter())[shown(code)] += count
@@ -306,5 +307,5 @@ def by_error(rows: Any) -> dict[str, Counter[str]]:
 
 
 def sentence(text: str) -> str:
-    """End a text, so that another can follow."""
+    """Return the text with a full stop, so that another sentence can follow."""
     return text if text.endswith((".", "?")) else f"{text}."

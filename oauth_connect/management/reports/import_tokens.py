@@ -10,21 +10,21 @@ from oauth_connect.management.output import Tally
 
 REASONS = {
     "unknown_provider": 'not in OAUTH_CONNECT["PROVIDERS"] under this name; see --map',
-    "not_oauth2": "a token of OAuth 1.0a, which is not refreshed",
+    "not_oauth2": "a token of OAuth 1.0a, which cannot be refreshed",
     "no_user": "its user is not one of AUTH_USER_MODEL",
     "no_token": "holds no access token",
-    "expired": "has run out, and there is no refresh token",
+    "expired": "has expired, and there is no refresh token",
     "other_client": "obtained by another client_id than the provider's entry has: a refresh would fail",
-    "unknown_client": "nothing says which client_id obtained it; put that package's settings back meanwhile",
+    "unknown_client": "the client_id that obtained it is unknown; restore that package's settings to import",
     "invalid_settings": "the provider's entry in the settings is wrong, see oauth_doctor",
-    "variable_missing": "the provider's entry has a variable that the row does not tell; connect it again",
-    "unreadable": "holds what is no token, or no account id",
+    "variable_missing": "the row has no value for a variable of the provider; the owner must connect again",
+    "unreadable": "holds an invalid token, or no account id",
 }
 MAX_NAMED = 20
 
 
 class Report:
-    """Counts the results of a run. Names are theirs (the other package's) and ours (the slug)."""
+    """Counts the results of a run, by the other package's name of the provider and by its slug here."""
 
     def __init__(self) -> None:
         self.tally = Tally(OUTCOMES, FAILED)
@@ -37,7 +37,7 @@ class Report:
 
     def reasons(self) -> Iterator[str]:
         for (provider, outcome), pks in sorted(self.left_out.items()):
-            more = f" and {len(pks) - MAX_NAMED} more (--json names all)" if len(pks) > MAX_NAMED else ""
+            more = f" and {len(pks) - MAX_NAMED} more (--json lists all)" if len(pks) > MAX_NAMED else ""
             yield f"{provider}: {REASONS[outcome]}. Rows {', '.join(pks[:MAX_NAMED])}{more}."
 
     def document(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Idle:
 
 
 def idle(due: Due) -> dict[str, Idle]:
-    """Return the providers that cannot be asked now."""
+    """Return the providers that are not available now."""
     found = {}
     for slug in due.providers():
         outcome = why_unavailable(slug, due.alias)
@@ -39,23 +39,23 @@ def idle(due: Due) -> dict[str, Idle]:
     return found
 
 
-def idle_lines(left_alone: Mapping[str, Idle]) -> Iterator[str]:
-    for slug, one in left_alone.items():
-        yield f"{slug}: {REASONS[one.reason]}; {one.due} due, skipped."
+def idle_lines(unavailable: Mapping[str, Idle]) -> Iterator[str]:
+    for slug, entry in unavailable.items():
+        yield f"{slug}: {REASONS[entry.reason]}; {entry.due} due, skipped."
 
 
-def skipped(left_alone: Mapping[str, Idle]) -> dict[str, dict[str, object]]:
-    return {slug: {"reason": one.reason, "due": one.due} for slug, one in left_alone.items()}
+def skipped(unavailable: Mapping[str, Idle]) -> dict[str, dict[str, object]]:
+    return {slug: {"reason": entry.reason, "due": entry.due} for slug, entry in unavailable.items()}
 
 
 class Report:
     """Counts the results of one pass."""
 
-    def __init__(self, left_alone: Mapping[str, Idle]) -> None:
-        self.left_alone = left_alone
+    def __init__(self, unavailable: Mapping[str, Idle]) -> None:
+        self.unavailable = unavailable
         self.tally = Tally(OUTCOMES, FAILED)
-        for slug, one in left_alone.items():
-            self.tally.add(slug, one.outcome, number=one.due)
+        for slug, entry in unavailable.items():
+            self.tally.add(slug, entry.outcome, number=entry.due)
         self.problem = ""
         self.stopped = False
         self.seconds = 0.0
@@ -71,7 +71,7 @@ class Report:
     def lines(self) -> Iterator[str]:
         if self.tally.total:
             yield from table(("provider", "outcome", "connections"), self.tally.rows())
-        yield from idle_lines(self.left_alone)
+        yield from idle_lines(self.unavailable)
         if self.stopped:
             yield "Stopped on request. The other connections stay due."
         yield f"{self.tally.total} connections in {self.seconds:.1f} s, {self.tally.failed} failed."
@@ -84,6 +84,6 @@ class Report:
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "providers": self.tally.by_name(),
-            "skipped": skipped(self.left_alone),
+            "skipped": skipped(self.unavailable),
             "error": self.problem,
         }

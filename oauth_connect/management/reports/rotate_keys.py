@@ -1,4 +1,4 @@
-"""The report of oauth_rotate_keys, as lines and as a document. Keys are named by their place in the ring."""
+"""The report of oauth_rotate_keys, as lines and as a document. A key is named by its position in the ring."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Report:
     # --- output -----------------------------------------------------------------------------------
 
     def lines(self) -> Iterator[str]:
-        if self.error and not self.tally.total:  # before migrate, zeros would say that there is nothing
+        if self.error and not self.tally.total:  # before migrate, zeros would look like empty tables
             return
         columns = [*self.keys, NO_KEY, *([] if self.dry_run else [RESEALED])]
         rows = [[humanize(what), *(self.tally.of(what, column) for column in columns)] for what in SEALED]
@@ -96,7 +96,7 @@ class Report:
         }
 
     def problem(self) -> str:
-        """Return what is still to do; empty where nothing is."""
+        """Return a message about what is still to do. Empty if nothing is."""
         if self.error:
             return self.error
         if self.unopened:
@@ -105,5 +105,5 @@ class Report:
                 'them back into OAUTH_CONNECT["KEYS"], and run this again.'
             )
         if left := self._sum(LEFT):
-            return f"Other transactions held {left} rows each time. Run this again."
+            return f"Other transactions locked {left} rows at each attempt. Run this again."
         return ""

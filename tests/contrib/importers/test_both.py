@@ -63,7 +63,7 @@ def test_a_second_run_changes_nothing_even_after_a_refresh_here(site: OtherSite,
 
 def test_a_dry_run_says_the_same_and_writes_nothing(site: OtherSite, package: str) -> None:
     run = site.command("oauth_import", package, "--dry-run")
-    assert (run.status, run.lines[-1]) == (0, "1 of 1 rows would be imported; nothing was written.")
+    assert (run.status, run.lines[-1]) == (0, "1 of 1 rows would be imported. Nothing was written.")
     assert site.do("tell") == []
 
 

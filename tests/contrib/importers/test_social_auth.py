@@ -147,7 +147,7 @@ def test_asked_to_stop_it_ends_after_what_is_under_way_and_says_so(site: OtherSi
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "Stopped as asked; run it again for the rest." in out
+    assert "Stopped on request. Run it again for the rest." in out
     assert len(site.do("tell")) < MANY
 
 

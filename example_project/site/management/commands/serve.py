@@ -11,7 +11,7 @@ from example_project.server import listen, serve
 
 
 class Command(BaseCommand):
-    help = "Migrate, then serve without reloading: how the demo runs this site as a child."
+    help = "Runs migrate, then serves without reloading. The demo runs this site as a child process."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
