@@ -79,7 +79,7 @@ class ClientCredentials(Refresh):
     def _ended(self, reason: str) -> CallError:
         return ProviderMisconfigured(
             f"The settings of {self.server.provider.slug!r} name another client_id than the one that "
-            "obtained this token. Nothing was sent. Call machine_session or machine_connection for a new one.",
+            "obtained this token. Nothing was sent. Call machine_session or machine_connection again.",
             error=reason,
         )
 
@@ -92,9 +92,7 @@ def refusal(
         hint = f"At the provider, allow the client credentials grant for the client_id of {provider.slug!r}."
     elif error.error == "invalid_scope":
         scopes = " ".join(request.scopes) or "none"
-        hint = (
-            f"Compare the requested scopes ({scopes}) with those that the provider allows this client."
-        )
+        hint = f"Compare the requested scopes ({scopes}) with those that the provider allows this client."
     elif error.error == "invalid_target":
         resource = request.resource or "none"
         hint = f"Compare resource ({resource}) and audience with the provider's documentation (RFC 8707)."
