@@ -1,4 +1,4 @@
-"""Reads the settings, at each access, so that ``override_settings`` works. No other module reads them."""
+"""Reads OAUTH_CONNECT at each access, so that ``override_settings`` works. No other module reads them."""
 
 from __future__ import annotations
 
