@@ -67,8 +67,8 @@ class ClientCredentials(Refresh):
         except (ProviderMisconfigured, ProviderRejected) as refused:
             # Other codes refuse only this request's scopes or resource. They raise no alarm for the provider.
             alarm = refused.error in responses.MISCONFIGURED
-            error = refusal(self.server.provider, request, refused)
-            return self._failed(row, owner, error, refused.error, MISCONFIGURED_PAUSE, alarm=alarm)
+            failure = refusal(self.server.provider, request, refused)
+            return self._failed(row, owner, failure, refused.error, MISCONFIGURED_PAUSE, alarm=alarm)
 
     def _error_of(self, row: Row, now: datetime) -> CallError:
         error = super()._error_of(row, now)

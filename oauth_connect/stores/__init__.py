@@ -1,1 +1,1 @@
-"""Stores tokens, in database rows or in a keyring. No module here imports a model: the caller passes the row."""
+"""Stores tokens in database rows or in a keyring. The caller passes the row: no model is imported here."""

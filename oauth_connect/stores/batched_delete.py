@@ -33,7 +33,7 @@ def in_batches(rows: Any, column: str, before: datetime) -> Iterator[int]:
 
 
 def unreferenced(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Return the rows that no other row references. Deleting another row would delete its references too."""
+    """Return the rows that no other row references. Deleting the others would cascade."""
     for relation in rows.model._meta.get_fields(include_hidden=True):
         if isinstance(relation, ForeignObjectRel) and (relation.one_to_many or relation.one_to_one):
             related = relation.related_model._base_manager.using(rows.db)
@@ -44,8 +44,8 @@ def unreferenced(rows: QuerySet[Any]) -> QuerySet[Any]:
 def by_key(rows: QuerySet[Any]) -> Iterator[int]:
     """Delete rows in batches, in the order of their key. Yield the size of each batch.
 
-    It suits conditions without an index, because it reads the table once. It locks each row before the delete,
-    and keeps rows that no longer meet the conditions.
+    It reads the table once, so the conditions need no index. It locks a row before it deletes it, and keeps
+    rows that no longer meet the conditions.
     """
     reached: dict[str, Any] = {}
     while (
