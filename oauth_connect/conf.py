@@ -86,10 +86,10 @@ class Conf:
 
     @property
     def mapping(self) -> Mapping[str, Any]:
-        found = getattr(settings, "OAUTH_CONNECT", {})
-        if not isinstance(found, Mapping):
+        value = getattr(settings, "OAUTH_CONNECT", {})
+        if not isinstance(value, Mapping):
             raise ImproperlyConfigured("OAUTH_CONNECT must be a dict.")
-        return found
+        return value
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -103,8 +103,8 @@ class Conf:
 
     @property
     def base_url(self) -> str | Callable[[Any], str] | None:
-        found = self.mapping.get("BASE_URL")
-        return found if callable(found) or found is None else str(found)
+        value = self.mapping.get("BASE_URL")
+        return value if callable(value) or value is None else str(value)
 
     @property
     def refresh_leeway(self) -> timedelta:
@@ -133,14 +133,14 @@ class Conf:
     @property
     def discovery_private_hosts(self) -> frozenset[str]:
         """Private hosts that discovery and discovered endpoints may nevertheless use."""
-        found = self.mapping.get("DISCOVERY_PRIVATE_HOSTS", ())
+        value = self.mapping.get("DISCOVERY_PRIVATE_HOSTS", ())
         wrong = ImproperlyConfigured(
             'OAUTH_CONNECT["DISCOVERY_PRIVATE_HOSTS"] must be a list of hosts, without scheme and port.'
         )
-        if not isinstance(found, list | tuple) or not all(isinstance(host, str) for host in found):
+        if not isinstance(value, list | tuple) or not all(isinstance(host, str) for host in value):
             raise wrong
         try:
-            hosts = parse_hosts(found)
+            hosts = parse_hosts(value)
         except ForbiddenDestination:
             raise wrong from None
         if any(port is not None for _, port in hosts):
@@ -161,10 +161,10 @@ class Conf:
 
     @property
     def owner(self) -> Callable[[Any], Any] | None:
-        found = self.mapping.get("OWNER")
-        if found is not None and not callable(found):
+        value = self.mapping.get("OWNER")
+        if value is not None and not callable(value):
             raise ImproperlyConfigured('OAUTH_CONNECT["OWNER"] must be a callable that takes the request.')
-        return found
+        return value
 
     @property
     def provider_slugs(self) -> tuple[str, ...]:
@@ -173,12 +173,12 @@ class Conf:
 
     @property
     def provider_loader(self) -> Callable[[str, str], Mapping[str, Any] | None] | None:
-        found = self.mapping.get("PROVIDER_LOADER")
-        if found is not None and not callable(found):
+        value = self.mapping.get("PROVIDER_LOADER")
+        if value is not None and not callable(value):
             raise ImproperlyConfigured(
                 'OAUTH_CONNECT["PROVIDER_LOADER"] must be a callable that takes a slug and an owner\'s key.'
             )
-        return found
+        return value
 
     @property
     def loads_providers(self) -> bool:
@@ -229,10 +229,10 @@ class Conf:
 
     @property
     def _providers(self) -> Mapping[str, Mapping[str, Any]]:
-        found = self.mapping.get("PROVIDERS", {})
-        if not isinstance(found, Mapping):
+        value = self.mapping.get("PROVIDERS", {})
+        if not isinstance(value, Mapping):
             raise ImproperlyConfigured('OAUTH_CONNECT["PROVIDERS"] must be a dict: slug -> entry.')
-        return found
+        return value
 
     def _declared(self, slug: str, owner: str) -> _Declared:
         entry, trusted = self._entry(slug, owner)

@@ -69,12 +69,12 @@ def key_index(sealed: str, binding: Binding) -> int | None:
 
 def _opened(ring: MultiFernet, sealed: str, binding: Binding) -> Any:
     try:
-        found, value = json.loads(ring.decrypt(sealed.encode()))
+        its_binding, value = json.loads(ring.decrypt(sealed.encode()))
     except (InvalidToken, TypeError, ValueError):  # or another program encrypted it with this key
         raise KeyUnavailable(
             'No key in OAUTH_CONNECT["KEYS"] unseals this value. Put back the key that sealed it.'
         ) from None
-    if found != list(binding):
+    if its_binding != list(binding):
         raise KeyUnavailable(
             "This value was sealed for another row or column and copied here. It is refused."
         )

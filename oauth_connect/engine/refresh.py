@@ -233,10 +233,10 @@ class Refresh:
         interval = 0.01
         while self.need.wait and time.monotonic() < deadline:
             time.sleep(interval * random.uniform(0.75, 1.25))  # noqa: S311
-            seen = self.store.peek()
-            if seen is None or not seen.leased:
+            state = self.store.peek()
+            if state is None or not state.leased:
                 return
-            if (seen.version, seen.failures) != (row.version, row.failures):
+            if (state.version, state.failures) != (row.version, row.failures):
                 return
             if time.monotonic() - started > 0.2:
                 interval = min(interval * 1.5, 0.25)

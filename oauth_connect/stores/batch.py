@@ -91,8 +91,8 @@ def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime
             to_claim.update(**lease_columns(owner, seconds), refresh_at=retry_at)
         mine = plain.filter(pk__in=due_at, lease_owner=owner)
         # Read after the claim: from here on, only a reconnect or a disconnect changes the token.
-        found = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
-    claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in found]
+        claimed_rows = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
+    claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in claimed_rows]
     return ClaimResult(sorted(claimed, key=lambda claim: claim.due_at), exhausted=len(due_at) < at_most)
 
 

@@ -60,12 +60,12 @@ def _delete_page(rows: QuerySet[Any]) -> tuple[int, Any] | None:
     features = connections[rows.db].features
     with transaction.atomic(using=rows.db):
         batch = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-        found = list(batch.values_list("pk", flat=True)[:BATCH])
-        if not found:
+        keys = list(batch.values_list("pk", flat=True)[:BATCH])
+        if not keys:
             return None
         plain: QuerySet[Any] = QuerySet(rows.model, using=rows.db)
-        plain.filter(pk__in=found).delete()
-    return len(found), found[-1]
+        plain.filter(pk__in=keys).delete()
+    return len(keys), keys[-1]
 
 
 def _delete_once(rows: QuerySet[Any], column: str, alias: str) -> tuple[int, datetime] | None:
@@ -73,9 +73,9 @@ def _delete_once(rows: QuerySet[Any], column: str, alias: str) -> tuple[int, dat
     features = connections[alias].features
     with locking(alias):
         batch = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-        found = list(batch.values_list("pk", column)[:BATCH])
-        if not found:
+        pairs = list(batch.values_list("pk", column)[:BATCH])
+        if not pairs:
             return None
         plain: QuerySet[Any] = QuerySet(rows.model, using=alias)
-        deleted, _ = plain.filter(pk__in=[pk for pk, _ in found]).delete()
-    return deleted, found[-1][1]
+        deleted, _ = plain.filter(pk__in=[pk for pk, _ in pairs]).delete()
+    return deleted, pairs[-1][1]

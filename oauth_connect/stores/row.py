@@ -108,8 +108,8 @@ class RowStore:
             return False
 
     def peek(self) -> LeaseState | None:
-        found = self._run(CLAIM_WAIT, self._peek)
-        return None if found is None else LeaseState(*found)
+        state = self._run(CLAIM_WAIT, self._peek)
+        return None if state is None else LeaseState(*state)
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         def statement(alias: str) -> int:
@@ -250,12 +250,12 @@ class RowStore:
         return QuerySet(self.model, using=alias).filter(*conditions, pk=self.row.pk, **lookups)
 
     def _values(self, alias: str) -> dict[str, Any] | None:
-        found = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
-        return next(iter(found), None)
+        rows = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
+        return next(iter(rows), None)
 
     def _peek(self, alias: str) -> tuple[int, str, int, bool] | None:
-        found = _peeking(self.model).using(alias).filter(pk=self.row.pk)[:1]
-        return next(iter(found), None)
+        rows = _peeking(self.model).using(alias).filter(pk=self.row.pk)[:1]
+        return next(iter(rows), None)
 
     def _save(
         self, alias: str, seen: StoredRow, owner: str, token: Token, columns: Mapping[str, Any]

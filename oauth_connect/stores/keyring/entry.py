@@ -41,8 +41,8 @@ class Entry:
 
     def head(self) -> Head | None:
         """Return the newest state, or None if nothing is stored."""
-        found = [head for place in PLACES if (head := self._head_at(place)) is not None]
-        return max(found, key=lambda head: head.sequence, default=None)
+        heads = [head for place in PLACES if (head := self._head_at(place)) is not None]
+        return max(heads, key=lambda head: head.sequence, default=None)
 
     def payload(self, head: Head) -> dict[str, Any]:
         parts = [self._keyring.get(self._part(head.generation, number)) for number in range(head.parts)]
@@ -90,9 +90,9 @@ class Entry:
         return head
 
     def _head_at(self, place: int) -> Head | None:
-        found = self._keyring.get(self._place(place))
+        text = self._keyring.get(self._place(place))
         try:
-            sequence, generation, parts, digest, state = json.loads(found or "")
+            sequence, generation, parts, digest, state = json.loads(text or "")
         except (ValueError, TypeError):
             return None
         return Head(sequence, place, generation, parts, digest, state)
