@@ -1,4 +1,4 @@
-"""System checks: each way in which the settings can be wrong, with an id and a hint.
+"""System checks. Each finds one mistake in the settings, and has an id and a hint.
 
 docs/checks.md has a row for each id.
 """
@@ -29,8 +29,8 @@ from oauth_connect.stores.columns import binding
 Apps = Sequence[AppConfig] | None
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
 CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
-CACHES_OF_ONE_PROCESS = ("locmem.LocMemCache", "dummy.DummyCache")
-SAMPLE = 10  # rows that check_stored_tokens opens
+LOCAL_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
+SAMPLE_SIZE = 10  # rows that check_stored_tokens unseals
 
 
 @register(Tags.security)
@@ -52,7 +52,7 @@ def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         url = conf.base_url
-    except ImproperlyConfigured:  # check_settings tells
+    except ImproperlyConfigured:  # check_settings reports it
         return
     if callable(url) or (url is None and settings.DEBUG):
         return
@@ -60,7 +60,7 @@ def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     if problem:
         yield Error(
             f'OAUTH_CONNECT["BASE_URL"] {problem}',
-            hint='Name the site\'s public origin, for instance "https://app.example".',
+            hint='Set the site\'s public origin, for instance "https://app.example".',
             id="oauth_connect.E003",
         )
 
@@ -77,7 +77,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for key in unknown:
         yield Error(
             f'OAUTH_CONNECT["{key}"] is not a setting.',
-            hint=f"Known: {', '.join(sorted(KNOWN))}.",
+            hint=f"Settings: {', '.join(sorted(KNOWN))}.",
             id="oauth_connect.E004",
         )
 
@@ -87,7 +87,7 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         _ = conf.provider_loader
     except ImproperlyConfigured:
-        return  # E004 says so once
+        return  # E004 reports it
     try:
         slugs = conf.provider_slugs
     except ImproperlyConfigured as error:
@@ -102,7 +102,7 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         except (ImproperlyConfigured, InvalidProvider) as error:
             yield Error(
                 str(error),
-                hint="The message begins with the path of what is wrong.",
+                hint="The message begins with the path of the wrong field.",
                 id="oauth_connect.E005",
             )
             continue
@@ -115,13 +115,13 @@ def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
         if not allows(provider.token_hosts(), base):
             yield checks.Warning(
                 f"The provider {provider.slug!r} does not list the host of its api_base_url in api_hosts.",
-                hint="Add it; calls with relative URLs are refused.",
+                hint="Add the host to api_hosts. Until then, calls with relative URLs are refused.",
                 id="oauth_connect.W013",
             )
     if not provider.api_base_url and not provider.api_hosts:
         yield checks.Warning(
-            f"The provider {provider.slug!r} names no API: every call through its connections is refused.",
-            hint="Set api_base_url, or api_hosts.",
+            f"The provider {provider.slug!r} names no API. Every call through its connections is refused.",
+            hint="Set api_base_url or api_hosts.",
             id="oauth_connect.W006",
         )
 
@@ -134,7 +134,7 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         reverse("oauth_connect:connections")
     except NoReverseMatch:
         yield checks.Warning(
-            "The URLs of oauth_connect are not included; nobody can connect an account.",
+            "The URLs of oauth_connect are not included. Users cannot connect an account.",
             hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
             id="oauth_connect.W007",
         )
@@ -144,14 +144,14 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 def check_sessions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     if getattr(settings, "SESSION_COOKIE_SAMESITE", "Lax") == "Strict":
         yield Error(
-            "SESSION_COOKIE_SAMESITE = 'Strict': the session is not there when a provider sends users back.",
-            hint="Use 'Lax', Django's default.",
+            "SESSION_COOKIE_SAMESITE is 'Strict'. Users that a provider sends back arrive without a session.",
+            hint="Set it to 'Lax', Django's default.",
             id="oauth_connect.E008",
         )
     if not apps.is_installed("django.contrib.auth"):
         yield Error(
             "oauth_connect needs django.contrib.auth.",
-            hint="Add it to INSTALLED_APPS, with django.contrib.contenttypes.",
+            hint="Add it to INSTALLED_APPS, together with django.contrib.contenttypes.",
             id="oauth_connect.E009",
         )
 
@@ -163,28 +163,28 @@ def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMess
         import_module(engine).SessionStore  # noqa: B018
     except (ImportError, AttributeError):
         yield Error(
-            f"SESSION_ENGINE = {engine!r} is none.",
-            hint="Flows under way are kept in the session: see Django's sessions.",
+            f"SESSION_ENGINE = {engine!r} is not a session engine.",
+            hint="Authorization flows are stored in the session. See Django's documentation of sessions.",
             id="oauth_connect.E016",
         )
         return
     if not any("SessionMiddleware" in path for path in settings.MIDDLEWARE):
         yield checks.Warning(
-            "There is no session middleware; nobody can connect an account.",
+            "There is no session middleware. Users cannot connect an account.",
             hint='Add "django.contrib.sessions.middleware.SessionMiddleware" to MIDDLEWARE.',
             id="oauth_connect.W017",
         )
     if engine in DATABASE_SESSIONS and not apps.is_installed("django.contrib.sessions"):
         yield Error(
-            "Sessions are to live in the database, but django.contrib.sessions is not installed.",
-            hint="Add it to INSTALLED_APPS, and run migrate.",
+            "Sessions are stored in the database, but django.contrib.sessions is not installed.",
+            hint="Add it to INSTALLED_APPS and run migrate.",
             id="oauth_connect.E018",
         )
     cache = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {}).get("BACKEND", "")
-    if engine == CACHE_SESSIONS and cache.endswith(CACHES_OF_ONE_PROCESS):
+    if engine == CACHE_SESSIONS and cache.endswith(LOCAL_CACHES):
         yield checks.Warning(
-            "Sessions live in one process's memory: another does not find the flow that began here.",
-            hint="Use a cache that all processes share, or sessions in the database.",
+            "Sessions are stored in the memory of one process. Other processes do not find its flows.",
+            hint="Use a cache that all processes share, or store sessions in the database.",
             id="oauth_connect.W019",
         )
 
@@ -193,8 +193,8 @@ def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMess
 def check_time_zone(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     if not settings.USE_TZ:
         yield Error(
-            "USE_TZ = False: tokens end at moments that have a time zone, which databases refuse or lose.",
-            hint="Set USE_TZ = True, Django's default; TIME_ZONE and what is shown to people may stay.",
+            "USE_TZ = False makes the database refuse a token's expiry, or lose its time zone.",
+            hint="Set USE_TZ = True, Django's default. TIME_ZONE may keep its value.",
             id="oauth_connect.E021",
         )
 
@@ -204,8 +204,8 @@ def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMes
     for alias, entry in settings.DATABASES.items():
         if entry.get("ATOMIC_REQUESTS") and entry["ENGINE"].endswith("sqlite3"):
             yield checks.Warning(
-                f"ATOMIC_REQUESTS on SQLite ({alias}): a refresh holds the only write lock while HTTP runs.",
-                hint="Turn it off, use atomic() where it is needed, or use PostgreSQL.",
+                f"ATOMIC_REQUESTS on SQLite ({alias}): during HTTP, a refresh holds the only write lock.",
+                hint="Turn it off and use atomic() only where you need it, or use PostgreSQL.",
                 id="oauth_connect.W010",
             )
 
@@ -216,8 +216,8 @@ def check_sqlite_transactions(app_configs: Apps, **kwargs: Any) -> Iterator[Chec
         mode = str((entry.get("OPTIONS") or {}).get("transaction_mode") or "DEFERRED").upper()
         if entry["ENGINE"].endswith("sqlite3") and mode == "DEFERRED":
             yield checks.Warning(
-                f"Transactions on SQLite ({alias}) begin as readers: a refresh in one fails with "
-                "ConnectionLocked when somebody else has written since.",
+                f"Transactions on SQLite ({alias}) begin as readers. If another connection writes meanwhile, "
+                "a refresh in such a transaction fails with ConnectionLocked.",
                 hint='Set "transaction_mode": "IMMEDIATE" in OPTIONS, or use PostgreSQL.',
                 id="oauth_connect.W020",
             )
@@ -225,18 +225,20 @@ def check_sqlite_transactions(app_configs: Apps, **kwargs: Any) -> Iterator[Chec
 
 @register(Tags.database)
 def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    """Really open some sealed rows: a ring that lacks their key looks all right by itself."""
+    """Unseal some rows. No other check detects a key ring that lacks their key."""
     for alias in kwargs.get("databases") or ():
         try:
             rows = list(_sealed_rows(alias))
-            unopened = [row for row in rows if crypto.key_index(str(row.sealed_token), binding(row)) is None]
-        except (DatabaseError, ImproperlyConfigured):  # before migrate; check_keys tells
+            unreadable = [
+                row for row in rows if crypto.key_index(str(row.sealed_token), binding(row)) is None
+            ]
+        except (DatabaseError, ImproperlyConfigured):  # before migrate, or check_keys reports it
             continue
-        if unopened:
+        if unreadable:
             yield Error(
-                f"No key opens the tokens of {len(unopened)} of {len(rows)} stored connections ({alias}).",
-                hint='Put the key that sealed them back into OAUTH_CONNECT["KEYS"]; if it is lost, '
-                "disconnect those connections: oauth_doctor counts them.",
+                f"No key unseals the tokens of {len(unreadable)} of {len(rows)} connections ({alias}).",
+                hint='Put the key that sealed them back into OAUTH_CONNECT["KEYS"]. If the key is lost, '
+                "disconnect those connections; oauth_doctor counts them.",
                 id="oauth_connect.E014",
             )
 
@@ -244,11 +246,11 @@ def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessa
 def _sealed_rows(alias: str) -> Iterable[Connection]:
     if not router.allow_migrate_model(alias, Connection):
         return ()
-    # Looked up first: inside a transaction a statement that fails would take the rest with it.
+    # Checked first: inside a transaction, a statement that fails makes all later ones fail.
     if Connection._meta.db_table not in connections[alias].introspection.table_names():
         return ()
     rows = Connection._base_manager.using(alias).filter(sealed_token__isnull=False)
-    return rows.only("pk", "provider", "sealed_token").order_by("pk")[:SAMPLE]
+    return rows.only("pk", "provider", "sealed_token").order_by("pk")[:SAMPLE_SIZE]
 
 
 @register(Tags.security, deploy=True)
@@ -267,7 +269,7 @@ def check_iss(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for provider in _valid_providers():
         if provider.needs_discovery and provider.authorization_response_iss_parameter_supported is False:
             yield checks.Warning(
-                f"Answers of {provider.slug!r} need no iss, whatever it declares: "
+                f"Authorization responses of {provider.slug!r} are accepted without iss: "
                 f"{provider.authorize.without_iss_because}",
                 hint="Remove authorization_response_iss_parameter_supported when the provider sends iss.",
                 id="oauth_connect.W015",
@@ -278,12 +280,12 @@ def check_iss(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         url = conf.base_url
-    except ImproperlyConfigured:  # check_settings tells
+    except ImproperlyConfigured:  # check_settings reports it
         return
     if isinstance(url, str) and not base_url_problem(url) and urlsplit(url).scheme == "http":
         yield checks.Warning(
             'OAUTH_CONNECT["BASE_URL"] is http on a loopback address.',
-            hint="Providers send authorization codes there; set the site's public https origin.",
+            hint="Providers send authorization codes to this address. Set the site's public https origin.",
             id="oauth_connect.W012",
         )
 
@@ -291,7 +293,7 @@ def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckM
 def _valid_providers() -> Iterator[Provider]:
     try:
         slugs = conf.provider_slugs
-    except ImproperlyConfigured:  # check_providers tells
+    except ImproperlyConfigured:  # check_providers reports it
         return
     for slug in slugs:
         try:

@@ -1,4 +1,4 @@
-"""The one place that reads settings; at each access, so that ``override_settings`` works."""
+"""Reads OAUTH_CONNECT at each access, so that ``override_settings`` works. No other module reads them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse
 from oauth_connect.protocol.provider import Provider
 
 KEY_HINT = (
-    'Make one with: python -c "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
+    'Create one with: python -c "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
 )
-LONGEST_HISTORY = 36_500  # days; of anything that is kept for days
+MAX_DAYS = 36_500  # of any setting in days
 KNOWN = frozenset(
     {
         "KEYS",
@@ -47,11 +47,11 @@ KNOWN = frozenset(
 
 
 class UnknownProvider(ImproperlyConfigured):
-    """No such provider in the settings."""
+    """The settings contain no provider of that name."""
 
 
 class _Entry(dict[str, Any]):
-    """What an entry says. Its ``repr`` shows names only: error pages print locals, and it has a secret."""
+    """An entry's values. Its ``repr`` shows names only: error pages print locals, and it has a secret."""
 
     def __repr__(self) -> str:
         return f"<entry: {', '.join(map(str, self))}>"
@@ -59,7 +59,7 @@ class _Entry(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A provider as an entry declares it. ``trusted``: the entry stands in the settings themselves."""
+    """A provider as its entry declares it. ``trusted``: the entry is in the settings, not from a loader."""
 
     entry: _Entry
     trusted: bool
@@ -68,7 +68,7 @@ class _Declared:
 
 @dataclass(frozen=True, slots=True)
 class _Discovered:
-    """A provider completed by what its issuer says, and what it was made from."""
+    """A provider completed with its issuer's metadata, and the values it was built from."""
 
     declared: _Declared
     metadata: Metadata
@@ -77,23 +77,23 @@ class _Discovered:
 
 
 class Conf:
-    """Typed access to ``settings.OAUTH_CONNECT``. Raises ImproperlyConfigured for what cannot work."""
+    """Typed access to ``settings.OAUTH_CONNECT``. Raises ImproperlyConfigured for wrong values."""
 
     def __init__(self) -> None:
-        self._built: dict[str, _Declared] = {}
-        self._completed: dict[str, _Discovered] = {}
+        self._declared_cache: dict[str, _Declared] = {}
+        self._discovered_cache: dict[str, _Discovered] = {}
         self._issuers = Issuers()
 
     @property
     def mapping(self) -> Mapping[str, Any]:
-        found = getattr(settings, "OAUTH_CONNECT", {})
-        if not isinstance(found, Mapping):
+        value = getattr(settings, "OAUTH_CONNECT", {})
+        if not isinstance(value, Mapping):
             raise ImproperlyConfigured("OAUTH_CONNECT must be a dict.")
-        return found
+        return value
 
     @property
     def keys(self) -> tuple[bytes, ...]:
-        """The keys that seal tokens, newest first: ``KEYS``, else ``FERNET_KEYS``; never SECRET_KEY."""
+        """The keys that seal tokens, newest first: ``KEYS``, or else ``FERNET_KEYS``. Never SECRET_KEY."""
         configured = self.mapping.get("KEYS") or getattr(settings, "FERNET_KEYS", None)
         if isinstance(configured, str | bytes) or not isinstance(configured, Sequence) or not configured:
             raise ImproperlyConfigured(
@@ -103,8 +103,8 @@ class Conf:
 
     @property
     def base_url(self) -> str | Callable[[Any], str] | None:
-        found = self.mapping.get("BASE_URL")
-        return found if callable(found) or found is None else str(found)
+        value = self.mapping.get("BASE_URL")
+        return value if callable(value) or value is None else str(value)
 
     @property
     def refresh_leeway(self) -> timedelta:
@@ -112,35 +112,35 @@ class Conf:
 
     @property
     def http_timeout(self) -> float:
-        """Seconds for one whole exchange with an authorization server."""
-        return self._time_out("HTTP_TIMEOUT", 15)
+        """Seconds for a whole exchange with an authorization server."""
+        return self._timeout("HTTP_TIMEOUT", 15)
 
     @property
     def api_timeout(self) -> float:
-        """Seconds for each wait of an API call that names no time-out of its own."""
-        return self._time_out("API_TIMEOUT", 30)
+        """Seconds for each wait of an API call that passes no timeout."""
+        return self._timeout("API_TIMEOUT", 30)
 
     @property
     def history_days(self) -> int | None:
-        """Days for which the history of connections is kept; 0: none is written; None: for ever."""
+        """Days for which the history of connections is kept. 0: none is written. None: for ever."""
         return self._days("HISTORY_DAYS", 365, "0 writes no history, None keeps it for ever")
 
     @property
     def revoked_days(self) -> int | None:
-        """Days for which a row stays once its connection is disconnected; None: for ever."""
+        """Days for which a row is kept after its connection is disconnected. None: for ever."""
         return self._days("REVOKED_DAYS", 365, "None keeps disconnected connections for ever")
 
     @property
     def discovery_private_hosts(self) -> frozenset[str]:
-        """The hosts that discovery and discovered endpoints may be at although they are private."""
-        found = self.mapping.get("DISCOVERY_PRIVATE_HOSTS", ())
+        """Private hosts that discovery and discovered endpoints may nevertheless use."""
+        value = self.mapping.get("DISCOVERY_PRIVATE_HOSTS", ())
         wrong = ImproperlyConfigured(
             'OAUTH_CONNECT["DISCOVERY_PRIVATE_HOSTS"] must be a list of hosts, without scheme and port.'
         )
-        if not isinstance(found, list | tuple) or not all(isinstance(host, str) for host in found):
+        if not isinstance(value, list | tuple) or not all(isinstance(host, str) for host in value):
             raise wrong
         try:
-            hosts = parse_hosts(found)
+            hosts = parse_hosts(value)
         except ForbiddenDestination:
             raise wrong from None
         if any(port is not None for _, port in hosts):
@@ -149,7 +149,7 @@ class Conf:
 
     @property
     def discovery_cache(self) -> BaseCache | None:
-        """The cache through which processes share what issuers say; None: each asks for itself."""
+        """The cache in which processes share the metadata of issuers. None: each process fetches its own."""
         alias = self.mapping.get("DISCOVERY_CACHE", "default")
         if alias is None:
             return None
@@ -161,59 +161,59 @@ class Conf:
 
     @property
     def owner(self) -> Callable[[Any], Any] | None:
-        found = self.mapping.get("OWNER")
-        if found is not None and not callable(found):
+        value = self.mapping.get("OWNER")
+        if value is not None and not callable(value):
             raise ImproperlyConfigured('OAUTH_CONNECT["OWNER"] must be a callable that takes the request.')
-        return found
+        return value
 
     @property
     def provider_slugs(self) -> tuple[str, ...]:
-        """The providers that the settings list, in their order."""
+        """The slugs of the providers in the settings, in their order."""
         return tuple(self._providers)
 
     @property
     def provider_loader(self) -> Callable[[str, str], Mapping[str, Any] | None] | None:
-        found = self.mapping.get("PROVIDER_LOADER")
-        if found is not None and not callable(found):
+        value = self.mapping.get("PROVIDER_LOADER")
+        if value is not None and not callable(value):
             raise ImproperlyConfigured(
-                'OAUTH_CONNECT["PROVIDER_LOADER"] must be a callable that takes a name and an owner\'s key.'
+                'OAUTH_CONNECT["PROVIDER_LOADER"] must be a callable that takes a slug and an owner\'s key.'
             )
-        return found
+        return value
 
     @property
     def loads_providers(self) -> bool:
-        """Whether the site has a PROVIDER_LOADER, which may ask a database."""
+        """Whether the site has a PROVIDER_LOADER, which may query a database."""
         return self.provider_loader is not None
 
     def provider(self, slug: str, owner: str = "") -> Provider:
-        """Return a provider by its name, discovered where its entry gives an issuer and no endpoints.
+        """Return a provider by its slug. If its entry names an issuer and no endpoints, discover them.
 
-        Raises UnknownProvider, or ImproperlyConfigured with the path; where discovery fails,
+        Raises UnknownProvider, or ImproperlyConfigured with the path. If discovery fails, raises
         ProviderUnavailable or ProviderMisconfigured.
         """
         declared = self._declared(slug, owner)
         return self._discovered(declared) if declared.provider.needs_discovery else declared.provider
 
     def declared_provider(self, slug: str, owner: str = "") -> Provider:
-        """Return a provider as far as settings and preset say, without any network: for names and pages.
+        """Return a provider as settings and preset declare it. Sends no request, so it suits pages and names.
 
-        What its issuer decides is not in it. Raises as ``provider``, discovery aside.
+        Fields that discovery would fill are missing. Raises UnknownProvider or ImproperlyConfigured.
         """
         return self._declared(slug, owner).provider
 
     def has_one_client(self, slug: str) -> bool:
-        """Tell whether all connections of a provider use one client at one server."""
+        """Return whether all connections of a provider use the same client at the same server."""
         return not self.loads_providers and not self.declared_provider(slug).variables
 
     def issuer_problem(self, slug: str) -> str:
-        """Say why a provider in the settings cannot be discovered, as far as can be told without network."""
+        """Return why a provider in the settings cannot be discovered, or an empty string. Send no request."""
         declared = self._declared(slug, "")
         return self._issuer_problem(declared) if declared.provider.needs_discovery else ""
 
     def site_origin(self, request: Any) -> str:
-        """Return scheme and host under which providers send users back; never from the Host header.
+        """Return scheme and host to which providers send users back.
 
-        Only under DEBUG, without BASE_URL, the request's own host is taken.
+        Never use the request's host, which a client can forge. The exception is DEBUG without BASE_URL.
         """
         configured = self.base_url
         if configured is None:
@@ -229,19 +229,19 @@ class Conf:
 
     @property
     def _providers(self) -> Mapping[str, Mapping[str, Any]]:
-        found = self.mapping.get("PROVIDERS", {})
-        if not isinstance(found, Mapping):
-            raise ImproperlyConfigured('OAUTH_CONNECT["PROVIDERS"] must be a dict: name -> settings.')
-        return found
+        value = self.mapping.get("PROVIDERS", {})
+        if not isinstance(value, Mapping):
+            raise ImproperlyConfigured('OAUTH_CONNECT["PROVIDERS"] must be a dict: slug -> entry.')
+        return value
 
     def _declared(self, slug: str, owner: str) -> _Declared:
         entry, trusted = self._entry(slug, owner)
-        known = self._built.get(slug)
-        if known is not None and known.trusted is trusted and known.entry == entry:
-            return known
+        cached = self._declared_cache.get(slug)
+        if cached is not None and cached.trusted is trusted and cached.entry == entry:
+            return cached
         provider = self._build(slug, self._data(slug, entry, trusted))
         declared = _Declared(_Entry(copy.deepcopy(dict(entry))), trusted, provider)
-        self._built[slug] = declared
+        self._declared_cache[slug] = declared
         return declared
 
     def _discovered(self, declared: _Declared) -> Provider:
@@ -251,11 +251,11 @@ class Conf:
         guard = self._guard(declared)
         terms = Terms(guard, self.http_timeout, self.discovery_cache)
         metadata = self._issuers.metadata(provider.issuer, terms)
-        known = self._completed.get(provider.slug)
-        if known and known.declared is declared and known.metadata is metadata and known.guard == guard:
-            return known.provider
+        cached = self._discovered_cache.get(provider.slug)
+        if cached and cached.declared is declared and cached.metadata is metadata and cached.guard == guard:
+            return cached.provider
         completed = self._complete(declared, metadata, guard)
-        self._completed[provider.slug] = _Discovered(declared, metadata, guard, completed)
+        self._discovered_cache[provider.slug] = _Discovered(declared, metadata, guard, completed)
         return completed
 
     def _complete(self, declared: _Declared, metadata: Metadata, guard: AddressGuard) -> Provider:
@@ -266,30 +266,30 @@ class Conf:
             return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
         except InvalidProvider as error:
             problem = str(error)
-        # Raised here, where no frame that holds the secret hangs on it.
+        # Raised outside of the handler: no frame of the traceback then holds the secret.
         raise InvalidProvider(problem)
 
     def _issuer_problem(self, declared: _Declared) -> str:
         return self._guard(declared).url_problem(declared.provider.issuer)
 
     def _guard(self, declared: _Declared) -> AddressGuard:
-        """An issuer on this very machine is meant, where the settings themselves name it."""
+        """Return the guard of a provider. An issuer on this machine is allowed if the settings name it."""
         host = origin_of(declared.provider.issuer).host
-        meant = {host} if declared.trusted and is_loopback(host) else frozenset()
-        return AddressGuard(self.discovery_private_hosts | meant)
+        local = {host} if declared.trusted and is_loopback(host) else frozenset()
+        return AddressGuard(self.discovery_private_hosts | local)
 
     def _entry(self, slug: str, owner: str) -> tuple[_Entry, bool]:
-        """Return an entry, and whether it stands in the settings; a loader's may be a user's words."""
+        """Return an entry, and whether it is in the settings. A loader's entry may contain a user's input."""
         loader = self.provider_loader
         entry = loader(slug, owner) if loader is not None else None
         trusted = entry is None
         if entry is None:
             entry = self._providers.get(slug)
         if entry is None:
-            known = ", ".join(map(repr, self._providers)) or "none yet"
+            slugs = ", ".join(map(repr, self._providers)) or "none yet"
             raise UnknownProvider(
-                f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (there: {known}). '
-                "Add it, or mend the name."
+                f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs}). '
+                "Add it, or correct the name."
             )
         if not isinstance(entry, Mapping):
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
@@ -300,14 +300,18 @@ class Conf:
         named = data.pop("preset", slug)
         try:
             if not trusted and not presets.is_name(named):
-                raise InvalidProvider("preset: what PROVIDER_LOADER returns can only name one")
+                raise InvalidProvider(
+                    "preset: PROVIDER_LOADER must return a preset's name, not a path or dict"
+                )
             preset = presets.read(named)
             if preset is None and "preset" in entry:
                 raise InvalidProvider(f"preset: {presets.missing(named)}")
             whole = _Entry(presets.compose(preset or {}, data))
-            # A hook is code: only the settings and a preset may name it, not a user's words in a table.
+            # A hook is code. Only the settings and presets may name one, never a user's input in a table.
             if not trusted and whole.get("hooks") != (preset or {}).get("hooks"):
-                raise InvalidProvider("hooks: what PROVIDER_LOADER returns has none; name a preset that has")
+                raise InvalidProvider(
+                    "hooks: not allowed in an entry from PROVIDER_LOADER; name a preset with hooks"
+                )
             return whole
         except InvalidProvider as error:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
@@ -316,16 +320,16 @@ class Conf:
         try:
             return Provider.from_mapping(slug, data)
         except InvalidProvider as error:
-            near = presets.overlooked(slug, data)
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}{near}') from None
+            suggestion = presets.overlooked(slug, data)
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}{suggestion}') from None
 
     def _days(self, name: str, default: int, special: str) -> int | None:
         value = self.mapping.get(name, default)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LONGEST_HISTORY:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_DAYS:
             raise ImproperlyConfigured(
-                f'OAUTH_CONNECT["{name}"] must be a whole number of days up to {LONGEST_HISTORY}; {special}.'
+                f'OAUTH_CONNECT["{name}"] must be a whole number of days, at most {MAX_DAYS}; {special}.'
             )
         return value
 
@@ -335,7 +339,7 @@ class Conf:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be a number of seconds.')
         return float(value)
 
-    def _time_out(self, name: str, default: float) -> float:
+    def _timeout(self, name: str, default: float) -> float:
         seconds = self._seconds(name, default)
         if not seconds:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be more than 0 seconds.')
@@ -344,7 +348,7 @@ class Conf:
 
 @lru_cache(maxsize=8)
 def _ring_of(configured: tuple[str | bytes, ...]) -> tuple[bytes, ...]:
-    """Return the keys as cryptography takes them; each token asks for them several times."""
+    """Return the keys in the form that ``cryptography`` takes. Cached, because every token needs them."""
     return tuple(_key(number, key) for number, key in enumerate(configured))
 
 
@@ -361,7 +365,7 @@ def _key(number: int, key: str | bytes) -> bytes:
 
 
 def base_url_problem(url: object) -> str:
-    """Say why a URL cannot be BASE_URL; empty when it can."""
+    """Return why a URL cannot be BASE_URL, or an empty string."""
     if not isinstance(url, str):
         return 'must be a string such as "https://app.example", or a callable that takes the request.'
     try:
@@ -369,9 +373,9 @@ def base_url_problem(url: object) -> str:
     except ForbiddenDestination as refused:
         return str(refused)
     if not origin.is_trustworthy:
-        return "must be https; http is for loopback addresses only (RFC 9700 section 2.6)."
+        return "must be https. http is allowed for loopback addresses only (RFC 9700 section 2.6)."
     if url.rstrip("/").count("/") > 2 or "?" in url or "#" in url:
-        return "must be scheme and host only; paths come from your URLconf."
+        return "must contain scheme and host only. Paths come from your URLconf."
     return ""
 
 

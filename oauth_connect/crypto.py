@@ -1,8 +1,8 @@
-"""Sealing: authenticated encryption under the key ring, with what a value belongs to inside.
+"""Seals values: authenticated encryption with the key ring. Each ciphertext contains its binding.
 
-The format is Fernet (cryptography's, version 0x80) over a JSON array ``[binding, value]``. The
-first key seals, all open. A ciphertext copied to another row, column or table has the wrong binding
-there and is refused: Fernet itself has no associated data.
+The format is Fernet (version 0x80, of the package ``cryptography``) over a JSON array ``[binding, value]``.
+The first key seals, and every key unseals. The binding names the row, column and table. It replaces
+associated data, which Fernet lacks: a ciphertext that is copied to another place is refused there.
 """
 
 from __future__ import annotations
@@ -23,67 +23,67 @@ Binding = tuple[str, ...]
 
 
 def seal(value: Any, binding: Binding) -> str:
-    """Return the ciphertext of a JSON-ready value. Raises KeyUnavailable without a usable key."""
+    """Return the ciphertext of a JSON-ready value. Raises KeyUnavailable if no key is usable."""
     plain = json.dumps([list(binding), value], separators=(",", ":"))
     return _ring().encrypt(plain.encode()).decode("ascii")
 
 
 def unseal(sealed: str, binding: Binding) -> Any:
-    """Return the value. Raises KeyUnavailable: no key opens it, or it was sealed for something else."""
+    """Return the value. Raises KeyUnavailable if no key unseals it, or if it has another binding."""
     return _opened(_ring(), sealed, binding)
 
 
 def reencrypt(sealed: str, binding: Binding) -> str:
-    """Return what a value holds, sealed anew under the first key. Raises KeyUnavailable."""
+    """Return a new ciphertext of the same value, sealed with the first key. Raises KeyUnavailable."""
     return seal(unseal(sealed, binding), binding)
 
 
 def new_key() -> str:
-    """Return a key for the ring: 32 random bytes in urlsafe base64."""
+    """Return a new key for the key ring: 32 random bytes in urlsafe base64."""
     return Fernet.generate_key().decode("ascii")
 
 
 def check_sealing() -> None:
-    """Raise KeyUnavailable unless a value could be sealed now, and opened again."""
-    _prove(_ring())
+    """Raise KeyUnavailable unless a value can be sealed and unsealed now."""
+    _try_out(_ring())
 
 
 def fingerprint(parts: Sequence[str]) -> str:
-    """Return a keyed hash (SHA-256, hex) by which to see that something changed, and nothing else."""
+    """Return a keyed hash (SHA-256, hex). It shows whether the parts have changed, and nothing else."""
     return hmac.new(conf.keys[0], json.dumps(list(parts)).encode(), "sha256").hexdigest()
 
 
 def key_index(sealed: str, binding: Binding) -> int | None:
-    """Return the place in the ring of the key that opens a value; None where no key does.
+    """Return the index of the key that unseals a value, or None if no key does.
 
-    Raises ImproperlyConfigured without a usable ring.
+    Raises ImproperlyConfigured if the key ring is not usable.
     """
-    for place, key in enumerate(conf.keys):
+    for index, key in enumerate(conf.keys):
         try:
             _opened(_ring_of((key,)), sealed, binding)
         except KeyUnavailable:
             continue
-        return place
+        return index
     return None
 
 
 def _opened(ring: MultiFernet, sealed: str, binding: Binding) -> Any:
     try:
-        found, value = json.loads(ring.decrypt(sealed.encode()))
-    except (InvalidToken, TypeError, ValueError):  # also what another program sealed with this key
+        its_binding, value = json.loads(ring.decrypt(sealed.encode()))
+    except (InvalidToken, TypeError, ValueError):  # or another program encrypted it with this key
         raise KeyUnavailable(
-            'No key in OAUTH_CONNECT["KEYS"] opens this value. Put back the key that sealed it.'
+            'No key in OAUTH_CONNECT["KEYS"] unseals this value. Put back the key that sealed it.'
         ) from None
-    if found != list(binding):
+    if its_binding != list(binding):
         raise KeyUnavailable(
-            "This value was sealed for another row or column and is refused here; it has been copied."
+            "This value was sealed for another row or column and copied here. It is refused."
         )
     return value
 
 
 @lru_cache(maxsize=8)
-def _prove(ring: MultiFernet) -> None:
-    """Once for each ring: what it did once, it does again."""
+def _try_out(ring: MultiFernet) -> None:
+    """Seal and unseal a value, once for each ring. The result of a ring does not change."""
     binding = ("proof",)
     plain = json.dumps([list(binding), ""])
     _opened(ring, ring.encrypt(plain.encode()).decode("ascii"), binding)

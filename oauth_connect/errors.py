@@ -1,7 +1,7 @@
-"""Every error this package raises on purpose; each message says what to do next.
+"""All errors that this package raises deliberately. Each message says what to do next.
 
-Those that can surface inside ``http.get()`` are also ``requests.RequestException``, so that
-code which already handles "the call failed" handles them too. No error carries a token.
+An error that ``http.get()`` can raise is also a ``requests.RequestException``. Code that handles failed calls
+handles it too. No error contains a token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DESCRIPTION_LIMIT = 300
 
 
 def printable_line(text: object, limit: int = DESCRIPTION_LIMIT) -> str:
-    """Return a server's words fit for a message: one line, printable, at most ``limit`` characters."""
+    """Return a server's text as one printable line of at most ``limit`` characters."""
     printable = (
         " " if character.isspace() else character
         for character in str(text)[: limit * 4]
@@ -30,18 +30,18 @@ class OAuthConnectError(Exception):
 
 
 class InvalidProvider(OAuthConnectError, ValueError):
-    """A provider's definition is wrong; the message begins with the path of what is wrong."""
+    """A provider's definition is wrong. The message begins with the path of the wrong field."""
 
 
 class AmbiguousConnection(OAuthConnectError, LookupError):
-    """Several connections fit; name one by ``account_id``."""
+    """Several connections match. Select one by ``account_id``."""
 
 
 class CallbackRefused(OAuthConnectError):
-    """An authorization response that must not be acted upon (RFC 6749 section 10.12).
+    """An authorization response was refused (RFC 6749 section 10.12). Nothing has been stored.
 
-    ``code`` is a stable word for tests and logs; nothing has been stored. A token that had
-    already been issued to somebody else's account has been dropped.
+    ``code`` is a stable word for tests and logs. A token that was already issued, to another user's account,
+    has been dropped.
     """
 
     def __init__(self, message: str = "", *, code: str = "refused") -> None:
@@ -50,14 +50,14 @@ class CallbackRefused(OAuthConnectError):
 
 
 class CallError(OAuthConnectError, requests.RequestException):
-    """Base of the errors that can surface inside a call to an API."""
+    """Base of the errors that a call to an API can raise."""
 
 
 class ProviderUnavailable(CallError):
-    """Transient: the provider, or the way to it, is down. Try again later.
+    """The provider is temporarily unavailable, or cannot be reached. Try again later.
 
-    ``retry_after`` is in seconds, or None where nobody said. ``answer_lost`` tells that the request
-    had been sent and its answer never arrived whole, so that its effect is unknown.
+    ``retry_after`` is in seconds, or None if unknown. ``answer_lost``: the request was sent, and no complete
+    response arrived. Its effect is unknown.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class ProviderUnavailable(CallError):
 
 
 class ConnectionLocked(CallError):
-    """The connection's row is locked by a transaction that is still open; nothing was sent.
+    """An open transaction locks the connection's row. Nothing was sent.
 
-    Refresh before changing the row in a transaction, or outside of it.
+    Refresh before the transaction changes the row, or after it.
     """
 
     code = "connection_locked"
 
 
 class ProtocolError(CallError):
-    """Base of the two answers that say the request itself was refused."""
+    """Base of the two errors for a request that the provider refused."""
 
     def __init__(self, message: str = "", *, error: str = "", description: str = "", status: int = 0) -> None:
         super().__init__(message)
@@ -98,20 +98,20 @@ class ProtocolError(CallError):
 
 
 class ProviderRejected(ProtocolError):
-    """The provider refused the request (RFC 6749 section 5.2); ``error`` is its code."""
+    """The provider refused the request (RFC 6749 section 5.2). ``error`` is its code."""
 
 
 class ProviderMisconfigured(ProtocolError):
-    """This site's settings for the provider are wrong; no user can mend it (``invalid_client``, ...)."""
+    """This site's settings for the provider are wrong (``invalid_client``, ...). No user can correct them."""
 
 
 class ReauthorizationRequired(CallError):
-    """The user must connect the account (again); send them to ``connect_url``.
+    """The user must connect or reconnect the account. Send the user to ``connect_url``.
 
-    ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's answer may have been
-    lost), ``expired`` and ``no_refresh_token`` (nothing to renew it with), ``disconnected``,
+    ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's response may have been
+    lost), ``expired`` and ``no_refresh_token`` (there is no refresh token), ``disconnected``,
     ``not_connected``, ``missing_scopes``, ``owner_inactive`` (the user has been deactivated),
-    ``client_changed`` (the settings name another app than the one that obtained the token).
+    ``client_changed`` (the settings name another client_id than the one that obtained the token).
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class ReauthorizationRequired(CallError):
 
 
 class ForbiddenDestination(CallError, ValueError):
-    """The URL is not one that this connection's token may be sent to; nothing was sent."""
+    """This connection's token must not be sent to the URL. Nothing was sent."""
 
 
 class KeyUnavailable(CallError):
-    """No configured key opens a sealed value, or it was sealed for another row. Nothing was changed.
+    """No configured key unseals a value, or the value was sealed for another row. Nothing was changed.
 
     Put the key back into ``OAUTH_CONNECT["KEYS"]``.
     """
@@ -146,6 +146,6 @@ class KeyUnavailable(CallError):
 
 
 class KeyringUnavailable(CallError):
-    """The keyring of this machine is missing, locked, or of a kind that must not hold a token."""
+    """The keyring of this machine is missing or locked, or is a kind that must not store a token."""
 
     code = "keyring_unavailable"

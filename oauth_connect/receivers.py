@@ -1,4 +1,4 @@
-"""What is deleted without being disconnected first: a row, or its owner with all rows."""
+"""Queues the revocation of tokens whose rows, or whose owner, are deleted without a disconnect."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from oauth_connect.models.lifecycle import disconnect
 
 
 def connect() -> None:
-    """Listen to deletions of connections and of a site's proxies of them; of nothing else.
+    """Receive ``pre_delete`` of connections and of a site's proxies of them, and of no other model.
 
-    A receiver for all models would make every deletion of the site load its rows first.
+    With a receiver for all models, Django would load the rows of every deletion of the site.
     """
     for model in apps.get_models():
         if model._meta.concrete_model is Connection:
-            pre_delete.connect(_keep_token, sender=model, dispatch_uid="oauth_connect.keep_token")
+            pre_delete.connect(_queue_revocation, sender=model, dispatch_uid="oauth_connect.keep_token")
 
 
-def _keep_token(instance: Connection, using: str, **kwargs: Any) -> None:
+def _queue_revocation(instance: Connection, using: str, **kwargs: Any) -> None:
     disconnect.queue_revocation_of_deleted(instance, using)

@@ -1,8 +1,8 @@
-"""Tokens and other secrets are masked in what loggers say, whoever says it.
+"""Masks tokens and other secrets in log records, also in those of libraries.
 
-Nothing here knows which tokens there are: secrets are found by the names they go by (RFC 6749 and its
-family) in form-encoded text, URLs, JSON, Python's ``repr`` and headers. So it is a second line: this
-package's own records carry no secret to begin with.
+This module does not know the tokens. It finds secrets by their names (RFC 6749 and related RFCs) in
+form-encoded text, URLs, JSON, Python's ``repr`` and headers. It is a second line of defence: this package's
+own records contain no secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 MASK = "[masked]"
 WITHHELD = "[withheld: this record could not be searched for secrets]"
-UNFITTING = "[arguments withheld: they do not fit the message]"
+ARGUMENTS_WITHHELD = "[arguments withheld: they do not fit the message]"
 
 OURS = (
     "oauth_connect",
@@ -26,23 +26,23 @@ OURS = (
 )
 LIBRARIES = ("oauthlib", "requests_oauthlib", "requests", "urllib3")
 
-# A key of these names, or one that ends in it (client_secret, refreshToken), has a secret for a value.
+# A key that has, or ends in, one of these names (client_secret, refreshToken) has a secret as its value.
 _SURE = (
     r"token|secret|password|assertion|verifier|appsecret_proof|(?:device|user|auth|authorization)[_-]?code"
 )
-# These two are words of everyday: only the whole key counts, in a nested URL too.
-_EVERYDAY = r"(?:(?<![\w-])|(?<=%26)|(?<=%3F))(?:code|state)"
+# These two are common words. Only a whole key with this name has a secret, also in a nested URL.
+_COMMON = r"(?:(?<![\w-])|(?<=%26)|(?<=%3F))(?:code|state)"
 _HEADERS = r"authorization|cookie"
-_KEY = rf"(?:{_SURE}|{_HEADERS}|{_EVERYDAY})"
+_KEY = rf"(?:{_SURE}|{_HEADERS}|{_COMMON})"
 _FLAGS = re.IGNORECASE | re.DOTALL
 
-# Every repetition is possessive or cannot match in two ways: the time grows with the text and no faster.
+# Every repetition is possessive or can match in one way only. So the time is linear in the text's length.
 _QUOTED = re.compile(
     rf"""({_KEY}\\{{0,8}}["']?\s*+(?:[:=]|%3D)\s*+[\[(]?[br]{{0,2}})
     (?: (")(?:[^"\\]|\\.)++ | (')(?:[^'\\]|\\.)++ | (\\{{1,8}}["'])(?:(?!(?<!\\)\4).)++ )""",
     _FLAGS | re.VERBOSE,
 )
-# Of pairs: ("code", "...") in a list of parameters, auth=("client", "...") as requests takes it.
+# Pairs: ("code", "...") in a list of parameters, auth=("client", "...") as requests takes it.
 _PAIR = re.compile(
     rf"""(\([br]?["'][\w-]{{0,60}}?{_KEY}["'],\s*+[br]?|\bauth["']?\s*+[:=]\s*+[\[(][^"'()]{{0,3}}["'][^"']{{0,500}}["'],\s*+)
     (?: (")(?:[^"\\]|\\.)++ | (')(?:[^'\\]|\\.)++ )""",
@@ -58,7 +58,7 @@ _LINE = re.compile(
 _SCHEME = re.compile(
     r"((?<![\w-])(?:Bearer|Basic|DPoP)(?:\s++|%20))(?!(?:realm|error|scope)\b)[\w.~+/-]++=*+", _FLAGS
 )
-# "Re-using previously supplied state 1a2B...": something opaque after its name.
+# "Re-using previously supplied state 1a2B...": an opaque value after its name.
 _PROSE = re.compile(
     r"((?:[Ss]tate|[Tt]oken|[Cc]ode|[Ss]ecret)\s++)(?=[a-z_.~+/=-]*+[A-Z0-9])[\w.~+/=-]{16,}+"
 )
@@ -75,7 +75,7 @@ _NAMES: tuple[str, ...] = (
     "appsecret_proof",
 )
 _NAMES += ("authorization", "cookie")
-# Where one of the first and one of the second is not in a text, the pattern finds nothing there.
+# A pattern runs only if the text contains one of the first words and one of the second.
 _PATTERNS: tuple[tuple[tuple[str, ...], tuple[str, ...], re.Pattern[str]], ...] = (
     (_NAMES, ('"', "'"), _QUOTED),
     ((*_NAMES, "auth"), ("(", "["), _PAIR),
@@ -89,8 +89,8 @@ _PATTERNS: tuple[tuple[tuple[str, ...], tuple[str, ...], re.Pattern[str]], ...] 
 _ANY_NAME = re.compile("|".join({name for names, _, _ in _PATTERNS for name in names}), re.IGNORECASE)
 _SECRET_KEY = re.compile(rf"(?:.*(?:{_SURE}|{_HEADERS})|code|state)", _FLAGS)
 _SURE_KEY = re.compile(rf".*(?:{_SURE}|{_HEADERS})", _FLAGS)
-_DEEPEST = 8
-_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"taskName"}
+_MAX_DEPTH = 8
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"taskName"}
 
 
 @lru_cache(maxsize=512)
@@ -104,7 +104,7 @@ def _is_surely_secret(name: str) -> bool:
 
 
 def redacted(text: str) -> str:
-    """Return a text with its secrets masked; the same one where there are none."""
+    """Return a text with its secrets masked, or the same text if it contains none."""
     if not _ANY_NAME.search(text):
         return text
     lowered = text.lower()
@@ -115,17 +115,17 @@ def redacted(text: str) -> str:
 
 
 def _masked(match: re.Match[str]) -> str:
-    """Keep what leads to the value, and the quote that opens it."""
-    return "".join(kept for kept in match.groups() if kept) + MASK
+    """Keep the key and the opening quote, and mask the value."""
+    return "".join(group for group in match.groups() if group) + MASK
 
 
 def redacted_value(value: Any) -> Any:
-    """Return a value with secrets masked at any depth: a copy where there are any, else the very same."""
+    """Return a copy of a value with its secrets masked at any depth, or the same object if it has none."""
     return _Search().value(value)
 
 
 class _Search:
-    """One walk through a value; what it is inside of is known, so that it cannot go round in circles."""
+    """One walk through a value. It remembers the containers around it, so that it stops at a cycle."""
 
     def __init__(self) -> None:
         self.inside: list[int] = []
@@ -135,8 +135,8 @@ class _Search:
             return _same_or(value, redacted(value))
         if isinstance(value, bytes | bytearray):
             text = value.decode("latin-1")
-            found = redacted(text)
-            return value if found == text else found.encode("latin-1")
+            masked = redacted(text)
+            return value if masked == text else masked.encode("latin-1")
         if isinstance(value, BaseException):
             text = f"{value}"
             return _same_or(value, redacted(text), text)
@@ -150,7 +150,7 @@ class _Search:
             search = self._sequence
         if search is None:
             return value
-        if id(value) in self.inside or len(self.inside) >= _DEEPEST:
+        if id(value) in self.inside or len(self.inside) >= _MAX_DEPTH:
             return redacted(repr(value))
         self.inside.append(id(value))
         try:
@@ -159,18 +159,18 @@ class _Search:
             self.inside.pop()
 
     def _mapping(self, value: Mapping[Any, Any]) -> Any:
-        found = {key: self._named(key, item) for key, item in value.items()}
-        return value if all(found[key] is item for key, item in value.items()) else found
+        masked = {key: self._named(key, item) for key, item in value.items()}
+        return value if all(masked[key] is item for key, item in value.items()) else masked
 
     def _sequence(self, value: Any) -> Any:
         items = list(value)
         if isinstance(value, tuple) and len(items) == 2:
-            found = [self.value(items[0]), self._named(items[0], items[1])]
+            masked = [self.value(items[0]), self._named(items[0], items[1])]
         else:
-            found = [self.value(item) for item in items]
-        if all(one is other for one, other in zip(items, found, strict=True)):
+            masked = [self.value(item) for item in items]
+        if all(before is after for before, after in zip(items, masked, strict=True)):
             return value
-        return next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))(found)
+        return next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))(masked)
 
     def _named(self, key: object, item: Any) -> Any:
         name = key.decode("latin-1") if isinstance(key, bytes) else key
@@ -180,23 +180,23 @@ class _Search:
 
 
 def _all_masked(item: Any) -> Any:
-    """Mask a value that goes by a secret's name; numbers and None are none."""
+    """Mask a value whose key names a secret. Numbers and None stay."""
     if isinstance(item, str | bytes | bytearray):
         return MASK if item else item
     if isinstance(item, list | tuple):
-        return [_all_masked(one) for one in item]
+        return [_all_masked(element) for element in item]
     return redacted_value(item)
 
 
-def _same_or(value: Any, found: str, text: str | None = None) -> Any:
-    return value if found == (value if text is None else text) else found
+def _same_or(value: Any, masked: str, text: str | None = None) -> Any:
+    return value if masked == (value if text is None else text) else masked
 
 
 class RedactingFilter(logging.Filter):
     """Masks secrets in a record: message, arguments, traceback, stack and ``extra``. Lets every record pass.
 
-    It raises nothing: a record that cannot be searched is withheld. What the caller handed to the logger
-    is left as it was; the record gets copies.
+    Raises nothing. It replaces a record that it cannot search by a placeholder. It does not change the
+    objects that the caller passed to the logger: the record gets copies.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -205,7 +205,7 @@ class RedactingFilter(logging.Filter):
         except Exception:
             record.msg, record.args = WITHHELD, ()
             record.exc_info = record.exc_text = record.stack_info = None
-            for name in vars(record).keys() - _PLAIN:
+            for name in vars(record).keys() - _STANDARD:
                 delattr(record, name)
         return True
 
@@ -215,85 +215,85 @@ def _redact(record: logging.LogRecord) -> None:
     _redact_traceback(record)
     if record.stack_info:
         record.stack_info = redacted(record.stack_info)
-    for name in vars(record).keys() - _PLAIN:
+    for name in vars(record).keys() - _STANDARD:
         value = getattr(record, name)
-        found = _all_masked(value) if _is_surely_secret(name) else redacted_value(value)
-        if found is not value:
-            setattr(record, name, found)
+        masked = _all_masked(value) if _is_surely_secret(name) else redacted_value(value)
+        if masked is not value:
+            setattr(record, name, masked)
 
 
 def _redact_message(record: logging.LogRecord) -> None:
-    """Search the arguments, then the whole: a name in the message may belong to a value in the arguments."""
+    """Mask the arguments, then the whole message: it may name the key of an argument's value."""
     if record.args:
         record.args = redacted_value(record.args)
     try:
         message = record.getMessage()
     except (TypeError, ValueError, KeyError):
-        record.msg, record.args = f"{redacted(str(record.msg))} {UNFITTING}".replace("%", "%%"), ()
+        record.msg, record.args = f"{redacted(str(record.msg))} {ARGUMENTS_WITHHELD}".replace("%", "%%"), ()
         return
-    found = redacted(message)
-    if found != message:
-        record.msg, record.args = found, ()
+    masked = redacted(message)
+    if masked != message:
+        record.msg, record.args = masked, ()
 
 
 def _redact_traceback(record: logging.LogRecord) -> None:
-    """Write the traceback out masked where an exception in it tells a secret; lines of source tell none."""
+    """Replace the traceback by masked text if a message in it contains a secret. Source lines have none."""
     error = record.exc_info[1] if record.exc_info else None
-    if error is not None and any(text != redacted(text) for text in _told(error)):
+    if error is not None and any(text != redacted(text) for text in _messages(error)):
         formatted = logging.Formatter().formatException(record.exc_info)  # type: ignore[arg-type]
         record.exc_text, record.exc_info = redacted(formatted), None
     elif record.exc_text:
         record.exc_text = redacted(record.exc_text)
 
 
-def _told(error: BaseException) -> Iterator[str]:
-    """Yield what an exception says, and those that it came from or is made of."""
+def _messages(error: BaseException) -> Iterator[str]:
+    """Yield the messages and notes of an exception, of its causes and of the members of groups."""
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(one))
-        yield f"{one} {' '.join(map(str, getattr(one, '__notes__', ())))}"
-        waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+        seen.add(id(current))
+        yield f"{current} {' '.join(map(str, getattr(current, '__notes__', ())))}"
+        pending += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
 
 
-class _FirstInLine(logging.Handler):
-    """Redacts what loggers below hand on, before any other handler of theirs sees it; writes nothing.
+class _RedactingHandler(logging.Handler):
+    """Redacts the records of child loggers before the other handlers get them. Writes nothing.
 
-    A logger's filter sees what is said to this very logger only, and a library may make another at any time.
+    A filter sees only the records of its own logger, and a library may create child loggers at any time.
     """
 
     def handle(self, record: logging.LogRecord) -> bool:
-        _the_filter.filter(record)
+        _filter.filter(record)
         return True
 
 
-_the_filter = RedactingFilter()
+_filter = RedactingFilter()
 
 
 def install(ours: Iterable[str] = OURS, libraries: Iterable[str] = LIBRARIES) -> None:
-    """Put the filter on this package's loggers and on the libraries', also those that they make later."""
+    """Mask secrets in the loggers of this package and of libraries, also in loggers created later."""
     for name in ours:
         _add_filter(logging.getLogger(name))
     for package in libraries:
         top = logging.getLogger(package)
-        for logger in (top, *_below(package)):
+        for logger in (top, *_children(package)):
             _add_filter(logger)
-        if not any(isinstance(handler, _FirstInLine) for handler in top.handlers):
-            top.handlers.insert(0, _FirstInLine())
+        if not any(isinstance(handler, _RedactingHandler) for handler in top.handlers):
+            top.handlers.insert(0, _RedactingHandler())
 
 
-def _below(package: str) -> list[logging.Logger]:
-    known = list(logging.root.manager.loggerDict.items())
+def _children(package: str) -> list[logging.Logger]:
+    loggers = list(logging.root.manager.loggerDict.items())
     return [
         logger
-        for name, logger in known
+        for name, logger in loggers
         if name.startswith(f"{package}.") and isinstance(logger, logging.Logger)
     ]
 
 
 def _add_filter(logger: logging.Logger) -> None:
-    if not any(isinstance(one, RedactingFilter) for one in logger.filters):
-        logger.addFilter(_the_filter)
+    if not any(isinstance(existing, RedactingFilter) for existing in logger.filters):
+        logger.addFilter(_filter)

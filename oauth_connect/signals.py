@@ -1,7 +1,7 @@
-"""Signals. Each carries ``connection``, never a token, and fires after this package's own commit.
+"""Signals. Each passes ``connection``, never a token, and is sent after this package's own commit.
 
-``refresh_failed`` and ``reauthorization_required`` also carry ``code``, the error's stable word.
-A receiver that raises is logged by Django and changes nothing.
+``refresh_failed`` and ``reauthorization_required`` also pass ``code``, the error's stable word.
+If a receiver raises, Django logs the error and nothing else changes.
 """
 
 from django.dispatch import Signal

@@ -142,7 +142,7 @@ def test_a_preset_that_is_not_there_is_named(configure, preset: Any) -> None:
 
 def test_an_unknown_provider_is_told_with_the_known_ones(configure) -> None:
     configure(PROVIDERS={"acme": ACME})
-    with pytest.raises(UnknownProvider, match=r"'nowhere'.*there: 'acme'"):
+    with pytest.raises(UnknownProvider, match=r"'nowhere'.*has: 'acme'"):
         conf.provider("nowhere")
 
 

@@ -18,7 +18,7 @@ from django.core.cache import caches
 
 from oauth_connect import issuers
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
-from oauth_connect.issuers import PAUSE, SALT, STALE, Issuers, Terms
+from oauth_connect.issuers import MAX_STALE, RETRY_PAUSE, SALT, Issuers, Terms
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from tests.servers.scripted import Answer, ScriptedServer
@@ -145,7 +145,7 @@ def test_an_expired_document_serves_while_somebody_fetches(
 
 
 def test_nobody_waits_for_ever(scripted, publish, known, alone, monkeypatch) -> None:
-    monkeypatch.setattr(issuers, "MARGIN", -4.9)
+    monkeypatch.setattr(issuers, "LOCK_MARGIN", -4.9)
     given_up = threading.Event()
     publish(until=lambda: given_up.wait(PATIENCE))
     leader = threading.Thread(target=known.metadata, args=(scripted.url, alone))
@@ -198,7 +198,7 @@ def test_an_expired_document_serves_for_a_day_and_it_is_logged(
         assert number(known.metadata(scripted.url, alone)) == 1
     assert f"discovery failed: {scripted.url}" in caplog.text
 
-    clock.now += STALE - 2
+    clock.now += MAX_STALE - 2
     assert number(known.metadata(scripted.url, alone)) == 1
     clock.now += 2
     with pytest.raises((ProviderUnavailable, ProviderMisconfigured)):
@@ -214,7 +214,7 @@ def test_a_failure_is_not_repeated_at_once(scripted, publish, known, clock, alon
     assert asked(scripted) == 2
 
     publish(2)
-    clock.now += PAUSE
+    clock.now += RETRY_PAUSE
     assert number(known.metadata(scripted.url, alone)) == 2
     assert asked(scripted) == 3
 

@@ -1,4 +1,4 @@
-"""How a token is kept fresh: one refresh per expiry, however many ask, and no token lost.
+"""Keeps a token fresh: one refresh per expiry, however many callers need it, and no token lost.
 
-Works over the ``TokenStore`` protocol; knows no model and no view. Begin with ``refresh``.
+Works over the ``TokenStore`` protocol and imports no model and no view. Start reading in ``refresh``.
 """

@@ -1,7 +1,7 @@
-"""How a client gets a token of its own (RFC 6749 section 4.4): by the same lease, one request for all.
+"""Obtains a client's own token (RFC 6749 section 4.4): by the same lease, one request for all callers.
 
-No user stands behind such a token. So nothing is spent by asking, nobody has to connect anything again, a
-lost answer leaves nothing in doubt, and a refusal is for whoever looks after the settings.
+No user is behind such a token. A request spends nothing, and no user has to reconnect. A lost response
+leaves nothing in doubt. After a refusal, an operator must correct the settings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLIENT_CREDENTIALS = "client_credentials"
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentialsRequest:
-    """What a client asks for: scopes (RFC 6749 section 3.3), resource (RFC 8707), audience."""
+    """The parameters of a client's request: scopes (RFC 6749 section 3.3), resource (RFC 8707), audience."""
 
     scopes: tuple[str, ...] = ()
     resource: str = ""
@@ -36,14 +36,14 @@ class ClientCredentialsRequest:
 
 
 class ClientCredentials(Refresh):
-    """One caller's way to the client's own token; the rest as in ``Refresh``."""
+    """Obtains the client's own token for one caller. The rest is as in ``Refresh``."""
 
     def __init__(self, *args: Any, request: ClientCredentialsRequest, **options: Any) -> None:
         super().__init__(*args, **options)
         self.request = request
 
     def _read(self) -> Row:
-        """Read the row; one without a token, new or revoked, is asked for a new one."""
+        """Return the row. A row without a token, new or revoked, is valid here: a new token is requested."""
         row = self.store.read()
         if row is None:
             raise ReauthorizationRequired(
@@ -52,23 +52,23 @@ class ClientCredentials(Refresh):
         return row
 
     def _lead(self, row: Row, owner: str, claimed_at: float) -> Row | None:
-        led = super()._lead(row, owner, claimed_at)
-        # Revoked by staff while the request was under way: look again.
-        return led if led is not None and led.token is not None else None
+        saved = super()._lead(row, owner, claimed_at)
+        # No token: staff has revoked it while the request was in flight. Read again.
+        return saved if saved is not None and saved.token is not None else None
 
     def _renew(self, row: Row, owner: str) -> Token | Row | None:
-        wanted = self.request
+        request = self.request
         try:
             return self.server.client_credentials(
-                scopes=wanted.scopes, resource=wanted.resource, audience=wanted.audience
+                scopes=request.scopes, resource=request.resource, audience=request.audience
             )
         except ProviderUnavailable as error:
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, error.retry_after))
         except (ProviderMisconfigured, ProviderRejected) as refused:
-            # What another call asked for is no alarm for the whole provider.
+            # Other codes refuse only this request's scopes or resource. They raise no alarm for the provider.
             alarm = refused.error in responses.MISCONFIGURED
-            told = refusal(self.server.provider, wanted, refused)
-            return self._failed(row, owner, told, refused.error, MISCONFIGURED_PAUSE, alarm=alarm)
+            failure = refusal(self.server.provider, request, refused)
+            return self._failed(row, owner, failure, refused.error, MISCONFIGURED_PAUSE, alarm=alarm)
 
     def _error_of(self, row: Row, now: datetime) -> CallError:
         error = super()._error_of(row, now)
@@ -78,8 +78,8 @@ class ClientCredentials(Refresh):
 
     def _ended(self, reason: str) -> CallError:
         return ProviderMisconfigured(
-            f"The settings of {self.server.provider.slug!r} name another client_id than the one that got "
-            "this token; nothing was sent. Ask machine_session or machine_connection for a new one.",
+            f"The settings of {self.server.provider.slug!r} name another client_id than the one that "
+            "obtained this token. Nothing was sent. Call machine_session or machine_connection again.",
             error=reason,
         )
 
@@ -87,22 +87,22 @@ class ClientCredentials(Refresh):
 def refusal(
     provider: Provider, request: ClientCredentialsRequest, error: ProviderMisconfigured | ProviderRejected
 ) -> ProviderMisconfigured:
-    """Return a refusal as what it is here: no user can mend it, only settings here or at the provider."""
+    """Return the refusal as an error of the settings, here or at the provider. No user can correct it."""
     if error.error in ("unauthorized_client", "unsupported_grant_type"):
-        hint = f"Allow the client credentials grant there for the client_id of {provider.slug!r}."
+        hint = f"At the provider, allow the client credentials grant for the client_id of {provider.slug!r}."
     elif error.error == "invalid_scope":
         scopes = " ".join(request.scopes) or "none"
-        hint = f"Compare the scopes asked for ({scopes}) with what the provider allows this client."
+        hint = f"Compare the requested scopes ({scopes}) with those that the provider allows this client."
     elif error.error == "invalid_target":
         resource = request.resource or "none"
-        hint = f"Compare resource ({resource}) and audience with the provider's page (RFC 8707)."
+        hint = f"Compare resource ({resource}) and audience with the provider's documentation (RFC 8707)."
     elif isinstance(error, ProviderMisconfigured):
         return error
     else:
-        hint = f"Compare the entry {provider.slug!r} with the provider's page."
-    said = f" It says: {error.description}" if error.description else ""
+        hint = f"Compare the entry {provider.slug!r} with the provider's documentation."
+    said = f" The provider says: {error.description}" if error.description else ""
     return ProviderMisconfigured(
-        f"{provider.label} gives this client no token of its own ({error.error}). {hint}{said}",
+        f"{provider.label} issues this client no token of its own ({error.error}). {hint}{said}",
         error=error.error,
         description=error.description,
         status=error.status,

@@ -1,7 +1,7 @@
 """The refresh protocol: claim a lease, spend the refresh token once, save by compare-and-swap.
 
-docs/refresh-protocol.md tells why each rule is there. Nothing is held while HTTP runs: no
-transaction, no row lock, no pooled connection; only the lease, a value in the row.
+docs/refresh-protocol.md explains each rule. During HTTP the caller holds only the lease, a value in the row.
+It holds no transaction, no row lock and no pooled connection.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from oauth_connect.protocol.token import Token
 LEASE_MARGIN = 5.0
 MAX_BACK_OFF = 900.0
 MISCONFIGURED_PAUSE = 60.0
-MAX_RESERVE = timedelta(days=3)  # before an unused refresh token ends
+MAX_RESERVE = timedelta(days=3)  # before an unused refresh token expires
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a caller wants of the token.
+    """The requirements of a caller.
 
-    ``newer_than``: a version that will not do, because the API refused it or a refresh was asked for.
-    ``force``: post even inside the back-off. ``wait``: wait while somebody else is at it.
+    ``newer_than``: a version that is not accepted, because the API refused it or a refresh was requested.
+    ``force``: send a request even during the back-off. ``wait``: wait while another caller refreshes.
     """
 
     leeway: timedelta
@@ -63,20 +63,20 @@ class Need:
         return row.token.valid_for(leeway, now)
 
     def tolerates(self, row: Row, now: datetime) -> bool:
-        """Tell whether the present token still serves while somebody else gets a better one."""
+        """Return whether the current token is good enough while another caller refreshes it."""
         return self.newer_than is None and row.token is not None and not row.token.is_expired(now)
 
 
 def lease_seconds(timeout: float) -> float:
-    """How long a lease is: it outlives an exchange that begins ten seconds late."""
+    """Return the length of a lease. It outlasts an exchange that starts ten seconds late."""
     return timeout + LEASE_MARGIN + 10.0
 
 
 def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
-    """When the token should be refreshed: expiry less the leeway, less some jitter. None: never.
+    """Return when to refresh the token: its expiry minus the leeway and some jitter. None: never.
 
-    Earlier where the refresh token itself would end before, unused. A client's own token is asked for by
-    whoever needs one: nothing ends where nobody does.
+    It is earlier if an unused refresh token would expire before. A client's own token is never due: a caller
+    that needs one requests it.
     """
     if not token.renewable or token.reissuable:
         return None
@@ -93,22 +93,22 @@ def _before(end: datetime, reserve: timedelta) -> datetime:
     return end - reserve - reserve * random.uniform(0, 0.1)  # noqa: S311
 
 
-def pause(failures: int, asked: float | None) -> float:
-    """Seconds until the next try: capped exponential back-off with jitter, or what the provider asked."""
-    own = min(2.0 ** min(failures, 16), MAX_BACK_OFF) * random.uniform(0.5, 1)  # noqa: S311
-    return max(own, asked or 0.0)
+def pause(failures: int, retry_after: float | None) -> float:
+    """Return the seconds until the next try: capped exponential back-off with jitter, or ``retry_after``."""
+    back_off = min(2.0 ** min(failures, 16), MAX_BACK_OFF) * random.uniform(0.5, 1)  # noqa: S311
+    return max(back_off, retry_after or 0.0)
 
 
 def error_of(row: Row, provider: Provider, now: datetime) -> CallError:
-    """Return the error the last refresh met, for who waited for it or comes within its back-off."""
+    """Return the last refresh's error, for a caller that waited for it or comes during its back-off."""
     wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
     return responses.error_for(provider, row.last_error or "unavailable", retry_after=wait)
 
 
 class Refresh:
-    """One caller's way to a token that meets its need.
+    """Obtains a token that meets the need of one caller.
 
-    ``server`` is asked with the HTTP deadline its ``timeout`` says, in seconds; the lease outlives it.
+    ``server.timeout`` limits an exchange, in seconds. The lease lasts longer.
     """
 
     def __init__(
@@ -125,63 +125,63 @@ class Refresh:
         self.need = need
         self.leeway = leeway
         self.now = now
-        self.patience = server.timeout + LEASE_MARGIN
+        self.wait_timeout = server.timeout + LEASE_MARGIN
         self.lease = lease_seconds(server.timeout)
         self.events: list[Event] = []
 
     def obtain(self, held: Row | None = None) -> Row:
-        """Return the row with a token that meets the need, refreshed by us or by somebody else.
+        """Return the row with a token that meets the need, refreshed by this caller or by another one.
 
-        ``held`` is what the caller has in its hands. Raises ReauthorizationRequired, ProviderUnavailable,
+        ``held``: the row that the caller already has. Raises ReauthorizationRequired, ProviderUnavailable,
         ProviderMisconfigured, ProviderRejected, ConnectionLocked or KeyUnavailable.
         """
         flight = single_flight.of(self.store.key)
         before: LeaseState | None = None
-        came = time.monotonic()
+        started = time.monotonic()
         if not flight.lock.acquire(blocking=False):
             if held is not None and self.need.tolerates(held, self.now()):
                 return held
             if not self.need.wait:
                 raise self._still_busy()
             before = self.store.peek()
-            if not flight.lock.acquire(timeout=self.patience):
+            if not flight.lock.acquire(timeout=self.wait_timeout):
                 raise self._still_busy()
         try:
-            found = flight.result_since(came)
-            if found is None or not self.need.met_by(found, self.now()):
-                found = self._obtain(before)
-                flight.publish(found)
-                return found
+            shared = flight.result_since(started)
+            if shared is None or not self.need.met_by(shared, self.now()):
+                row = self._obtain(before)
+                flight.publish(row)
+                return row
         finally:
             flight.lock.release()
             self._announce()
-        return self._adopted(found)
+        return self._adopted(shared)
 
-    # --- among many, under a lease that has been claimed already -----------------------------------
+    # --- in a bulk run, under a lease that has been claimed already --------------------------------
 
     def ask(self, row: Row, owner: str, claimed_at: float) -> Token | None:
         """Spend the refresh token of a row that was read after its claim for ``owner``.
 
-        Return the new token: ``save`` must follow, or a save elsewhere and ``saved``. None: all is written.
-        ``claimed_at`` is the monotonic clock's time before the claim. Raises as ``obtain``.
+        Return the new token: call ``save``, or save it yourself and call ``saved``. None: nothing is left to
+        save. ``claimed_at``: the monotonic clock's time before the claim. Raises the errors of ``obtain``.
         """
         try:
-            answer = self._ask(row, owner, claimed_at)
-            if answer is None:
+            result = self._ask(row, owner, claimed_at)
+            if result is None:
                 raise self._still_busy()
         finally:
             self._announce()
-        return answer if isinstance(answer, Token) else None
+        return result if isinstance(result, Token) else None
 
     def save(self, row: Row, owner: str, fresh: Token) -> Row:
-        """Save what ``ask`` returned. Raises ReauthorizationRequired where the row is gone."""
+        """Save the token that ``ask`` returned. Raises ReauthorizationRequired if the row is gone."""
         try:
             return self._save(row, owner, fresh)
         finally:
             self._announce()
 
     def saved(self, row: Row, present: Row) -> Row:
-        """Tell of what ``ask`` returned and somebody else has saved, under the same condition."""
+        """Announce the token that ``ask`` returned, after the caller has saved it on the same conditions."""
         try:
             return self._saved(row, present)
         finally:
@@ -193,7 +193,7 @@ class Refresh:
             self.store.announce(event)
 
     def _obtain(self, before: LeaseState | None) -> Row:
-        give_up = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.wait_timeout
         while True:
             row = self._read()
             now = self.now()
@@ -204,20 +204,20 @@ class Refresh:
             if not row.leased:
                 if not self.need.force and row.failures and row.refresh_at and row.refresh_at > now:
                     return self._tolerated(row, self._error_of(row, now))
-                if led := self._try_to_lead(row):
-                    return led
+                if saved := self._try_to_lead(row):
+                    return saved
             if self.need.tolerates(row, now):
                 return self._adopted(row)
             before = row
-            self._wait(row, give_up)
+            self._wait(row, deadline)
 
-    # --- looking and waiting --------------------------------------------------------------------
+    # --- reading and waiting --------------------------------------------------------------------
 
     def _read(self) -> Row:
         row = self.store.read()
         if row is None or row.status == REVOKED:
             raise ReauthorizationRequired(
-                "This account has been disconnected. Ask the user to connect it again.",
+                "This account has been disconnected. Ask the user to reconnect it.",
                 reason="disconnected",
             )
         if not row.usable:
@@ -227,16 +227,16 @@ class Refresh:
             raise self._ended(row.last_error or "revoked")
         return row
 
-    def _wait(self, row: Row, give_up: float) -> None:
-        """Poll until the leader saved, failed, or lost its lease (10 ms at first, up to 250 ms)."""
+    def _wait(self, row: Row, deadline: float) -> None:
+        """Poll until the leader saved, failed, or lost its lease (every 10 ms, later every 250 ms)."""
         started = time.monotonic()
         interval = 0.01
-        while self.need.wait and time.monotonic() < give_up:
+        while self.need.wait and time.monotonic() < deadline:
             time.sleep(interval * random.uniform(0.75, 1.25))  # noqa: S311
-            seen = self.store.peek()
-            if seen is None or not seen.leased:
+            state = self.store.peek()
+            if state is None or not state.leased:
                 return
-            if (seen.version, seen.failures) != (row.version, row.failures):
+            if (state.version, state.failures) != (row.version, row.failures):
                 return
             if time.monotonic() - started > 0.2:
                 interval = min(interval * 1.5, 0.25)
@@ -244,9 +244,9 @@ class Refresh:
 
     def _still_busy(self) -> ProviderUnavailable:
         return ProviderUnavailable(
-            f"Another process is still refreshing this {self.server.provider.label} token; try again.",
+            f"Another process is still refreshing this {self.server.provider.label} token. Try again later.",
             code="busy",
-            retry_after=self.patience,
+            retry_after=self.wait_timeout,
         )
 
     def _adopted(self, row: Row) -> Row:
@@ -254,7 +254,7 @@ class Refresh:
         return row
 
     def _tolerated(self, row: Row, error: CallError) -> Row:
-        """Serve the present token while it works; a failed refresh is no reason to fail the call."""
+        """Return the current token while it is valid: then a failed refresh must not fail the call."""
         if self.need.tolerates(row, self.now()):
             return self._adopted(row)
         self.store.adopt(row)
@@ -263,7 +263,7 @@ class Refresh:
     # --- leading --------------------------------------------------------------------------------
 
     def _try_to_lead(self, row: Row) -> Row | None:
-        """Claim the lease and refresh. None: somebody else was faster, look again."""
+        """Claim the lease and refresh. None: another caller claimed first, read again."""
         if row.token and not row.token.renewable and not row.token.is_expired(self.now()):
             raise self._ended("no_refresh_token")
         owner = uuid.uuid4().hex
@@ -273,12 +273,12 @@ class Refresh:
         return self._lead(row, owner, claimed_at)
 
     def _lead(self, row: Row, owner: str, claimed_at: float) -> Row | None:
-        """Refresh under the owner's lease. None: the lease is no longer ours, look again."""
-        answer = self._ask(row, owner, claimed_at)
-        return self._save(row, owner, answer) if isinstance(answer, Token) else answer
+        """Refresh under the owner's lease. None: the lease is no longer the owner's, read again."""
+        result = self._ask(row, owner, claimed_at)
+        return self._save(row, owner, result) if isinstance(result, Token) else result
 
     def _ask(self, row: Row, owner: str, claimed_at: float) -> Token | Row | None:
-        """Return a new token that is not saved yet, or what has become of the row."""
+        """Return a new token that is not saved yet, or else the row. None: read again."""
         try:
             self._sendable(row, claimed_at)
         except Exception:
@@ -287,7 +287,7 @@ class Refresh:
         return self._renew(row, owner)
 
     def _sendable(self, row: Row, claimed_at: float) -> None:
-        """Raise what forbids a request, while it is still certain that nothing was sent."""
+        """Raise an error if no request may be sent. Up to here it is certain that nothing was sent."""
         if not row.usable:
             raise self._owner_inactive()
         if row.client_id != self.server.provider.client_id:
@@ -315,8 +315,8 @@ class Refresh:
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
 
     def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
-        """Seconds until the next try: while a spent token may still work, soon enough to find out."""
-        # The first lost answer is asked after soon, however many failures came before it.
+        """Return the seconds until the next try: fewer while the provider may still accept a spent token."""
+        # The back-off starts again with the first lost response, however many failures came before it.
         failures = 1 if error.answer_lost and not row.in_doubt else row.failures + 1
         seconds = pause(failures, error.retry_after)
         grace = self.server.provider.refresh.grace_seconds
@@ -331,10 +331,10 @@ class Refresh:
         present = self.store.read()
         if present is None or present.status == REVOKED:
             self.store.orphaned(fresh)
-        return self._adopted(self._read())  # raises for a row that is gone, or marked by now
+        return self._adopted(self._read())  # raises if the row is gone or has been marked
 
     def _saved(self, row: Row, present: Row) -> Row:
-        # An alarm about the settings ends with the first success of who has failed: perhaps for that.
+        # The failures of this row may have raised an alarm about the settings. Its first success ends it.
         alarm = row.failures > 0
         before = row.token.scopes if row.token else None
         self.events.append(Event("refreshed", alarm=alarm, scopes_before=before))
@@ -357,7 +357,7 @@ class Refresh:
         return self._tolerated(row, error)
 
     def _refused(self, row: Row, owner: str) -> Row | None:
-        """``invalid_grant``: somebody may have spent the token before us, and saved the next one."""
+        """Handle ``invalid_grant``. Another process may have spent the token first and saved a new one."""
         present = self.store.read()
         if present is None or present.status != ACTIVE or present.version != row.version:
             self.store.release(owner)
@@ -365,7 +365,7 @@ class Refresh:
         return self._end(row, owner, "rotation_lost" if present.in_doubt else "revoked")
 
     def _end(self, row: Row, owner: str, reason: str) -> Row | None:
-        """Mark that the user is needed. None: the lease is no longer ours, look again."""
+        """Mark that the user must reconnect. None: the lease is no longer the owner's, read again."""
         if not self.store.mark(row, owner, reason):
             self.store.release(owner)
             return None
@@ -377,27 +377,28 @@ class Refresh:
 
     def _owner_inactive(self) -> ReauthorizationRequired:
         return ReauthorizationRequired(
-            "The user whom this connection belongs to has been deactivated; nothing was sent.",
+            "The user of this connection has been deactivated. Nothing was sent.",
             reason="owner_inactive",
         )
 
     def _ended(self, reason: str) -> CallError:
         provider = self.server.provider
         why = {
-            "rotation_lost": "the answer to a refresh may have been lost",
-            "expired": "the token has run out and there is no refresh token",
-            "no_refresh_token": "a token without a refresh token cannot be renewed otherwise",
+            "rotation_lost": "the response to a refresh may have been lost",
+            "expired": "the token has expired and there is no refresh token",
+            "no_refresh_token": "a token without a refresh token cannot be refreshed",
             "client_changed": "the settings name another client_id than the one that obtained the token",
         }.get(reason, "the provider no longer accepts its refresh token")
         hint = _why_no_refresh_token(provider) if reason in ("expired", "no_refresh_token") else ""
         return ReauthorizationRequired(
-            f"The {provider.label} account must be connected again: {why}.{hint}", reason=reason
+            f"The {provider.label} account must be reconnected: {why}.{hint}", reason=reason
         )
 
 
 def _why_no_refresh_token(provider: Provider) -> str:
-    """Name the setting that decides whether there is one."""
+    """Return a sentence that names the setting that decides whether there is a refresh token."""
     for name, wrong in (("style", "none"), ("expected", "never")):
         if getattr(provider.refresh, name) == wrong:
-            return f" None is given there: {provider.slug}.refresh.{name} says so."
-    return f" Whether one is asked for: {provider.slug}.authorize.offline_scopes, and authorize.params."
+            return f" By the setting {provider.slug}.refresh.{name}, this provider issues none."
+    offline, params = f"{provider.slug}.authorize.offline_scopes", f"{provider.slug}.authorize.params"
+    return f" To request one, set {offline} or {params}."

@@ -1,4 +1,4 @@
-"""Revocation at the provider. Never decides about local use: that has stopped before."""
+"""Revokes tokens at the provider. Local use has been stopped before; this module does not decide about it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
 
 Outcome = Literal["revoked", "unsupported", "refused", "pending"]
-# Another secret may mend it. Whatever else is refused would be refused again.
+# After the client's secret is corrected, a retry may succeed. Other refusals are final.
 CLIENT_REFUSED = frozenset({"invalid_client", "unauthorized_client"})
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """How it went. ``pending``: the token still lives, and it is worth another try.
+    """The outcome of a revocation. ``pending``: the token is still valid, and a retry may succeed.
 
-    ``code``: the error's; ``retry_after``: in seconds, where the provider said.
+    ``code``: the error's code. ``retry_after``: seconds, if the provider named them.
     """
 
     outcome: Outcome
@@ -27,10 +27,9 @@ class Revocation:
 
 
 def revoke(server: AuthorizationServer, token: Token) -> Revocation:
-    """Ask the provider to revoke a token, once (RFC 7009 section 2).
+    """Send one revocation request to the provider (RFC 7009 section 2).
 
-    A server that cannot answer (503, section 2.2.1) has revoked nothing, nor has one that does not take
-    this site's client.
+    ``pending`` when the server is unavailable (503, section 2.2.1), or refuses this site's client.
     """
     try:
         return Revocation("revoked" if server.revoke(token) else "unsupported")

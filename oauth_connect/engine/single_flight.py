@@ -1,4 +1,4 @@
-"""Threads of one process wait for one another here, before they go to the database."""
+"""Lets one thread of a process refresh a token. The others wait, and do not query the database."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from weakref import WeakValueDictionary
 
 
 class Flight:
-    """A lock, and what the one who held it last has found out, for those who have waited meanwhile."""
+    """A lock and the result of its last holder, for the threads that waited meanwhile."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._found: tuple[float, Any] | None = None
+        self._result: tuple[float, Any] | None = None
 
-    def publish(self, found: Any) -> None:
-        """Note what was found; only while the lock is held."""
-        self._found = (time.monotonic(), found)
+    def publish(self, result: Any) -> None:
+        """Store the holder's result. Call it only while the lock is held."""
+        self._result = (time.monotonic(), result)
 
     def result_since(self, moment: float) -> Any:
-        """Return what was found after a moment of the monotonic clock; None: nothing."""
-        return self._found[1] if self._found is not None and self._found[0] > moment else None
+        """Return the result published after a moment of the monotonic clock, or None."""
+        return self._result[1] if self._result is not None and self._result[0] > moment else None
 
 
 class SingleFlight:
-    """A turn for each key, kept only while somebody uses it, and renewed in a forked child."""
+    """Holds one Flight for each key, while a thread uses it. A forked child begins without any."""
 
     def __init__(self) -> None:
         self._renew()

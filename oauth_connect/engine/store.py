@@ -1,4 +1,4 @@
-"""What the engine asks of a place where a token lives."""
+"""The interface that the engine requires of a token store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Action = Literal["refreshed", "refresh_failed", "reauthorization_required"]
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """The little that waiting needs. ``leased`` is judged by the store's own clock."""
+    """The columns that a waiting caller polls. The store's own clock decides ``leased``."""
 
     version: int
     lease_owner: str
@@ -28,9 +28,10 @@ class LeaseState:
 
 @dataclass(frozen=True, slots=True)
 class Row(LeaseState):
-    """A stored token as one read saw it. ``version`` counts changes of the token's fate only.
+    """A stored token as of one read.
 
-    ``usable``: not so where the user whom it belongs to has been deactivated.
+    ``version`` counts saves, reconnects and disconnects, not failures. ``usable``: False if the token's user
+    has been deactivated.
     """
 
     status: str
@@ -45,10 +46,10 @@ class Row(LeaseState):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to tell after the fact.
+    """Something that has happened, to be announced.
 
-    ``alarm``: it concerns the provider's settings, not this token: they are wrong, or right again.
-    ``scopes_before``: what was granted before a refresh; None where nothing was refreshed.
+    ``alarm``: it concerns the provider's settings, not this token. They are wrong, or correct again.
+    ``scopes_before``: the scopes granted before a refresh, or None if nothing was refreshed.
     """
 
     action: Action
@@ -58,46 +59,46 @@ class Event:
 
 
 class TokenStore(Protocol):
-    """One stored token. Every write is a single conditional statement, committed by itself."""
+    """One stored token. Every write is a single conditional statement in its own transaction."""
 
     @property
     def key(self) -> Hashable:
-        """The same for two stores exactly where they mean the same token."""
+        """Identifies the token: equal for two stores if and only if they hold the same token."""
 
     def read(self) -> Row | None:
-        """Read the present state, never a replica's or a snapshot's; None when it is gone."""
+        """Return the current state, never from a replica or a snapshot. None: the token is gone."""
 
     def peek(self) -> LeaseState | None: ...
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
-        """Take the lease if the version is the one seen and the lease is free or has run out.
+        """Take the lease if the version is the one in ``seen`` and the lease is free or has expired.
 
-        Over an unfinished lease the token becomes ``in_doubt``. Raises ConnectionLocked.
+        If it takes over an expired lease, the token becomes ``in_doubt``. Raises ConnectionLocked.
         """
 
     def check_writable(self) -> None:
-        """Raise KeyUnavailable unless a token could be sealed and opened now."""
+        """Raise KeyUnavailable unless a token can be sealed and unsealed now."""
 
     def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
-        """Store a new token if the version is the one seen *or* the lease is the owner's.
+        """Store a new token if the version is the one in ``seen`` *or* the lease is the owner's.
 
-        Frees only the owner's lease. None when neither held.
+        Release only the owner's lease. Return None if neither condition holds.
         """
 
     def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
-        """Free the lease after a failure, count it, and say when to try again."""
+        """Release the lease after a failure, count the failure, and set when to retry."""
 
     def mark(self, seen: Row, owner: str, reason: str) -> bool:
-        """Mark as needing the user, if the version is the one seen *and* the lease is the owner's."""
+        """Mark that the user must reconnect, if version *and* lease owner are unchanged; return whether."""
 
     def release(self, owner: str) -> None:
-        """Free the owner's lease; nothing has been sent."""
+        """Release the owner's lease. Nothing has been sent."""
 
     def adopt(self, row: Row) -> None:
-        """Take over what was read or saved, so that the caller's own copy is the present one."""
+        """Copy a row that was read or saved into the caller's own instance."""
 
     def orphaned(self, token: Token) -> None:
-        """Take care of a token whose row is gone: it must be revoked."""
+        """Queue the revocation of a token whose row is gone."""
 
     def announce(self, event: Event) -> None:
-        """Tell the site; called after the commit and outside of all locks."""
+        """Report an event to the site. Called after the commit and outside of all locks."""

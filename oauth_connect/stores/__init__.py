@@ -1,1 +1,1 @@
-"""Where a token lives. A database row is handed in; nothing here imports a model."""
+"""Stores tokens in database rows or in a keyring. The caller passes the row: no model is imported here."""

@@ -1,4 +1,4 @@
-"""Many rows in few statements: leases claimed for a queue of workers, and what they save, together."""
+"""Claims the leases of many rows, and saves many tokens, in few statements."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from oauth_connect.stores.lock_timeouts import (
 )
 
 T = TypeVar("T")
-ROW_WAIT = 0.5  # seconds that many wait for a row somebody else has locked
+ROW_WAIT = 0.5  # seconds to wait for a locked row, while other callers wait for this connection
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A row as it was after its lease was claimed.
+    """A row as read after its lease was claimed.
 
-    ``claimed_at``: the monotonic clock before the claim. ``due_at``: what its ``refresh_at`` was.
+    ``claimed_at``: the monotonic clock's time before the claim. ``due_at``: its former ``refresh_at``.
     """
 
     row: Any
@@ -61,13 +61,12 @@ class ClaimResult:
 def claim_due(
     due: QuerySet[Any], at_most: int, *, seconds: float, retry_at: datetime, index: str = ""
 ) -> ClaimResult:
-    """Claim the lease of the rows longest due, those aside that somebody leases or has locked.
+    """Claim the leases of the rows that are due longest. Skip rows that are leased or locked.
 
-    ``seconds``: how long the leases are. ``retry_at``: when a claimed row is due again, so
-    that a row that crashes its worker does not block the queue. ``index``: the one in whose order
-    they stand.
+    ``seconds``: the length of the leases. ``retry_at``: when a claimed row is due again, so that a row that
+    crashes its worker does not block the queue. ``index``: the index of the due rows, in their order.
     """
-    # Not the queryset's own class: that one refuses to update what belongs to the protocol.
+    # A plain QuerySet: the queryset's own class refuses to update the columns of the protocol.
     rows: QuerySet[Any] = QuerySet(due.model, query=due.query.chain(), using=due.db)
     claim = partial(_claim, rows.filter(free_lease()), at_most, seconds, retry_at, index)
     return retried(due.db, claim)
@@ -86,28 +85,28 @@ def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime
         with _read_by(index, rows.model, alias):
             due_at = dict(chosen[:at_most])
         if due_at:
-            # By key alone where they are ours by now: MariaDB would look for them in the index of what is
-            # due, lock others there, and make a deadlock with those that are being saved.
-            these = (plain if locked else rows).filter(pk__in=due_at)
-            these.update(**lease_columns(owner, seconds), refresh_at=retry_at)
+            # Locked rows are updated by key only. Otherwise MariaDB would search the index of due rows, lock
+            # other rows there, and cause deadlocks with their saves.
+            to_claim = (plain if locked else rows).filter(pk__in=due_at)
+            to_claim.update(**lease_columns(owner, seconds), refresh_at=retry_at)
         mine = plain.filter(pk__in=due_at, lease_owner=owner)
-        # Read after the claim: nobody but a reconnect changes the token from here on.
-        found = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
-    claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in found]
-    return ClaimResult(sorted(claimed, key=lambda one: one.due_at), exhausted=len(due_at) < at_most)
+        # Read after the claim: from here on, only a reconnect or a disconnect changes the token.
+        claimed_rows = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
+    claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in claimed_rows]
+    return ClaimResult(sorted(claimed, key=lambda claim: claim.due_at), exhausted=len(due_at) < at_most)
 
 
 def release_claims(claimed: Sequence[Claimed]) -> None:
-    """Free leases under which nothing was sent: the rows are due as they were.
+    """Release leases under which nothing was sent. The rows are due at their former time again.
 
-    A row that somebody has locked is left to its lease, which runs out.
+    A locked row is skipped. Its lease expires.
     """
-    for one in claimed:
-        alias = one.row._state.db
-        rows: QuerySet[Any] = QuerySet(type(one.row), using=alias)
-        mine = rows.filter(LockWait(ROW_WAIT), pk=one.row.pk, lease_owner=one.owner)
-        # Unless the token has changed since: then it is due when the new one is.
-        due_at = Case(When(version=one.version, then=Value(one.due_at)), default=F("refresh_at"))
+    for claim in claimed:
+        alias = claim.row._state.db
+        rows: QuerySet[Any] = QuerySet(type(claim.row), using=alias)
+        mine = rows.filter(LockWait(ROW_WAIT), pk=claim.row.pk, lease_owner=claim.owner)
+        # If the token has changed since the claim, keep the new token's refresh_at.
+        due_at = Case(When(version=claim.version, then=Value(claim.due_at)), default=F("refresh_at"))
         try:
             with lock_wait(alias, ROW_WAIT):
                 mine.update(lease_owner="", refresh_at=due_at)
@@ -118,9 +117,10 @@ def release_claims(claimed: Sequence[Claimed]) -> None:
 
 @contextmanager
 def _read_by(index: str, model: type[Model], alias: str) -> Iterator[None]:
-    """Have MariaDB begin where the index says that something is due.
+    """Make MariaDB read the due rows through the given index.
 
-    Where much is due it would begin with the provider's first entry, and read all that never are due (NULL).
+    If many rows are due, MariaDB would otherwise begin at the provider's first entry. It would then read all
+    rows that are never due (NULL).
     """
     connection = connections[alias]
     if not index or connection.vendor != "mysql":
@@ -141,7 +141,7 @@ def _read_by(index: str, model: type[Model], alias: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """A new token's columns for the row of which that version was read under that lease."""
+    """A new token's columns, with the row, version and lease owner of its claim."""
 
     pk: Any
     version: int
@@ -150,7 +150,7 @@ class Save:
 
 
 class Slot(Expression):
-    """A place in a statement that is compiled once and run with the values of many rows."""
+    """A placeholder in a statement that is compiled once and runs with the values of many rows."""
 
     def __init__(self, name: str, field: Field[Any, Any]) -> None:
         super().__init__(output_field=field)
@@ -160,18 +160,18 @@ class Slot(Expression):
         return "%s", [self]
 
 
-def filled(places: Sequence[Any], values: Mapping[str, Any], connection: Any) -> list[Any]:
-    """Return the parameters of a compiled statement for one row: each slot's value by its name."""
+def filled(parameters: Sequence[Any], values: Mapping[str, Any], connection: Any) -> list[Any]:
+    """Return the parameters of a compiled statement, with the row's value in place of each slot."""
     return [
-        place.output_field.get_db_prep_save(values[place.name], connection)
-        if isinstance(place, Slot)
-        else place
-        for place in places
+        parameter.output_field.get_db_prep_save(values[parameter.name], connection)
+        if isinstance(parameter, Slot)
+        else parameter
+        for parameter in parameters
     ]
 
 
 class Saves:
-    """The statement that saves one token, ready for many; it has the conditions of ``RowStore.save``."""
+    """Saves many tokens with one compiled statement, on the version condition of ``RowStore.save``."""
 
     def __init__(self, model: type[Model], alias: str) -> None:
         names = TOKEN_COLUMNS
@@ -189,9 +189,9 @@ class Saves:
         self.sql, self.parameters = query.get_compiler(using=alias).as_sql()
 
     def run(self, saves: Sequence[Save]) -> bool:
-        """Save all of them in one transaction; False, and none is, where one did not find its row so."""
+        """Save all tokens in one transaction. Save none and return False if a row has another version."""
         connection = connections[self.alias]
-        ordered = sorted(saves, key=lambda save: str(save.pk))  # so that two of these cannot deadlock
+        ordered = sorted(saves, key=lambda save: str(save.pk))  # so that two runs cannot deadlock
         with bounded_transaction(self.alias, ROW_WAIT), connection.cursor() as cursor:
             cursor.executemany(self.sql, [self._values(save, connection) for save in ordered])
             complete: bool = cursor.rowcount == len(saves)

@@ -1,4 +1,4 @@
-"""Deleting what is old, a batch at a time: one DELETE of a million rows would hold everybody up."""
+"""Deletes old rows in batches, because one DELETE of a million rows would block other transactions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BATCH = 500
 
 
 def in_batches(rows: Any, column: str, before: datetime) -> Iterator[int]:
-    """Delete rows whose indexed column lies before a moment, the oldest first; yield how many each time.
+    """Delete rows whose indexed column is before a moment, the oldest first. Yield the size of each batch.
 
-    Each batch is a transaction of its own: whoever stops iterating stops the work, and whoever begins
-    again goes on. Any number may run at once; where the database can, each takes rows of its own.
+    Each batch is its own transaction. A caller that stops iterating stops the work, and the next call
+    continues. Several may run in parallel. If the database can skip locked rows, they delete different rows.
     """
     alias = rows._db or router.db_for_write(rows.model)
     oldest = rows.using(alias).filter(**{f"{column}__lt": before}).order_by(column, "pk")
@@ -27,25 +27,25 @@ def in_batches(rows: Any, column: str, before: datetime) -> Iterator[int]:
     while (
         batch := retried(alias, partial(_delete_once, oldest.filter(**reached), column, alias))
     ) is not None:
-        # From here on: the index's dead entries before it need not be walked again.
+        # Start from here: otherwise the next batch reads the dead index entries of this one again.
         reached = {f"{column}__gte": batch[1]}
         yield batch[0]
 
 
 def unreferenced(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Return those rows to which no row of another table points: the others would take that along."""
+    """Return the rows that no other row references. Deleting the others would cascade."""
     for relation in rows.model._meta.get_fields(include_hidden=True):
         if isinstance(relation, ForeignObjectRel) and (relation.one_to_many or relation.one_to_one):
-            pointing = relation.related_model._base_manager.using(rows.db)
-            rows = rows.exclude(Exists(pointing.filter(**{relation.field.name: OuterRef("pk")})))
+            related = relation.related_model._base_manager.using(rows.db)
+            rows = rows.exclude(Exists(related.filter(**{relation.field.name: OuterRef("pk")})))
     return rows
 
 
 def by_key(rows: QuerySet[Any]) -> Iterator[int]:
-    """Delete rows in batches, in the order of their key, and yield how many each time.
+    """Delete rows in batches, in the order of their key. Yield the size of each batch.
 
-    For conditions without an index: the table is walked once. A row is locked before it is deleted, so that
-    one for which they no longer hold stays.
+    It reads the table once, so the conditions need no index. It locks a row before it deletes it, and keeps
+    rows that no longer meet the conditions.
     """
     reached: dict[str, Any] = {}
     while (
@@ -56,26 +56,26 @@ def by_key(rows: QuerySet[Any]) -> Iterator[int]:
 
 
 def _delete_page(rows: QuerySet[Any]) -> tuple[int, Any] | None:
-    """Return how many rows are gone, and the last one's key."""
+    """Delete a batch. Return its size and the key of its last row, or None if no row is left."""
     features = connections[rows.db].features
     with transaction.atomic(using=rows.db):
         batch = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-        found = list(batch.values_list("pk", flat=True)[:BATCH])
-        if not found:
+        keys = list(batch.values_list("pk", flat=True)[:BATCH])
+        if not keys:
             return None
         plain: QuerySet[Any] = QuerySet(rows.model, using=rows.db)
-        plain.filter(pk__in=found).delete()
-    return len(found), found[-1]
+        plain.filter(pk__in=keys).delete()
+    return len(keys), keys[-1]
 
 
 def _delete_once(rows: QuerySet[Any], column: str, alias: str) -> tuple[int, datetime] | None:
-    """Return how many rows are gone and the last one's moment; None: there are no more."""
+    """Delete a batch. Return the number of deleted rows and the last moment, or None if no row is left."""
     features = connections[alias].features
     with locking(alias):
         batch = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-        found = list(batch.values_list("pk", column)[:BATCH])
-        if not found:
+        pairs = list(batch.values_list("pk", column)[:BATCH])
+        if not pairs:
             return None
         plain: QuerySet[Any] = QuerySet(rows.model, using=alias)
-        deleted, _ = plain.filter(pk__in=[pk for pk, _ in found]).delete()
-    return deleted, found[-1][1]
+        deleted, _ = plain.filter(pk__in=[pk for pk, _ in pairs]).delete()
+    return deleted, pairs[-1][1]

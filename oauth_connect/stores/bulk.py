@@ -1,4 +1,4 @@
-"""The store of a row in a bulk run: claimed with other rows, saved together with other tokens."""
+"""Stores a token in a bulk run: the row is claimed with other rows, and saved with other tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("oauth_connect.stores")
 
 
 class BulkStore(RowStore):
-    """A RowStore whose statements run on the writer's connection, so that a worker needs none."""
+    """A RowStore that runs its statements on the writer's connection. So a worker needs no connection."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class BulkStore(RowStore):
         self.writer = writer
 
     def seen(self) -> StoredRow:
-        """Return the row as it was read after its claim. Raises KeyUnavailable."""
+        """Return the row as read after its claim. Raises KeyUnavailable."""
         return self.held(usable=self.row.usable)
 
     def save_soon(
@@ -48,21 +48,21 @@ class BulkStore(RowStore):
         owner: str,
         token: Token,
         refresh_at: datetime | None,
-        answer: Callable[[StoredRow | None], None],
+        on_result: Callable[[StoredRow | None], None],
     ) -> None:
-        """Save together with others, without waiting. ``answer`` gets the row; None: use ``save`` instead."""
+        """Save with other tokens, without waiting. ``on_result`` gets the row, or None: then use ``save``."""
         columns = token_columns(self.row, token, refresh_at)
 
         def on_saved(complete: bool | None, error: BaseException | None) -> None:
             if error is not None:
                 details = {"action": "save_retried"}
                 logger.warning("database failed while saving; trying again", extra=details)
-            answer(self._after(seen, token, columns) if complete else None)
+            on_result(self._after(seen, token, columns) if complete else None)
 
         self.writer.save_soon(Save(self.row.pk, seen.version, owner, columns), on_saved)
 
     def release(self, owner: str) -> None:
-        """Release the lease of a row for which nothing was sent: it is due as before."""
+        """Release the lease of a row for which nothing was sent. It is due at its former time again."""
         self._persist(lambda alias: release_claims([self.claimed]))
 
     def _run(self, wait: float, statement: Callable[[str], T]) -> T:
@@ -71,10 +71,10 @@ class BulkStore(RowStore):
         except OperationalError as error:
             if not is_locked(error):
                 raise
-        # Another transaction holds the row. This worker waits for it, the writer does not.
+        # Another transaction holds the row. This worker waits for it, so that the writer need not.
         return super()._run(wait, statement)
 
     def _in_bounded_transaction(self, statement: Callable[[str], T]) -> T:
-        """Run a statement that does not wait long for a row, because others wait for this connection."""
+        """Run a statement with a short lock timeout, because other workers wait for this connection."""
         with bounded_transaction(self.alias, ROW_WAIT):
             return statement(self.alias)

@@ -1,4 +1,4 @@
-"""The database's clock: leases are set and compared by it alone, whatever the machines believe."""
+"""Reads the database's clock. Leases use only this clock, because the clocks of machines differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models.sql.constants import SINGLE
 
 
 class DatabaseMilliseconds(Func):
-    """Milliseconds since the epoch, when the statement runs (not when its transaction began)."""
+    """Milliseconds since the epoch, at the time of the statement (not of its transaction's start)."""
 
     output_field = BigIntegerField()
     arity = 0
@@ -25,13 +25,13 @@ class DatabaseMilliseconds(Func):
         return self.as_sql(compiler, connection, template=template, **context)
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        # Two points in UTC: UNIX_TIMESTAMP() would read them in the session's time zone.
+        # Both timestamps are UTC. UNIX_TIMESTAMP() would use the session's time zone.
         template = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000"
         return self.as_sql(compiler, connection, template=template, **context)
 
 
 def database_now(alias: str) -> datetime:
-    """Ask a database what time it is."""
+    """Return the current time of a database's clock."""
     query = Query(None)
     query.add_annotation(DatabaseMilliseconds(), "now")
     (milliseconds,) = query.get_compiler(using=alias).execute_sql(SINGLE)

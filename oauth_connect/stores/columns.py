@@ -1,4 +1,4 @@
-"""What a token sets in its row, and the conditions its lease puts: the columns, whoever writes them."""
+"""The columns that a token sets in its row, and the conditions on its lease. All writers use them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ UNLEASED = {"lease_owner": ""}
 
 
 def binding(row: Any) -> crypto.Binding:
-    """What a row's sealed token belongs to: model, column, primary key, provider."""
+    """Return the binding of a row's sealed token: model, column, primary key, provider."""
     return (row._meta.label_lower, "sealed_token", str(row.pk), row.provider)
 
 
@@ -54,12 +54,12 @@ def seal_token(row: Any, token: Token) -> str:
 
 
 def open_token(row: Any, sealed: str) -> Token:
-    """Raises KeyUnavailable."""
+    """Return the token. Raises KeyUnavailable."""
     return Token.from_dict(crypto.unseal(sealed, binding(row)))
 
 
 def token_columns(row: Any, token: Token, refresh_at: datetime | None) -> dict[str, Any]:
-    """Return the columns that a new token sets, whoever writes them."""
+    """Return the columns that a new token sets."""
     now = datetime.now(UTC)
     return {
         "sealed_token": type(row)._meta.get_field("sealed_token").to_python(seal_token(row, token)),
@@ -74,10 +74,10 @@ def token_columns(row: Any, token: Token, refresh_at: datetime | None) -> dict[s
 
 
 def saved_columns(columns: Mapping[str, Any], owner: Any) -> dict[str, Any]:
-    """Return what a save sets: the token's columns, the next version, and the owner's own lease free.
+    """Return the columns that a save sets: the token's columns, the next version, and the lease.
 
-    Only that one: another leader may be at it by now, and the doubt that came with its claim stays, unless
-    it was refused and has marked the row.
+    It releases only the owner's lease, because another caller may have claimed meanwhile. The doubt of that
+    later claim stays, unless the later caller was refused and has marked the row.
     """
     mine = Q(lease_owner=owner)
     certain = mine | Q(status=REAUTHORIZATION_REQUIRED)
@@ -91,12 +91,12 @@ def saved_columns(columns: Mapping[str, Any], owner: Any) -> dict[str, Any]:
 
 
 def free_lease() -> Q:
-    """Hold where a lease may be claimed: nobody's, or run out by the database's clock."""
+    """Return the condition for a claim: no lease, or a lease that has expired by the database's clock."""
     return Q(lease_owner="") | Q(lease_until__lte=DatabaseMilliseconds())
 
 
 def lease_columns(owner: str, seconds: float) -> dict[str, Any]:
-    """Return what a claim sets. Over an unfinished lease the token may have been spent."""
+    """Return the columns that a claim sets. After an expired lease the token is in doubt: it may be spent."""
     return {
         # Before lease_owner: MariaDB assigns from left to right.
         "in_doubt": Case(When(~Q(lease_owner=""), then=Value(True)), default=F("in_doubt")),
@@ -113,7 +113,7 @@ def leased() -> Case:
 
 
 def usable(model: type[Model]) -> Any:
-    """Judge in the same statement whether the user, where there is one, is active."""
+    """Return an expression for whether the row's user is active. It is true if the model has no user."""
     try:
         model._meta.get_field("user").related_model._meta.get_field("is_active")  # type: ignore[union-attr]
     except FieldDoesNotExist:

@@ -60,7 +60,7 @@ def lock_wait(alias: str, seconds: float) -> AbstractContextManager[None]:
 
 @contextmanager
 def bounded_transaction(alias: str, seconds: float) -> Iterator[None]:
-    """Begin a transaction, or a savepoint, whose statements wait at most so long for a lock."""
+    """Begin a transaction or a savepoint whose statements wait at most ``seconds`` for a lock."""
     connection = connections[alias]
     with transaction.atomic(using=alias):
         if connection.vendor == "mysql" and is_mariadb(connection):
@@ -135,7 +135,7 @@ def is_mariadb(connection: Any) -> bool:
 def is_conflict(error: OperationalError) -> bool:
     """Return whether a statement failed because another transaction's write came first.
 
-    PostgreSQL refuses the later of two writes under a strict isolation level (40001). A new look at the row
+    PostgreSQL refuses the later of two writes under a strict isolation level (40001). Reading the row again
     shows the earlier one.
     """
     return _sqlstate(error) == SERIALIZATION_FAILURE

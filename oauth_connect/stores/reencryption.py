@@ -1,4 +1,4 @@
-"""Replaces ciphertexts of tokens by new ciphertexts of the same tokens, one compare-and-swap a row."""
+"""Replaces ciphertexts of tokens by new ciphertexts of the same tokens, with one compare-and-swap per row."""
 
 from __future__ import annotations
 

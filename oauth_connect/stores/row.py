@@ -46,7 +46,7 @@ SAVE_PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)
 FOLLOW_UP_SECONDS = 60.0
 # Any database error: a host that has become read-only raises no OperationalError. ConnectionLocked: no own
 # connection becomes free.
-AWAY = (DatabaseError, InterfaceError, ConnectionLocked)
+UNAVAILABLE = (DatabaseError, InterfaceError, ConnectionLocked)
 NOT_SAVED = (
     "oauth_connect: the provider has issued a new token, and it could not be saved. After the lease has "
     "expired, the next refresh shows whether the old token still works."
@@ -88,7 +88,7 @@ class RowStore:
     def read(self) -> StoredRow | None:
         values = self._run(CLAIM_WAIT, self._values)
         if values is None and self._placement is Placement.OWN_CONNECTION and self._is_uncommitted():
-            # The caller has inserted it and not committed: row and token are committed together.
+            # The caller has not committed the insert yet. So row and token are committed together.
             self._placement = Placement.CALLER
             values = self._run(CLAIM_WAIT, self._values)
         return None if values is None else self._stored(values)
@@ -96,8 +96,8 @@ class RowStore:
     def _is_uncommitted(self) -> bool:
         """Return whether a row that other connections cannot see is an insert of the caller's.
 
-        It may also be deleted while the caller's snapshot still shows it (REPEATABLE READ). Locking it tells
-        the two apart.
+        It may also be deleted while the caller's snapshot still shows it (REPEATABLE READ). A lock on the row
+        succeeds only in the first case.
         """
         try:
             with transaction.atomic(using=self.alias):
@@ -108,8 +108,8 @@ class RowStore:
             return False
 
     def peek(self) -> LeaseState | None:
-        found = self._run(CLAIM_WAIT, self._peek)
-        return None if found is None else LeaseState(*found)
+        state = self._run(CLAIM_WAIT, self._peek)
+        return None if state is None else LeaseState(*state)
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
         def statement(alias: str) -> int:
@@ -141,7 +141,7 @@ class RowStore:
 
         try:
             saved = self._persist(statement)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             logger.exception("a token could not be saved", extra={"action": "save_lost"})
             error.add_note(NOT_SAVED)
             raise
@@ -157,7 +157,7 @@ class RowStore:
 
         def statement(alias: str) -> int:
             mine = self._rows(alias, LockWait(SAVE_WAIT), lease_owner=owner)
-            # Another version: the failure is not that token's. Release the lease all the same.
+            # Another version has another token, which has not failed. Only release the lease.
             return mine.filter(version=seen.version).update(**failed) or mine.update(**freed)
 
         self._persist(statement)
@@ -250,12 +250,12 @@ class RowStore:
         return QuerySet(self.model, using=alias).filter(*conditions, pk=self.row.pk, **lookups)
 
     def _values(self, alias: str) -> dict[str, Any] | None:
-        found = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
-        return next(iter(found), None)
+        rows = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
+        return next(iter(rows), None)
 
     def _peek(self, alias: str) -> tuple[int, str, int, bool] | None:
-        found = _peeking(self.model).using(alias).filter(pk=self.row.pk)[:1]
-        return next(iter(found), None)
+        rows = _peeking(self.model).using(alias).filter(pk=self.row.pk)[:1]
+        return next(iter(rows), None)
 
     def _save(
         self, alias: str, seen: StoredRow, owner: str, token: Token, columns: Mapping[str, Any]
@@ -308,11 +308,11 @@ class RowStore:
             return statement(alias)
 
     def _persist(self, statement: Callable[[str], T]) -> T:
-        """Run a write that must not be lost. Repeat it, a few times, while the database is away."""
+        """Run a write that must not be lost. Repeat it a few times while the database is unavailable."""
         for pause in SAVE_PAUSES:
             try:
                 return self._run(SAVE_WAIT, statement)
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 if self._placement is not Placement.OWN_CONNECTION:
                     # Never close a connection inside the caller's transaction: Django would end it silently.
                     if not commits_by_itself(connections[self.alias]):
@@ -335,14 +335,14 @@ class RowStore:
         alias = self.alias
 
         def write() -> None:
-            give_up = time.monotonic() + FOLLOW_UP_SECONDS
+            deadline = time.monotonic() + FOLLOW_UP_SECONDS
             while True:
                 try:
                     with own_transaction(alias, SAVE_WAIT) as private:
                         statement(private)
                     return
-                except AWAY as error:
-                    if time.monotonic() > give_up:
+                except UNAVAILABLE as error:
+                    if time.monotonic() > deadline:
                         on_failure(error)
                         return
                     time.sleep(0.05)

@@ -19,7 +19,7 @@ from oauth_connect.errors import ConnectionLocked
 from oauth_connect.stores.lock_timeouts import bounded_transaction
 
 T = TypeVar("T")
-MAX_CONNECTIONS = 4  # a process
+MAX_CONNECTIONS = 4  # per process
 SLOT_TIMEOUT = 30.0
 
 
@@ -36,7 +36,7 @@ class Placement(Enum):
 
 
 def placement(alias: str) -> Placement:
-    """Return where statements belong in the transaction that the caller is in."""
+    """Return where statements run, given the caller's transaction."""
     connection = connections[alias]
     if not connection.in_atomic_block and connection.get_autocommit():
         return Placement.CALLER

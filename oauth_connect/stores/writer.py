@@ -1,7 +1,7 @@
-"""One thread, one database connection, the writes of many workers: what waits is committed together.
+"""Runs the writes of many workers in one thread, on one database connection. Commits waiting saves together.
 
-So a hundred workers need no hundred database connections, and a token is in the database a few
-milliseconds after it has come.
+So a hundred workers do not need a hundred database connections. A token is in the database a few milliseconds
+after its response.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from oauth_connect.stores.lock_timeouts import is_locked
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect.stores")
 COMMIT_BATCH = 50
-# Called in the writer's thread with the result, or with what was raised; must be quick and raise nothing.
-Answer = Callable[[Any, BaseException | None], None]
+# Called in the writer's thread with the result or the error. It must be fast and must not raise.
+Callback = Callable[[Any, BaseException | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """Something to be done on the writer's connection: a statement, or a save that may go with others."""
+class _Job:
+    """A job for the writer's connection: a statement, or a save that may be combined with others."""
 
-    what: Callable[[], Any] | Save
-    answer: Answer
+    task: Callable[[], Any] | Save
+    callback: Callback
 
 
 class Writer:
-    """Runs statements one after the other, saves together. A context manager: leaving it ends the thread.
+    """Runs statements one after another, and saves together. A context manager: leaving it ends the thread.
 
-    Nothing else does, whatever is raised: many wait for it.
+    No error ends the thread, because many workers wait for it.
     """
 
     def __init__(self, model: type[Model], alias: str) -> None:
         self.model = model
         self.alias = alias
-        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._held_back: list[_Order | None] = []
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._held_back: list[_Job | None] = []
         self._thread = threading.Thread(target=self._work, name="oauth_connect-writer")
 
     def __enter__(self) -> Self:
@@ -55,85 +55,85 @@ class Writer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._orders.put(None)
+        self._jobs.put(None)
         self._thread.join()
 
     def run(self, statement: Callable[[], T]) -> T:
-        """Run a statement on the writer's connection; raises what it raises."""
+        """Run a statement on the writer's connection. Return its result, or raise its error."""
         done: Future[T] = Future()
 
-        def answer(result: Any, error: BaseException | None) -> None:
+        def callback(result: Any, error: BaseException | None) -> None:
             if error is None:
                 done.set_result(result)
             else:
                 done.set_exception(error)
 
-        self._orders.put(_Order(statement, answer))
+        self._jobs.put(_Job(statement, callback))
         return done.result()
 
-    def save_soon(self, save: Save, answer: Answer) -> None:
+    def save_soon(self, save: Save, callback: Callback) -> None:
         """Save a token without waiting for it.
 
-        ``answer`` is told whether its row was found as it had been read, or gets what was raised.
+        ``callback`` gets whether the row still had the version that was read, or it gets the error.
         """
-        self._orders.put(_Order(save, answer))
+        self._jobs.put(_Job(save, callback))
 
     def _work(self) -> None:
         try:
-            while orders := self._next():
-                self._run(orders)
+            while jobs := self._next():
+                self._run(jobs)
         finally:
             connections[self.alias].close()
 
-    def _next(self) -> list[_Order]:
-        """Return a statement alone, or a save with the saves that have come since; nothing at the end."""
-        first = self._held_back.pop() if self._held_back else self._orders.get()
+    def _next(self) -> list[_Job]:
+        """Return one statement, or all saves that are waiting. Return an empty list at the end."""
+        first = self._held_back.pop() if self._held_back else self._jobs.get()
         if first is None:
             return []
-        orders = [first]
-        while isinstance(first.what, Save) and len(orders) < COMMIT_BATCH and not self._orders.empty():
-            order = self._orders.get()
-            if order is None or not isinstance(order.what, Save):
-                self._held_back.append(order)
+        jobs = [first]
+        while isinstance(first.task, Save) and len(jobs) < COMMIT_BATCH and not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None or not isinstance(job.task, Save):
+                self._held_back.append(job)
                 break
-            orders.append(order)
-        return orders
+            jobs.append(job)
+        return jobs
 
-    def _run(self, orders: Sequence[_Order]) -> None:
-        saves = [order.what for order in orders if isinstance(order.what, Save)]
-        if len(saves) > 1 and self._all_saved(saves):
-            for order in orders:
-                self._answer(order, True)
+    def _run(self, jobs: Sequence[_Job]) -> None:
+        saves = [job.task for job in jobs if isinstance(job.task, Save)]
+        if len(saves) > 1 and self._save_all(saves):
+            for job in jobs:
+                self._report(job, True)
             return
-        for order in orders:
-            self._run_one(order)
+        for job in jobs:
+            self._run_one(job)
 
-    def _all_saved(self, saves: Sequence[Save]) -> bool:
-        """Save together. False: none was, one of them is in the way of the others."""
+    def _save_all(self, saves: Sequence[Save]) -> bool:
+        """Save all tokens in one transaction. False: none was saved, because at least one could not be."""
         try:
             return self._saves.run(saves)
         except Exception as error:
             self._reset_connection(error)
             return False
 
-    def _run_one(self, order: _Order) -> None:
-        what = order.what
+    def _run_one(self, job: _Job) -> None:
+        task = job.task
         try:
-            result = self._saves.run([what]) if isinstance(what, Save) else what()
+            result = self._saves.run([task]) if isinstance(task, Save) else task()
         except BaseException as error:
             self._reset_connection(error)
-            self._answer(order, None, error)
+            self._report(job, None, error)
         else:
-            self._answer(order, result)
+            self._report(job, result)
 
-    def _answer(self, order: _Order, result: Any, error: BaseException | None = None) -> None:
+    def _report(self, job: _Job, result: Any, error: BaseException | None = None) -> None:
         try:
-            order.answer(result, error)
+            job.callback(result, error)
         except Exception:
-            logger.exception("an answer was lost", extra={"action": "refresh_crashed"})
+            logger.exception("a result could not be reported", extra={"action": "refresh_crashed"})
 
     def _reset_connection(self, error: BaseException) -> None:
-        """Go on with another connection; one that still answers may be to a host that is read-only by now."""
+        """Close the connection after a database error, even if it works: its host may be read-only now."""
         locked = isinstance(error, OperationalError) and is_locked(error)
         if isinstance(error, Error) and not locked:
             with suppress(Exception):

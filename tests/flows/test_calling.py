@@ -73,7 +73,7 @@ def test_without_a_connection_the_error_leads_to_the_page_that_makes_one(user, s
 
 
 def test_an_unknown_provider_is_the_site_s_mistake(user, scripted_provider):
-    with pytest.raises(ImproperlyConfigured, match=r"No provider 'nowhere'.*Add it, or mend the name"):
+    with pytest.raises(ImproperlyConfigured, match=r"No provider 'nowhere'.*Add it, or correct the name"):
         session_for(user, "nowhere")
 
 

@@ -139,7 +139,7 @@ def test_a_client_that_may_not_have_one_is_told_where_to_allow_it(codeyard, conf
 
 
 def test_a_scope_that_the_client_may_not_have_is_named(reports):
-    with pytest.raises(ProviderMisconfigured, match=r"invalid_scope.*scopes asked for \(everything\)") as met:
+    with pytest.raises(ProviderMisconfigured, match=r"invalid_scope.*requested scopes \(everything\)") as met:
         machine_access_token("reports", scopes=["everything"])
 
     assert met.value.error == "invalid_scope"

@@ -68,7 +68,7 @@ def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, setting
     settings.USE_TZ = False
     run = command(name, *USED.get(name, []))  # no database here: asking it would fail the test
     assert run.status == 2
-    assert run.err.startswith("USE_TZ = False: ")
+    assert run.err.startswith("USE_TZ = False makes ")
     assert "Set USE_TZ = True" in run.err
     assert run.out == ""
 

@@ -582,9 +582,9 @@ def test_a_keyring_that_must_not_hold_a_token_is_refused_before_anybody_logs_in(
     finally:
         library.set_keyring(before)
     assert run.status == 2
-    assert "it keeps nothing" in run.err
+    assert "stores nothing" in run.err
     assert out.status == 2
-    assert "it keeps nothing" in out.document["error"]
+    assert "stores nothing" in out.document["error"]
     assert not device.requests
 
 

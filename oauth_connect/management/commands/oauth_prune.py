@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import Error
 
-from oauth_connect.conf import LONGEST_HISTORY, conf
+from oauth_connect.conf import MAX_DAYS, conf
 from oauth_connect.jobs.prune import EventsOf, Prunable, prunable
 from oauth_connect.jobs.revoke import FAILED, OUTCOMES, due, revoke_due
 from oauth_connect.management.base import Command as Base
@@ -17,7 +17,7 @@ from oauth_connect.models import Owner
 
 
 def days(text: str) -> int:
-    return integer(text, 0, LONGEST_HISTORY)
+    return integer(text, 0, MAX_DAYS)
 
 
 class Command(Base):

@@ -1,6 +1,6 @@
-"""Tokens in the keyring of the machine, for command-line tools. Needs the extra ``keyring``, and no Django.
+"""Stores tokens in the machine's keyring, for command-line tools. Needs the extra ``keyring``, but no Django.
 
-The one store that needs no database and no settings: whatever has a ``Provider`` can use it.
+It needs no database and no settings. A caller passes a ``Provider``.
 """
 
 from oauth_connect.stores.keyring.account import Forgotten, forget, keep

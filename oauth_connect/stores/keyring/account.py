@@ -1,4 +1,4 @@
-"""Logging in and out: putting a token into the keyring, and ending it."""
+"""Logs in and out: stores a token in the keyring, and revokes and removes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.store import KeyringStore
 
 LEEWAY = timedelta(seconds=60)
-HTTP_TIMEOUT = 15.0  # seconds for one whole exchange with an authorization server
+HTTP_TIMEOUT = 15.0  # seconds for a whole exchange with an authorization server
 
 Forgotten = Literal["revoked", "unsupported", "refused", "pending", "absent"]
 
@@ -30,20 +30,20 @@ def keep(
     resolved: Provider | None = None,
     leeway: timedelta = LEEWAY,
 ) -> None:
-    """Keep the token of a login on this machine, in the place of the provider's present one.
+    """Store the token of a login on this machine. It replaces the provider's present token.
 
-    ``account`` is shown to people; ``variables`` are values of the provider's. ``resolved``: the provider
-    with its endpoints, where they were discovered. Raises KeyringUnavailable.
+    ``account`` is shown to the user. ``variables``: values of the provider's variables. ``resolved``: the
+    provider with discovered endpoints. Raises KeyringUnavailable.
     """
     values = dict(variables or {})
-    obtained_at = (resolved or provider).resolve_with_client(values)
+    issuing = (resolved or provider).resolve_with_client(values)
     login = {
         "account": account,
         "variables": values,
         "redirect_uri": redirect_uri,
-        # Only this client, and only this server, may see the refresh token.
-        "client_id": obtained_at.client_id,
-        "token_endpoint": obtained_at.token_endpoint,
+        # The refresh token may be sent only to this server, by this client.
+        "client_id": issuing.client_id,
+        "token_endpoint": issuing.token_endpoint,
     }
     KeyringStore(provider).put(token, login, refresh_time(token, leeway))
 
@@ -51,22 +51,22 @@ def keep(
 def forget(
     provider: Provider, *, resolved: Provider | None = None, http_timeout: float = HTTP_TIMEOUT
 ) -> Forgotten:
-    """Stop using the token at once, revoke it at the provider (RFC 7009), and forget it.
+    """Stop using the token immediately, revoke it at the provider (RFC 7009), and remove it.
 
-    ``pending``: the provider could not be asked. The token is used no more, but stays in the keyring: ask
-    again, and it is revoked. ``absent``: there was none. ``refused``: the provider said no, or is at another
-    server now, which must not see the token. Raises KeyringUnavailable.
+    ``pending``: the provider could not be reached. The token is not used any more, but stays in the keyring.
+    Call this again to revoke it. ``absent``: the keyring has no token. ``refused``: the provider refused, or
+    is at another server now, which must not get the token. Raises KeyringUnavailable.
     """
     store = KeyringStore(provider)
     ended = store.end()
     if ended is None:
         return "absent"
     token, login = ended
-    at = (resolved or provider).resolve_with_client(login["variables"])
-    if not is_same_server(at, login):
+    current = (resolved or provider).resolve_with_client(login["variables"])
+    if not is_same_server(current, login):
         store.remove()
         return "refused"
-    with AuthorizationServer(at, timeout=http_timeout) as server:
+    with AuthorizationServer(current, timeout=http_timeout) as server:
         outcome = revoke(server, token).outcome
     if outcome != "pending":
         store.remove()
@@ -74,5 +74,5 @@ def forget(
 
 
 def is_same_server(provider: Provider, login: Mapping[str, Any]) -> bool:
-    """Tell whether the provider is still where the token was issued, not another one of the same name."""
+    """Return whether the provider is still at the server that issued the token."""
     return origin_of(provider.token_endpoint) == origin_of(login["token_endpoint"])

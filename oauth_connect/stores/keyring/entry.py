@@ -1,8 +1,8 @@
-"""A token's entry: a small state beside a long payload, in parts that any back end can keep.
+"""Stores a token's entry: a small state, and a long payload in parts that any back end can store.
 
-Whatever is cut off half-way, by a crash or by a back end that deletes before it writes, the state and the
-payload from before are still there: the state is written to two places in turn, the payload to two sets of
-parts in turn, and the newest state says which set is meant.
+The state alternates between two places, and the payload between two sets of parts. The newest state names
+its set. So a write that a crash interrupts leaves the former state and payload intact. This holds even if the
+back end deletes before it writes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from oauth_connect.errors import KeyringUnavailable
-from oauth_connect.stores.keyring.backend import PART, Keyring
+from oauth_connect.stores.keyring.backend import PART_LENGTH, Keyring
 
 PLACES = (0, 1)
-DAMAGED = "The token in the keyring is incomplete; log in again."
+DAMAGED = "The token in the keyring is incomplete. Log in again."
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """``state`` with where its payload is. ``sequence`` grows with each write."""
+    """A ``state`` and the location of its payload. ``sequence`` grows with each write."""
 
     sequence: int
     place: int
@@ -33,16 +33,16 @@ class Head:
 
 
 class Entry:
-    """One name in a keyring. Not locked here: see ``lock``. Every method may raise KeyringUnavailable."""
+    """One token in a keyring. The caller holds its ``lock``. Every method may raise KeyringUnavailable."""
 
     def __init__(self, keyring: Keyring, name: str) -> None:
         self._keyring = keyring
         self._name = name
 
     def head(self) -> Head | None:
-        """Return the newest state; None where nothing is kept."""
-        found = [head for place in PLACES if (head := self._head_at(place)) is not None]
-        return max(found, key=lambda head: head.sequence, default=None)
+        """Return the newest state, or None if nothing is stored."""
+        heads = [head for place in PLACES if (head := self._head_at(place)) is not None]
+        return max(heads, key=lambda head: head.sequence, default=None)
 
     def payload(self, head: Head) -> dict[str, Any]:
         parts = [self._keyring.get(self._part(head.generation, number)) for number in range(head.parts)]
@@ -53,14 +53,14 @@ class Entry:
         return payload
 
     def change(self, head: Head, state: Mapping[str, Any]) -> Head:
-        """Write another state beside the same payload."""
+        """Write another state for the same payload."""
         return self._put_head(head, head.generation, head.parts, head.digest, state)
 
     def replace(self, head: Head | None, state: Mapping[str, Any], payload: Mapping[str, Any]) -> Head:
-        """Write another payload and its state; what was there stays until both are there."""
+        """Write another payload and its state. The former ones stay until both are written."""
         text = json.dumps(payload)
         generation = 1 - head.generation if head else 0
-        parts = [text[start : start + PART] for start in range(0, len(text), PART)]
+        parts = [text[start : start + PART_LENGTH] for start in range(0, len(text), PART_LENGTH)]
         for number, part in enumerate(parts):
             self._keyring.put(self._part(generation, number), part)
         written = self._put_head(head, generation, len(parts), _digest(text), state)
@@ -69,7 +69,7 @@ class Entry:
         return written
 
     def remove(self) -> None:
-        """Forget all of it; the newest state last, so that what is cut off can be repeated."""
+        """Delete the entry, the newest state last, so that an interrupted call can be repeated."""
         head = self.head()
         for generation in PLACES:
             self._drop_parts(generation)
@@ -90,15 +90,15 @@ class Entry:
         return head
 
     def _head_at(self, place: int) -> Head | None:
-        found = self._keyring.get(self._place(place))
+        text = self._keyring.get(self._place(place))
         try:
-            sequence, generation, parts, digest, state = json.loads(found or "")
+            sequence, generation, parts, digest, state = json.loads(text or "")
         except (ValueError, TypeError):
             return None
         return Head(sequence, place, generation, parts, digest, state)
 
     def _drop_parts(self, generation: int, beyond: int = 0) -> None:
-        """Delete parts, the last one first: what a crash leaves has no gap, and is found the next time."""
+        """Delete parts, the last one first. After a crash they have no gap, so the next call finds them."""
         last = beyond
         while self._keyring.get(self._part(generation, last)) is not None:
             last += 1

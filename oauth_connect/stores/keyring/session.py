@@ -1,4 +1,4 @@
-"""The calls of a command-line tool: their token comes from the keyring, refreshed and written back."""
+"""Supplies the API calls of a command-line tool with a token from the keyring, and refreshes it there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.account import HTTP_TIMEOUT, LEEWAY, is_same_server
 from oauth_connect.stores.keyring.store import KeyringStore
 
-API_TIMEOUT = 30.0  # seconds for each wait of an API call that names none
+API_TIMEOUT = 30.0  # seconds for each wait of an API call that passes no timeout
 TOO_YOUNG = timedelta(minutes=1)
 
 
@@ -28,9 +28,9 @@ def session_for(
     api_timeout: float = API_TIMEOUT,
     resolved: Callable[[], Provider] | None = None,
 ) -> ApiSession:
-    """Return a session with the token that this machine's keyring keeps for a provider.
+    """Return a session with a provider's token from this machine's keyring.
 
-    Raises as ``source_for``, and takes what that takes; ``api_timeout``: seconds for each wait of a call.
+    Parameters and errors are those of ``source_for``. ``api_timeout``: seconds for each wait of a call.
     """
     source = source_for(provider, leeway=leeway, http_timeout=http_timeout, resolved=resolved)
     return ApiSession(source, timeout=api_timeout)
@@ -43,14 +43,14 @@ def source_for(
     http_timeout: float = HTTP_TIMEOUT,
     resolved: Callable[[], Provider] | None = None,
 ) -> TokenSource:
-    """Return where calls get the token from that this machine's keyring keeps for a provider.
+    """Return a TokenSource for a provider's token in this machine's keyring.
 
-    Needs no Django settings. Any number of processes may share the token: one of them refreshes it, and the
-    rotated one is written back before anybody uses it. ``resolved`` returns the provider with its endpoints,
-    when a refresh needs them. Raises ReauthorizationRequired where nobody has logged in, KeyringUnavailable.
+    Needs no Django settings. Several processes may share the token. One of them refreshes it, and stores the
+    new token before any process uses it. ``resolved`` returns the provider with its endpoints, when a refresh
+    needs them. Raises KeyringUnavailable, or ReauthorizationRequired if no user has logged in.
     """
     if provider.needs_discovery and resolved is None:
-        raise InvalidProvider("token_endpoint: missing; outside of a site it is not discovered, name it")
+        raise InvalidProvider("token_endpoint: missing. It is not discovered outside of a site. Set it.")
     return KeyringSource(provider, resolved or (lambda: provider), leeway=leeway, http_timeout=http_timeout)
 
 
@@ -67,7 +67,7 @@ class KeyringSource:
         self._store = KeyringStore(provider, on_orphan=self._revoke)
         login = self._store.login()
         if login is None:
-            raise self._required("not_connected", "Nobody has logged in on this machine.")
+            raise self._required("not_connected", "No user has logged in on this machine.")
         self._login = login
         self.provider = provider.resolve(login["variables"])
         self._held: Row | None = None
@@ -79,10 +79,10 @@ class KeyringSource:
         return self._obtain(Need(self._leeway))
 
     def renewed(self, rejected: Token) -> Token | None:
-        """After a 401: what another process has saved meanwhile, else one refresh through the lease."""
+        """Return a new token after a 401: one that another process saved, or else one from a refresh."""
         row = self._store.read()
         if row is None or row.token is None or row.status != ACTIVE:
-            raise self._required("disconnected", "It has been logged out on this machine, or refused.")
+            raise self._required("disconnected", "The user has logged out, or the provider refused it.")
         if row.token.access_token != rejected.access_token:
             self._held = row
             return row.token
@@ -97,7 +97,7 @@ class KeyringSource:
         if row is None or not (row.status == ACTIVE and need.met_by(row, now)):
             row = self._refreshed(need)
         self._held = row
-        assert row.token is not None  # noqa: S101  (the engine returns no other)
+        assert row.token is not None  # noqa: S101  (the engine returns no row without one)
         return row.token
 
     def _refreshed(self, need: Need) -> Row:
@@ -109,21 +109,21 @@ class KeyringSource:
             raise self._required(error.reason, str(error)) from None
 
     def _resolved(self) -> Provider:
-        """Return the provider at whose server the token was issued, never another one's of the same name."""
+        """Return the provider. Raise ReauthorizationRequired if its server did not issue the token."""
         login = self._store.login() or self._login  # another login may be at another instance
         provider = self._resolve().resolve_with_client(login["variables"])
         if not is_same_server(provider, login):
-            raise self._required("client_changed", "Its token_endpoint is at another server now.")
+            raise self._required("client_changed", "The token_endpoint is at another server now.")
         return provider
 
     def _revoke(self, token: Token) -> None:
         with AuthorizationServer(self._resolved(), timeout=self._timeout) as server:
             revoke(server, token)
 
-    def _required(self, reason: str, why: str) -> ReauthorizationRequired:
+    def _required(self, reason: str, explanation: str) -> ReauthorizationRequired:
         slug = self._declared.slug
         return ReauthorizationRequired(
-            f"No usable token of {self._declared.label} in the keyring. {why} Log in: "
+            f"The keyring has no usable token of {self._declared.label}. {explanation} Log in: "
             f"manage.py oauth_login {slug} --store keyring",
             reason=reason,
         )

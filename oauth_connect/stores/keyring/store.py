@@ -1,8 +1,7 @@
-"""The TokenStore over an entry in the keyring: the same protocol as over a row, by compare and swap.
+"""The TokenStore over an entry in the keyring. It has the same compare-and-swap protocol as a row.
 
-The file lock is held only while the entry is read and written, never while HTTP runs; who refreshes is
-decided by the lease, as it is in a row. Only processes of one machine share a keyring, so its own clock
-sets and judges leases.
+A process holds the file lock only to read or write the entry, never during HTTP. As in a row, the lease
+decides which process refreshes. Only processes of one machine share a keyring, so leases use its clock.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ HEALTHY = {"status": ACTIVE, "failures": 0, "last_error": ""}
 
 
 def entry_name(provider: Provider) -> str:
-    """What a provider's token is kept under: a token of another client is another entry."""
+    """Return the name of a provider's entry. Each client_id has its own."""
     client = hashlib.sha256(provider.client_id.encode()).hexdigest()[:16]
     return f"oauth_connect:{provider.slug}:{client}"
 
@@ -70,7 +69,7 @@ class KeyringStore:
     def key(self) -> Hashable:
         return self.name
 
-    # --- what the engine asks -------------------------------------------------------------------
+    # --- the TokenStore protocol ----------------------------------------------------------------
 
     def read(self) -> Row | None:
         with exclusively(self.name):
@@ -133,7 +132,7 @@ class KeyringStore:
         self._change(lambda state: {**state, "lease_owner": ""} if state["lease_owner"] == owner else None)
 
     def adopt(self, row: Row) -> None:
-        """Nothing: whoever asked the engine gets the row itself."""
+        """Do nothing: the caller gets the row from the engine."""
 
     def orphaned(self, token: Token) -> None:
         self._on_orphan(token)
@@ -147,16 +146,16 @@ class KeyringStore:
         details = {"action": "keyring_refresh_failed", "provider": slug, "code": code}
         logger.warning("%s %s %s", event.action, slug, code, extra=details)
 
-    # --- what a person asks ---------------------------------------------------------------------
+    # --- login and logout -----------------------------------------------------------------------
 
     def login(self) -> dict[str, Any] | None:
-        """Return what was noted at the login (see ``keep``); None where nothing is kept."""
+        """Return the data stored at the login (see ``keep``), or None if there is no entry."""
         with exclusively(self.name):
             head = self._entry.head()
             return None if head is None else dict(self._entry.payload(head)["login"])
 
     def put(self, token: Token, login: Mapping[str, Any], refresh_at: datetime | None) -> None:
-        """Keep the token of a login, over whatever is there; a refresh under way saves no longer."""
+        """Store the token of a login over the present entry. A refresh in flight can no longer save."""
         with exclusively(self.name):
             head = self._entry.head()
             version = head.state["version"] + 1 if head else 0
@@ -164,9 +163,9 @@ class KeyringStore:
             self._entry.replace(head, state, {"token": token.to_dict(), "login": dict(login)})
 
     def end(self) -> tuple[Token, dict[str, Any]] | None:
-        """Stop local use and return the token, which is to be revoked, with its facts; None: there is none.
+        """Stop local use. Return the token to revoke and its login data, or None if there is no entry.
 
-        It stays in the entry until ``remove``, so that a revocation that fails can be repeated.
+        The token stays in the entry until ``remove``, so that a failed revocation can be repeated.
         """
         with exclusively(self.name):
             head = self._entry.head()

@@ -74,7 +74,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
 
             def _next(self) -> Any:
                 give_up = time.monotonic() + PATIENCE
-                while self._orders.qsize() < min(COMMIT_BATCH, self.left) and time.monotonic() < give_up:
+                while self._jobs.qsize() < min(COMMIT_BATCH, self.left) and time.monotonic() < give_up:
                     time.sleep(0.002)
                 orders = super()._next()
                 self.left -= len(orders)

@@ -17,7 +17,7 @@ from oauth_connect.errors import KeyringUnavailable
 from oauth_connect.stores import keyring
 from oauth_connect.stores.keyring import backend as backends
 from oauth_connect.stores.keyring import lock as locks
-from oauth_connect.stores.keyring.backend import PART, Keyring
+from oauth_connect.stores.keyring.backend import PART_LENGTH, Keyring
 from tests.support.keyrings import LIMIT, ForgetfulKeyring, LockedKeyring, SmallKeyring
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,13 +45,13 @@ def chain(*members):
 @pytest.mark.parametrize(
     ("refused", "why"),
     [
-        (fail.Keyring(), "there is no keyring here"),
-        (null.Keyring(), "it keeps nothing"),
+        (fail.Keyring(), "this machine has no keyring"),
+        (null.Keyring(), "stores nothing"),
         (keyrings.alt.file.PlaintextKeyring(), "plain text"),
         (PlaintextOfMine(), "plain text"),
         (keyrings.alt.multi.MultipartKeyringWrapper(keyrings.alt.file.PlaintextKeyring()), "plain text"),
         (chain(keyrings.alt.file.PlaintextKeyring(), null.Keyring()), "plain text"),
-        (chain(), "there is none"),
+        (chain(), "this machine has no keyring"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, KeyringBackend) else None,
 )
@@ -87,7 +87,7 @@ def test_without_a_lock_nothing_is_read(small, provider, monkeypatch, package):
 
 def test_a_locked_keyring_is_refused_and_its_words_are_not_repeated(use, provider, token, canary):
     use(LockedKeyring())
-    with pytest.raises(KeyringUnavailable, match=r"is locked, or not set up yet\. Unlock") as told:
+    with pytest.raises(KeyringUnavailable, match=r"is locked, or it is not set up yet\. Unlock") as told:
         keyring.keep(provider, token(canary))
     assert told.value.__cause__ is None
     assert told.value.__context__ is None
@@ -106,12 +106,12 @@ def test_any_other_failure_is_told_by_its_kind(use, provider):
 
 
 def test_a_keyring_that_forgets_is_found_out_before_a_token_is_spent(home):
-    with pytest.raises(KeyringUnavailable, match="did not keep"):
+    with pytest.raises(KeyringUnavailable, match="did not store"):
         Keyring(ForgetfulKeyring(home / "nothing")).check_writable("probe")
 
 
 def test_a_part_fits_into_the_smallest_keyring(home):
-    assert len(("x" * PART).encode("utf-16-le")) <= LIMIT
+    assert len(("x" * PART_LENGTH).encode("utf-16-le")) <= LIMIT
     found = Keyring(SmallKeyring(home / "keyring.json"))
     found.check_writable("probe")
     assert found.get("probe") is None
@@ -134,7 +134,7 @@ def test_with_a_file_package_installed_and_no_desktop_what_keyring_chooses_is_re
         text=True,
         timeout=60,
     )
-    assert "KeyringUnavailable: No keyring to keep a token in: it is a file in plain text" in finished.stderr
+    assert "KeyringUnavailable: No usable keyring: the keyring is a file in plain text" in finished.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
@@ -153,7 +153,7 @@ def test_the_folder_of_locks_is_the_users_own(small, provider, token, home):
 
 
 def test_a_lock_that_is_held_for_too_long_is_told(small, provider, monkeypatch, calls_at_once):
-    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0.1)
 
     def other():
         with pytest.raises(KeyringUnavailable, match="Another process has held"):

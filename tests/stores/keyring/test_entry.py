@@ -46,7 +46,7 @@ def test_nothing_is_left_behind_by_changes_and_by_the_end(keyring, entry_of):
 def test_a_payload_that_is_not_whole_is_never_taken_for_one(keyring, entry_of):
     head = entry_of.replace(None, {}, {"token": LONG})
     keyring.delete_password("oauth_connect:test:token-0-3", "oauth_connect")
-    with pytest.raises(KeyringUnavailable, match="log in again"):
+    with pytest.raises(KeyringUnavailable, match="Log in again"):
         entry_of.payload(head)
 
 

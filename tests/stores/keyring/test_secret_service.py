@@ -166,7 +166,7 @@ def test_a_locked_keyring_is_refused_and_never_replaced_by_a_file(desktop, entry
     desktop(unlocked=False)
     # In a process of its own: after a refusal the back end leaves its socket to the garbage collector.
     (told,) = Script(entry, "keep", refresh_token=LONG).go().results()
-    assert told.startswith("The keyring is locked, or not set up yet. Unlock the keyring")
+    assert told.startswith("The keyring is locked, or it is not set up yet. Unlock the keyring")
     assert not files_with(LONG)
 
 
