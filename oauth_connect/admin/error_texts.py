@@ -17,7 +17,7 @@ _RESPONSE_LOST = gettext_lazy(
 _TEMPORARY = gettext_lazy("The provider reports a temporary problem. The request is retried automatically.")
 _CLIENT = gettext_lazy(
     "The provider does not accept this site as a client. Compare client id and secret in the "
-    "settings with the provider's page. The owner cannot correct this."
+    "settings with the provider's documentation. The owner cannot correct this."
 )
 _ENDPOINT = gettext_lazy(
     "The URL in the settings is not the provider's token endpoint. "

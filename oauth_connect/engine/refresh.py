@@ -391,7 +391,7 @@ class Refresh:
         }.get(reason, "the provider no longer accepts its refresh token")
         hint = _why_no_refresh_token(provider) if reason in ("expired", "no_refresh_token") else ""
         return ReauthorizationRequired(
-            f"The {provider.label} account must be reconnected: {why}.{hint}", reason=reason
+            f"The {provider.label} account must be connected again: {why}.{hint}", reason=reason
         )
 
 

@@ -200,7 +200,7 @@ class WorkerPool(Run):
     def _on_own_connection(self, statement: Callable[[], T]) -> T:
         """Run a statement on the iterating thread's connection, so that no save waits behind it.
 
-        If that thread has begun a transaction, use the writer: its rollback must not undo a claim.
+        If that thread is in a transaction, use the writer: its rollback must not undo a claim.
         """
         if commits_by_itself(connections[self.due.alias]):
             return statement()
