@@ -11,8 +11,8 @@ from django.utils.module_loading import import_string
 from oauth_connect import tasks
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 DUMMY = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
 
 

@@ -16,10 +16,9 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.lifecycle.revocation import attempt
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 
 
 def the_row(connection, user):

@@ -16,6 +16,7 @@ from oauth_connect.flows import machine_connection
 from oauth_connect.models import Connection, PendingRevocation
 from tests.admin.pages import Staff, path, text, told
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, stored
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -23,12 +24,7 @@ pytestmark = [
     pytest.mark.compliance("D49"),
 ]
 
-EXPIRED = 7200
 OTHER_KEY = base64.urlsafe_b64encode(b"a key of somebody else".ljust(32, b".")).decode()
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
 
 
 def history(connection: Connection) -> list[str]:

@@ -13,14 +13,13 @@ from django.test import AsyncClient
 
 from oauth_connect.protocol.background import THREADS
 from tests.contrib.asgi import VIEWS, Site
-from tests.contrib.test_httpx import FRESH, run
-from tests.faults.processes import stored
+from tests.contrib.test_httpx import run
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, stored
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXPIRED = 7200
 # Django opens a database connection for each request under ASGI, and PostgreSQL has a hundred by default.
 REQUESTS = 40
 

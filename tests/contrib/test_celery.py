@@ -21,6 +21,7 @@ from tests.contrib.site import new_app
 from tests.contrib.workers import Fleet, children
 from tests.servers.rotating import RotatingServer
 from tests.support.services import RABBITMQ, REDIS, Service
+from tests.support.tokens import rows
 
 ROOT = Path(__file__).resolve().parents[2]
 DUE = 20
@@ -104,10 +105,6 @@ def fleet(request: pytest.FixtureRequest, rotating: RotatingServer, tmp_path: Pa
     made = Fleet(broker.url, queue, {"rotating": rotating.entry()}, tmp_path)
     yield made
     made.end()
-
-
-def rows() -> Any:
-    return Connection._base_manager
 
 
 def refreshed() -> int:

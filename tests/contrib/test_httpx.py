@@ -30,17 +30,15 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle.async_access import in_thread
 from oauth_connect.protocol.background import MAX_PER_PROVIDER, THREADS
 from oauth_connect.protocol.client import AuthorizationServer
-from tests.faults.processes import raw, stored
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.databases import ROOT, worker_environment
 from tests.support.processes import told
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 MANY = 200
 
 

@@ -22,18 +22,13 @@ from oauth_connect.models import Connection, ProviderState
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, stored
 from tests.support.waiting import Tally, tally_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 # Such a token does not meet that need, and works for many minutes more, however slow the machine is.
 WITHIN_LEEWAY, LONG = 2800, 900
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
 
 
 @pytest.fixture

@@ -20,12 +20,11 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access
 from oauth_connect.stores import transactions
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
 # Python 3.12 warns of just what is shown here: a thread's locks come along, and the thread does not.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 PATIENCE = 60  # seconds after which a child that hangs is ended by its alarm
 
 

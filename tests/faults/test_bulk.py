@@ -29,11 +29,11 @@ from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support import processes
 from tests.support.databases import ROOT, worker_environment
+from tests.support.tokens import FRESH, rows
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 TABLE = Connection._meta.db_table
 # By the table, not by its rows: a run passes over rows that are locked.
 HOLD_WRITES = {
@@ -41,10 +41,6 @@ HOLD_WRITES = {
     "postgresql": (["BEGIN", f"LOCK TABLE {TABLE} IN SHARE MODE"], "ROLLBACK"),
     "mysql": ([f"LOCK TABLES {TABLE} READ"], "UNLOCK TABLES"),
 }
-
-
-def rows() -> Any:
-    return Connection._base_manager.all()
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,13 @@ from django.db import connection as database
 
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.errors import ProviderUnavailable, ReauthorizationRequired
-from tests.faults.processes import let_back_off_pass, let_lease_run_out, raw, stored
+from tests.faults.processes import let_back_off_pass, let_lease_run_out
 from tests.faults.worker import AFTER_SAVE, BEFORE_POST, BEFORE_SAVE
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXPIRED = 7200
 REFUSED = Answer(400, {"error": "invalid_grant"})
 
 

@@ -20,15 +20,14 @@ from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models import Connection
 from oauth_connect.stores import transactions
 from tests.faults.held import held_by_another, retries
-from tests.faults.processes import Worker, let_lease_run_out, raw, stored
+from tests.faults.processes import Worker, let_lease_run_out
 from tests.faults.worker import BEFORE_SAVE
 from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 Outage = Callable[[Connection], AbstractContextManager[None]]
 
 

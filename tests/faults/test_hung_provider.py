@@ -10,14 +10,13 @@ import pytest
 from django.db import connection as database
 
 from oauth_connect.models import Connection
-from tests.faults.processes import Worker, raw
+from tests.faults.processes import Worker
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import EXPIRED, FRESH, raw
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 CALLERS = 4
 
 

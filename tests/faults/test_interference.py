@@ -14,19 +14,12 @@ from django.db import transaction
 from oauth_connect.engine.store import ACTIVE, REVOKED
 from oauth_connect.models import Connection
 from oauth_connect.stores.columns import seal_token
-from tests.faults.processes import raw, stored
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-ROTATED = {
-    "access_token": "access-1",
-    "refresh_token": "refresh-1",
-    "token_type": "Bearer",
-    "expires_in": 3600,
-}
-ANSWERS = {"answered": Answer(body=ROTATED), "refused": Answer(400, {"error": "invalid_grant"})}
-EXPIRED = 7200
+ANSWERS = {"answered": Answer(body=FRESH), "refused": Answer(400, {"error": "invalid_grant"})}
 
 
 @pytest.fixture

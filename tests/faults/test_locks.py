@@ -17,11 +17,9 @@ from oauth_connect.models import Connection
 from oauth_connect.stores import row as store
 from tests.faults.held import held_by_another, retries, wait_for_follow_ups
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from oauth_connect.models import Connection
 from oauth_connect.stores.transactions import Placement, placement
 from tests.faults.held import wait_for_follow_ups
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 from tests.support.visitor import state_of
 
 pytestmark = [
@@ -24,9 +25,7 @@ pytestmark = [
     pytest.mark.usefixtures("scripted_provider"),
 ]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 REFUSED = Answer(400, {"error": "invalid_grant"})
-EXPIRED = 7200
 REPLICA = "other"
 
 

@@ -18,8 +18,9 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.fields import SealedField
 from oauth_connect.stores.columns import binding
 from tests.faults.held import held_by_another
-from tests.management.conftest import finished, stored
+from tests.management.conftest import finished
 from tests.support.keys import Worker
+from tests.support.tokens import raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,10 +51,6 @@ def worker() -> Iterator[Any]:
     for one in workers:
         if one.process.returncode is None:
             one.kill()
-
-
-def raw(connection: Connection) -> Any:
-    return Connection._base_manager.filter(pk=connection.pk)
 
 
 def pend(connection: Connection) -> PendingRevocation:

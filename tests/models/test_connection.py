@@ -26,18 +26,11 @@ from oauth_connect.errors import (
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.connection import SITE_FIELDS
 from oauth_connect.models.row import PROTOCOL_COLUMNS
-from tests.models.test_querysets import RESPONSE, protocol_state, stored
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH, protocol_state, stored
 from tests.test_crypto import OTHER
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
-
-ROTATED = {
-    "access_token": "access-1",
-    "refresh_token": "refresh-1",
-    "token_type": "Bearer",
-    "expires_in": 3600,
-}
 
 
 # --- save ---------------------------------------------------------------------------------------
@@ -112,8 +105,8 @@ def test_a_token_is_opened_once_and_again_when_it_changes(make_connection) -> No
     connection = make_connection(account_id="1")
     first = connection.token
     assert connection.token is first
-    connection.sealed_token = make_connection(account_id="1", response=RESPONSE).sealed_token
-    assert connection.token.access_token == "a"
+    connection.sealed_token = make_connection(account_id="1", response=FRESH).sealed_token
+    assert connection.token.access_token == "access-1"
 
 
 def test_without_a_token_there_is_a_way_to_get_one(make_connection) -> None:
@@ -216,7 +209,7 @@ def test_only_a_401_refreshes_once_and_is_tried_once_more(
     make_connection, scripted, status: int, refreshes: int, calls: int
 ) -> None:
     insufficient = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
     scripted.on("/api/user", Answer(status, headers=insufficient))
     assert make_connection(age=600).session().get("user").status_code == status
     assert len(scripted.asked("/token")) == refreshes
@@ -225,7 +218,7 @@ def test_only_a_401_refreshes_once_and_is_tried_once_more(
 
 @pytest.mark.compliance("D40")
 def test_an_api_that_always_answers_401_makes_no_storm_of_refreshes(make_connection, scripted) -> None:
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
     scripted.on("/api/user", Answer(401))
     connection = make_connection(age=600)
     for _ in range(5):
@@ -237,9 +230,9 @@ def test_an_api_that_always_answers_401_makes_no_storm_of_refreshes(make_connect
 @pytest.mark.compliance("D35")
 @pytest.mark.compliance("A16")
 def test_a_token_of_unknown_expiry_is_refreshed_when_the_api_refuses_it(make_connection, scripted) -> None:
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
     scripted.on("/api/user", Answer(401), Answer(body={}))
-    connection = make_connection(age=600, response={**RESPONSE, "expires_in": None})
+    connection = make_connection(age=600, response={**FRESH, "expires_in": None})
     with connection.session() as http:
         assert http.get("user").status_code == 200
     assert scripted.asked("/api/user")[-1].headers["Authorization"] == "Bearer access-1"
@@ -248,7 +241,7 @@ def test_a_token_of_unknown_expiry_is_refreshed_when_the_api_refuses_it(make_con
 @pytest.mark.compliance("D26")
 @pytest.mark.parametrize("token", [5, ["a"], None, "", "a\nb"])
 def test_a_broken_answer_leaves_the_old_token_in_place(make_connection, scripted, token: Any) -> None:
-    scripted.on("/token", Answer(body={**ROTATED, "access_token": token}))
+    scripted.on("/token", Answer(body={**FRESH, "access_token": token}))
     connection = make_connection(age=2800)
     assert connection.access_token(900) == "access-0"
     assert stored(connection).token.refresh_token == "refresh-0"
@@ -264,8 +257,8 @@ def test_a_provider_that_is_turned_off_is_not_called(configure, scripted_entry, 
 
 @pytest.mark.compliance("A17")
 def test_a_narrower_refresh_narrows_what_is_stored(make_connection, scripted) -> None:
-    scripted.on("/token", Answer(body={**ROTATED, "scope": "x"}))
-    connection = make_connection(response={**RESPONSE, "scope": "x y"})
+    scripted.on("/token", Answer(body={**FRESH, "scope": "x"}))
+    connection = make_connection(response={**FRESH, "scope": "x y"})
     assert connection.has_scopes("x", "y")
     connection.refresh()
     assert stored(connection).scopes == ["x"]
@@ -410,7 +403,7 @@ def elsewhere(request, settings) -> Connection:
     return rows.store(
         owner=person,
         provider="scripted",
-        token_response={**RESPONSE, "access_token": "access-0"},
+        token_response={**FRESH, "access_token": "access-0"},
         account_id="1",
         obtained_at=datetime.now(UTC) - timedelta(hours=2),
     )
@@ -427,7 +420,7 @@ class TestAnotherDatabase:
         assert self.row().token.access_token == "access-0"
 
     def test_a_refresh_happens_there(self, elsewhere, scripted) -> None:
-        scripted.on("/token", Answer(body=ROTATED))
+        scripted.on("/token", Answer(body=FRESH))
         scripted.on("/api/user", Answer(body={}))
         with elsewhere.session() as http:
             assert http.get("user").status_code == 200
@@ -447,7 +440,7 @@ class TestAnotherDatabase:
 
     def test_a_reconnect_happens_there(self, elsewhere) -> None:
         again = Connection.objects.using("other").store(
-            owner=elsewhere.owner, provider="scripted", token_response=RESPONSE, account_id="1"
+            owner=elsewhere.owner, provider="scripted", token_response=FRESH, account_id="1"
         )
         assert (again.pk, self.row().version) == (elsewhere.pk, 1)
 
@@ -463,4 +456,4 @@ class TestAnotherDatabase:
         with django_capture_on_commit_callbacks(using="other", execute=True):
             elsewhere.disconnect()
         assert self.row().status == "revoked"
-        assert PendingRevocation.objects.using("other").get().open().refresh_token == "r"
+        assert PendingRevocation.objects.using("other").get().open().refresh_token == "refresh-1"

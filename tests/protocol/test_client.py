@@ -23,10 +23,10 @@ from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, Provid
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
 from tests.servers.scripted import Answer, Recorded, ScriptedServer
+from tests.support.tokens import FRESH
 
 NOW = datetime.now(UTC)
 HELD = Token("canary-access", NOW, refresh_token="canary-refresh", scopes=("x",))
-ISSUED = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 60}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 HTML = {"Content-Type": "text/html"}
 
@@ -69,7 +69,7 @@ def asked_once(server: ScriptedServer, path: str) -> Recorded:
 @pytest.mark.compliance("A11")
 @pytest.mark.compliance("B2")
 def test_an_exchange_posts_the_code_with_what_the_flow_began_with(scripted, client) -> None:
-    scripted.on("/token", Answer(body=ISSUED))
+    scripted.on("/token", Answer(body=FRESH))
     token = exchange(client())
     request = asked_once(scripted, "/token")
     assert (request.method, request.query) == ("POST", {})
@@ -103,7 +103,7 @@ def test_a_refresh_keeps_or_replaces_the_refresh_token(scripted, client, answere
 @pytest.mark.parametrize("secret", ["secret", "a:b+c%", "ö &=/?", "x" * 500])
 @every_call
 def test_basic_is_form_encoded_and_the_only_proof(scripted, client, secret, path, call) -> None:
-    scripted.on(path, Answer(body=ISSUED))
+    scripted.on(path, Answer(body=FRESH))
     call(client(client_id="id:with + %", client_secret=secret))
     request = asked_once(scripted, path)
     if path == "/userinfo":
@@ -128,7 +128,7 @@ def test_basic_is_form_encoded_and_the_only_proof(scripted, client, secret, path
     ],
 )
 def test_proof_in_the_body_is_not_in_the_header_too(scripted, client, entry, in_body) -> None:
-    scripted.on("/token", Answer(body=ISSUED))
+    scripted.on("/token", Answer(body=FRESH))
     exchange(client(**entry))
     request = asked_once(scripted, "/token")
     assert "Authorization" not in request.headers
@@ -136,7 +136,7 @@ def test_proof_in_the_body_is_not_in_the_header_too(scripted, client, entry, in_
 
 
 def test_a_providers_own_shape_of_request_is_kept(scripted, client) -> None:
-    scripted.on("/token", Answer(body=ISSUED))
+    scripted.on("/token", Answer(body=FRESH))
     quirks = {"body": "json", "client_id_parameter": "client_key", "headers": {"X-Version": "2"}}
     exchange(client(token_endpoint_auth_method="client_secret_post", token_request=quirks))
     request = asked_once(scripted, "/token")
@@ -148,7 +148,7 @@ def test_a_providers_own_shape_of_request_is_kept(scripted, client) -> None:
 @pytest.mark.compliance("C-urllib3")
 @every_call
 def test_no_compression_is_asked_for(scripted, client, path, call) -> None:
-    scripted.on(path, Answer(body=ISSUED))
+    scripted.on(path, Answer(body=FRESH))
     call(client())
     assert asked_once(scripted, path).headers["Accept-Encoding"] == "identity"
 
@@ -157,7 +157,7 @@ def test_no_compression_is_asked_for(scripted, client, path, call) -> None:
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 @every_call
 def test_netrc_is_ignored(scripted, client, netrc, method, path, call) -> None:
-    scripted.on(path, Answer(body=ISSUED))
+    scripted.on(path, Answer(body=FRESH))
     call(client(token_endpoint_auth_method=method))
     sent = asked_once(scripted, path).headers.get("Authorization", "")
     assert base64.b64encode(b"netrc-user:netrc-password").decode() not in sent
@@ -165,7 +165,7 @@ def test_netrc_is_ignored(scripted, client, netrc, method, path, call) -> None:
 
 
 def test_no_cookie_is_kept_from_one_exchange_to_the_next(scripted, client) -> None:
-    scripted.on("/token", Answer(body=ISSUED, headers={"Set-Cookie": "session=1; Path=/"}))
+    scripted.on("/token", Answer(body=FRESH, headers={"Set-Cookie": "session=1; Path=/"}))
     server = client()
     exchange(server)
     exchange(server)
@@ -177,12 +177,12 @@ def test_no_cookie_is_kept_from_one_exchange_to_the_next(scripted, client) -> No
 
 def test_a_lifetime_counts_from_the_start_of_the_request(scripted, client) -> None:
     arrived: list[datetime] = []
-    scripted.on("/token", Answer(body=ISSUED, until=lambda: arrived.append(datetime.now(UTC))))
+    scripted.on("/token", Answer(body=FRESH, until=lambda: arrived.append(datetime.now(UTC))))
     server = client()
     before = datetime.now(UTC)
     token = exchange(server)
     assert before <= token.obtained_at <= arrived[0]
-    assert token.expires_at == token.obtained_at + timedelta(seconds=60)
+    assert token.expires_at == token.obtained_at + timedelta(hours=1)
 
 
 @pytest.mark.compliance("D21")
@@ -203,7 +203,7 @@ def test_an_error_with_status_200_is_raised(scripted, client) -> None:
 @pytest.mark.compliance("D58")
 def test_a_long_token_arrives_whole(scripted, client) -> None:
     long = "x" * 32_768
-    scripted.on("/token", Answer(body={**ISSUED, "access_token": long, "refresh_token": long}))
+    scripted.on("/token", Answer(body={**FRESH, "access_token": long, "refresh_token": long}))
     token = exchange(client())
     assert (token.access_token, token.refresh_token) == (long, long)
 
@@ -283,7 +283,7 @@ def test_retry_after_may_be_a_date(scripted, client) -> None:
 
 def test_a_token_is_taken_from_an_answer_with_an_absurd_retry_after(scripted, client) -> None:
     absurd = {"Retry-After": "Mon, 01 Jan 2026 99999999999:00:00 GMT"}
-    scripted.on("/token", Answer(body=ISSUED, headers=absurd))
+    scripted.on("/token", Answer(body=FRESH, headers=absurd))
     assert client().refresh(HELD).refresh_token == "refresh-1"
 
 
@@ -358,9 +358,9 @@ def test_userinfo_that_says_nothing_is_no_fault_of_the_client(scripted, client, 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @every_call
 def test_no_redirect_is_followed(scripted, second, client, status, path, call) -> None:
-    second.on("/stolen", Answer(body=ISSUED))
+    second.on("/stolen", Answer(body=FRESH))
     scripted.on(path, Answer(status, headers={"Location": f"{second.url}/stolen"}))
-    scripted.on("/stolen", Answer(body=ISSUED))
+    scripted.on("/stolen", Answer(body=FRESH))
     with pytest.raises(ProviderMisconfigured) as raised:
         call(client())
     assert raised.value.error == "redirected"
@@ -401,7 +401,7 @@ def test_a_flood_is_stopped_and_does_not_fill_the_memory(scripted, client, answe
 
 
 def test_a_large_answer_within_the_limit_is_read(scripted, client) -> None:
-    scripted.on("/token", Answer(body={**ISSUED, "padding": "x" * 1_000_000}))
+    scripted.on("/token", Answer(body={**FRESH, "padding": "x" * 1_000_000}))
     assert len(exchange(client()).extra["padding"]) == 1_000_000
 
 
@@ -431,8 +431,8 @@ def test_an_exchange_ends_at_its_deadline(scripted, client, answer, path, call) 
 LOST = {
     "reset": Answer(reset=True),
     "closed without a word": Answer(cut=-1),
-    "a body cut short": Answer(body=ISSUED, cut=10),
-    "a body that never comes": Answer(body=ISSUED, cut=0),
+    "a body cut short": Answer(body=FRESH, cut=10),
+    "a body that never comes": Answer(body=FRESH, cut=0),
     "a sick server's body cut short": Answer(503, body=b"x" * 100, cut=10),
     "no gzip": Answer(body=b"not gzip", headers=ZIPPED),
 }
@@ -479,7 +479,7 @@ def test_a_name_that_does_not_resolve_leaves_no_doubt(client) -> None:
 @pytest.mark.compliance("A23")
 @every_call
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server, client, path, call) -> None:
-    tls_server.on(path, Answer(body=ISSUED))
+    tls_server.on(path, Answer(body=FRESH))
     names = ("token_endpoint", "revocation_endpoint", "userinfo_endpoint")
     with pytest.raises(ProviderUnavailable) as raised:
         call(client(**dict.fromkeys(names, f"{tls_server.url}{path}")))
@@ -491,7 +491,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server, client, pa
 def test_a_certificate_that_is_trusted_is_accepted(tls_server, certificate, client, monkeypatch) -> None:
     """The counterpart: what the test above refuses is the certificate, and nothing else."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    tls_server.on("/token", Answer(body=ISSUED))
+    tls_server.on("/token", Answer(body=FRESH))
     assert exchange(client(token_endpoint=f"{tls_server.url}/token")).access_token == "access-1"
 
 
@@ -516,7 +516,7 @@ def proxy(second: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedSe
 
 @pytest.mark.compliance("D39")
 def test_a_proxy_is_used(scripted, proxy, client) -> None:
-    proxy.on("/token", Answer(body=ISSUED))
+    proxy.on("/token", Answer(body=FRESH))
     assert exchange(client()).access_token == "access-1"
     assert asked_once(proxy, "/token").headers["Authorization"].startswith("Basic ")
     assert scripted.requests == []
@@ -527,7 +527,7 @@ def test_no_proxy_is_honoured_and_the_proxys_credentials_go_no_further(
     scripted, proxy, client, monkeypatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    scripted.on("/token", Answer(body=ISSUED))
+    scripted.on("/token", Answer(body=FRESH))
     exchange(client())
     assert "Proxy-Authorization" not in asked_once(scripted, "/token").headers
     assert proxy.requests == []

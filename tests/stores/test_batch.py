@@ -20,16 +20,12 @@ from oauth_connect.stores.batch import Save, Saves, claim_due, release_claims
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.writer import Writer
 from tests.faults.held import held_by_another
+from tests.support.tokens import EXPIRED, rows
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-DUE = 7200
 AGAIN = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-def rows() -> Any:
-    return Connection._base_manager
 
 
 def claim(at_most: int = 10) -> Any:
@@ -45,7 +41,7 @@ def a_save(connection: Connection, owner: str = "", version: int | None = None) 
 
 
 def test_the_longest_due_are_claimed_first_and_each_once(make_connection):
-    due = [make_connection(age=DUE + 100 * number) for number in range(5)]
+    due = [make_connection(age=EXPIRED + 100 * number) for number in range(5)]
     first, second, third = claim(2), claim(2), claim(2)
     pks = [[one.row.pk for one in catch.claimed] for catch in (first, second, third)]
     assert pks == [[due[4].pk, due[3].pk], [due[2].pk, due[1].pk], [due[0].pk]]
@@ -57,7 +53,7 @@ def test_the_longest_due_are_claimed_first_and_each_once(make_connection):
 def test_a_claim_looks_for_rows_by_a_condition_once_and_locks_no_others(make_connection):
     """MariaDB would lock what stands beside them in the index, and meet those that are being saved."""
     for number in range(3):
-        make_connection(age=DUE + number)
+        make_connection(age=EXPIRED + number)
     with CaptureQueriesContext(database) as captured:
         assert len(claim().claimed) == 3
     (update,) = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
@@ -65,7 +61,7 @@ def test_a_claim_looks_for_rows_by_a_condition_once_and_locks_no_others(make_con
 
 
 def test_a_claim_that_is_the_victim_of_a_deadlock_is_made_again(make_connection):
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     victims = []
 
     def once(execute: Any, sql: str, *rest: Any) -> Any:
@@ -80,7 +76,7 @@ def test_a_claim_that_is_the_victim_of_a_deadlock_is_made_again(make_connection)
 
 
 def test_a_claim_takes_the_lease_by_the_databases_clock_and_is_no_longer_due(make_connection):
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
     (claimed,) = claim().claimed
     row = rows().get(pk=connection.pk)
     assert row.lease_owner == claimed.owner == claimed.row.lease_owner != ""
@@ -91,7 +87,7 @@ def test_a_claim_takes_the_lease_by_the_databases_clock_and_is_no_longer_due(mak
 
 
 def test_a_living_lease_is_respected_and_one_that_ran_out_leaves_a_doubt(make_connection):
-    living, dead = make_connection(age=DUE), make_connection(age=DUE)
+    living, dead = make_connection(age=EXPIRED), make_connection(age=EXPIRED)
     later = int((time.time() + 60) * 1000)
     rows().filter(pk=living.pk).update(lease_owner="another", lease_until=later)
     rows().filter(pk=dead.pk).update(lease_owner="killed", lease_until=1)
@@ -102,7 +98,7 @@ def test_a_living_lease_is_respected_and_one_that_ran_out_leaves_a_doubt(make_co
 
 def test_claims_at_the_same_time_share_what_is_due(make_connection, calls_at_once):
     for _ in range(30):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     catches = calls_at_once(3, lambda: [one.row.pk for one in claim(10).claimed])
     assert all(isinstance(catch, list) for catch in catches), catches
     taken = [pk for catch in catches for pk in catch]
@@ -113,7 +109,7 @@ def test_claims_at_the_same_time_share_what_is_due(make_connection, calls_at_onc
 
 
 def test_put_back_is_due_as_before_unless_the_token_has_changed(make_connection):
-    same, changed, lost = (make_connection(age=DUE) for _ in range(3))
+    same, changed, lost = (make_connection(age=EXPIRED) for _ in range(3))
     claimed = claim().claimed
     rows().filter(pk=changed.pk).update(version=7)
     rows().filter(pk=lost.pk).update(lease_owner="another")
@@ -126,7 +122,7 @@ def test_put_back_is_due_as_before_unless_the_token_has_changed(make_connection)
 
 def test_a_claim_is_three_statements_however_many_rows(make_connection):
     for _ in range(7):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     due = Due().of("scripted")
     with CaptureQueriesContext(database) as queries:
         claim_due(due, 7, seconds=30, retry_at=AGAIN)
@@ -280,7 +276,7 @@ def test_the_writer_closes_its_database_connection(make_connection):
 
 def test_due_again(make_connection):
     """What a dead worker had claimed is due again when its lease has run out."""
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     soon = datetime.now(UTC) + timedelta(hours=1)
     claim_due(Due().of("scripted"), 1, seconds=30, retry_at=soon)
     assert not Due().of("scripted").exists()

@@ -23,8 +23,8 @@ QUESTION = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mysql": 
 
 
 @pytest.fixture
-def stored() -> None:
-    """One falls due every minute, the first of a thousand already."""
+def many_rows() -> None:
+    """Store rows of which one becomes due every minute. Ten are due already."""
     first = datetime.now(UTC) - timedelta(minutes=ROWS // 1000)
     Connection.objects.bulk_create(
         [
@@ -50,7 +50,7 @@ def analyze() -> None:
 
 
 @pytest.mark.parametrize(("within", "due"), [(0, 0.001), (0.299 * ROWS, 0.3)], ids=["few due", "many due"])
-@pytest.mark.usefixtures("stored")
+@pytest.mark.usefixtures("many_rows")
 def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
     rows = Due(["acme"], timedelta(minutes=within)).of("acme")
     assert rows.count() == pytest.approx(due * ROWS, abs=10)
@@ -59,7 +59,7 @@ def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
 
 
 @pytest.mark.vendor("mysql")
-@pytest.mark.usefixtures("stored")
+@pytest.mark.usefixtures("many_rows")
 def test_after_an_outage_what_is_never_due_is_not_read():
     """Tokens that do not expire, and connections that have ended, stand first in the index."""
     QuerySet(Connection).filter(identity__regex="[0-5]$").update(refresh_at=None)

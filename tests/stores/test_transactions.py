@@ -16,9 +16,8 @@ from oauth_connect.models import Connection
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.transactions import Placement, placement
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 transactional = pytest.mark.django_db(transaction=True)
 
 

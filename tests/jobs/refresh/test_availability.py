@@ -16,11 +16,9 @@ from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ProviderState
 from oauth_connect.models.lifecycle import provider_health
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 
 
 def shut_vault() -> str:

@@ -28,16 +28,10 @@ from oauth_connect.stores.batch import ClaimResult, Saves
 from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import EXPIRED, FRESH, rows
 from tests.support.waiting import Tally, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-DUE = 7200
-
-
-def rows() -> Any:
-    return Connection._base_manager
 
 
 def outcomes(run: Any) -> Counter[str]:
@@ -78,7 +72,7 @@ def test_a_run_saves_the_very_columns_that_a_single_refresh_does(
     scripted, scripted_provider, make_connection
 ):
     scripted.on("/token", Answer(body={**FRESH, "scope": "read", "refresh_token_expires_in": 9999}))
-    alone, among = make_connection(age=DUE), make_connection(age=DUE)
+    alone, among = make_connection(age=EXPIRED), make_connection(age=EXPIRED)
     alone.refresh()
     outcomes(refresh_due(Due(), workers=2))
 
@@ -175,13 +169,15 @@ def test_a_run_that_is_iterated_in_a_transaction_begun_since_shares_nothing_with
 @pytest.mark.django_db(transaction=False)
 def test_a_test_case_of_a_site_can_run_it(scripted, scripted_provider, make_connection):
     scripted.on("/token", Answer(body=FRESH))
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert outcomes(refresh_due(Due(), workers=8)) == {"refreshed": 1}
 
 
 def test_only_the_connections_asked_for(rotating, many, make_connection, other_user):
     first, second, _ = many(3)
-    other = make_connection("rotating", age=DUE, owner=other_user, response={**FRESH, "refresh_token": "o-0"})
+    other = make_connection(
+        "rotating", age=EXPIRED, owner=other_user, response={**FRESH, "refresh_token": "o-0"}
+    )
     assert outcomes(refresh_due(Due(pks=[first.pk, str(second.pk)]))) == {"refreshed": 2}
     assert outcomes(refresh_due(Due(owner=other_user))) == {"refreshed": 1}
     assert Connection.objects.get(pk=other.pk).version == 1
@@ -210,7 +206,7 @@ def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_con
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(6):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     run = refresh_due(Due(), workers=2)
 
     def stop() -> None:
@@ -265,7 +261,7 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
 ):
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
-    due = [make_connection(age=DUE) for _ in range(3)]
+    due = [make_connection(age=EXPIRED) for _ in range(3)]
     saved: list[Any] = []
 
     def note(connection: Connection, **_: Any) -> None:
@@ -295,9 +291,9 @@ def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and
     """
     other.on("/token", Answer(400, {"error": "invalid_scope"}, until=lambda: other.wait_for("/token", 3)))
     for _ in range(3):
-        make_connection("other", age=DUE)
+        make_connection("other", age=EXPIRED)
     scripted.on("/token", Answer(body=FRESH))
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
     tell, save, failed = access.publish, Saves.run, Tally("telling of another failed")
 
     def telling(told: Connection, event: Event) -> None:
@@ -327,7 +323,7 @@ def test_a_row_that_cannot_be_deferred_stops_nothing(
 ):
     """None of those with which nothing can begin, as another client has obtained them."""
     scripted.on("/token", Answer(body=FRESH))
-    anothers, _ = make_connection(age=DUE * 2), make_connection(age=DUE)
+    anothers, _ = make_connection(age=EXPIRED * 2), make_connection(age=EXPIRED)
     rows().filter(pk=anothers.pk).update(client_id="another")
 
     def defer(*_: Any) -> None:
@@ -345,8 +341,8 @@ def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, con
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(12):
-        make_connection("scripted", age=DUE)
-        make_connection("other", age=DUE)
+        make_connection("scripted", age=EXPIRED)
+        make_connection("other", age=EXPIRED)
     run = iter(refresh_due(Due(), workers=4))
     try:
         first = [next(run) for _ in range(12)]
@@ -377,8 +373,8 @@ def test_five_failures_in_a_row_and_a_provider_is_left_alone_by_all(scripted, ot
     keeping = Keeping(scripted)
     scripted.on("/token", Answer(503, until=keeping.up))
     for _ in range(20):
-        make_connection("scripted", age=DUE)
-        make_connection("other", age=DUE)
+        make_connection("scripted", age=EXPIRED)
+        make_connection("other", age=EXPIRED)
 
     results = keeping.of(refresh_due(Due(), workers=2), "scripted")
     found = Counter((result.provider, result.outcome) for result in results)
@@ -403,8 +399,8 @@ def test_a_back_off_that_cannot_be_written_stops_nothing(
 
     scripted.on("/token", Answer(503))
     for _ in range(6):
-        make_connection("scripted", age=DUE)
-        make_connection("other", age=DUE)
+        make_connection("scripted", age=EXPIRED)
+        make_connection("other", age=EXPIRED)
     monkeypatch.setattr(provider_health, "back_off", back_off)
     found = outcomes(refresh_due(Due(), workers=2))
     assert found["refreshed"] == 6
@@ -418,7 +414,7 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     keeping = Keeping(scripted)
     scripted.on("/token", Answer(401, {"error": "invalid_client"}, until=keeping.up))
     for _ in range(8):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     met = outcomes(keeping.of(refresh_due(Due(), workers=1), "scripted"))["misconfigured"]
     assert 5 <= met <= 7
     assert ProviderState.objects.get().alarm == "invalid_client"
@@ -443,7 +439,7 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(6):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     run = refresh_due(Due(), workers=8)
     most: list[int] = []
 
@@ -492,7 +488,7 @@ def at_the_post(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connection, at_the_post):
     scripted.on("/token", Answer(body=FRESH))
-    connection = make_connection(age=DUE, account_id="same")
+    connection = make_connection(age=EXPIRED, account_id="same")
     again = {"access_token": "new", "refresh_token": "refresh-new", "token_type": "Bearer"}
     at_the_post(lambda: make_connection(account_id="same", response=again))
     assert outcomes(refresh_due(Due())) == {"not_needed": 1}
@@ -508,7 +504,7 @@ def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
 ):
     scripted.on("/token", Answer(body=FRESH))
     scripted.on("/revoke", Answer(200))
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
 
     def end() -> None:
         present = Connection.objects.get(pk=connection.pk)
@@ -521,7 +517,7 @@ def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
 
 
 def test_a_lost_answer_in_a_run_is_told_apart_from_a_revocation(scripted, scripted_provider, make_connection):
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
     scripted.on("/token", Answer(body=FRESH, cut=-1), Answer(400, {"error": "invalid_grant"}))
     assert outcomes(refresh_due(Due())) == {"unavailable": 1}
     rows().update(refresh_at=datetime.now(UTC) - timedelta(minutes=1))
@@ -533,7 +529,7 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
     scripted, scripted_provider, make_connection, monkeypatch
 ):
     scripted.on("/token", Answer(body=FRESH))
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     run = refresh_due(Due())
     claimed: Any = __import__("oauth_connect.jobs.refresh.worker_pool", fromlist=["claim_due"])
     original = claimed.claim_due

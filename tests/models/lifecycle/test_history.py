@@ -19,9 +19,8 @@ from oauth_connect.models.lifecycle import history
 from oauth_connect.stores import batched_delete
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
-EXPIRED = 7200
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 transactional = pytest.mark.django_db(transaction=True)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
 
