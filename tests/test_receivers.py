@@ -162,29 +162,6 @@ def test_a_row_that_is_deleted_while_it_is_refreshed_leaves_no_living_token_behi
     assert {call.form["token"] for call in scripted.asked("/revoke")} == {"refresh-0", "refresh-1"}
 
 
-def test_one_of_two_accounts_is_revoked_although_the_owner_keeps_the_other(
-    scripted, scripted_provider, make_connection
-):
-    """A revocation ends a grant, and the grant is the account's."""
-    gone, stays = make_connection(account_id="ada"), make_connection(account_id="linus")
-    scripted.on("/revoke", Answer(200))
-    gone.delete()
-    assert attempt(PendingRevocation.objects.get(), Connection).outcome == "revoked"
-    assert Connection.objects.get() == stays
-
-
-def test_a_retry_does_not_end_what_was_connected_again_meanwhile(
-    user, scripted, scripted_provider, make_connection
-):
-    scripted.on("/revoke", Answer(503))
-    make_connection(account_id="ada").disconnect()
-    make_connection(account_id="ada")
-    scripted.on("/revoke", Answer(200))
-    assert attempt(PendingRevocation.objects.get(), Connection).outcome == "spared"
-    assert len(scripted.asked("/revoke")) == 1
-    assert not PendingRevocation.objects.exists()
-
-
 def test_no_other_model_s_deletion_is_listened_to():
     assert not pre_delete.has_listeners(get_user_model())
     assert not pre_delete.has_listeners(ConnectionEvent)

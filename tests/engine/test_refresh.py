@@ -298,27 +298,6 @@ def test_a_valid_token_without_a_refresh_token_cannot_be_renewed_and_is_not_mark
     assert not scripted.requests
 
 
-def test_the_alarm_ends_when_the_provider_takes_the_client_again(scripted, make_connection):
-    scripted.on("/token", Answer(401, {"error": "invalid_client"}), Answer(body=FRESH))
-    connection = make_connection(age=EXPIRED)
-    with pytest.raises(ProviderMisconfigured):
-        connection.access_token()
-    assert ProviderState.objects.get().alarm == "invalid_client"
-    connection.refresh()
-    assert ProviderState.objects.get().alarm == ""
-
-
-def test_the_alarm_ends_even_if_the_provider_was_ill_in_between(scripted, make_connection):
-    scripted.on("/token", Answer(401, {"error": "invalid_client"}), Answer(503), Answer(body=FRESH))
-    connection = make_connection(age=EXPIRED)
-    for error in (ProviderMisconfigured, ProviderUnavailable):
-        with pytest.raises(error):
-            connection.refresh()
-    assert ProviderState.objects.get().alarm == "invalid_client"
-    connection.refresh()
-    assert ProviderState.objects.get().alarm == ""
-
-
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_wrong_endpoint_is_told_as_one_whatever_words_come_with_it(scripted, make_connection, status):
     """Also to who comes within the back-off, and knows no more than the stored code."""
@@ -343,24 +322,6 @@ def test_a_lost_answer_is_asked_after_soon_however_often_it_failed_before(script
     row = stored(connection)
     assert (row.in_doubt, row.failures) == (True, 6)
     assert row.refresh_at - datetime.now(UTC) < timedelta(seconds=2.1)
-
-
-@pytest.mark.compliance("D34", "A19")
-@pytest.mark.parametrize(
-    "answer", [Answer(401, {"error": "invalid_client"}), Answer(404), Answer(307, headers={"Location": "/x"})]
-)
-def test_wrong_settings_raise_one_alarm_and_mark_nobody(scripted, make_connection, answer, caplog):
-    scripted.on("/token", answer)
-    connections = [make_connection(age=EXPIRED) for _ in range(3)]
-    for connection in connections:
-        with pytest.raises(ProviderMisconfigured):
-            connection.access_token()
-    assert {row.status for row in Connection.objects.all()} == {"active"}
-    assert ProviderState.objects.get().provider == "scripted"
-    alarms = [
-        record for record in caplog.records if getattr(record, "action", "") == "provider_misconfigured"
-    ]
-    assert len(alarms) == 1
 
 
 def test_another_refusal_is_told_with_its_code_and_marks_nobody(scripted, make_connection):

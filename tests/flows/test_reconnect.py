@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oauth_connect.errors import ReauthorizationRequired
-from oauth_connect.models import Connection, ProviderState
-from oauth_connect.models.lifecycle import provider_health
+from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor, answer_of_codeyard, query_of
 
@@ -159,11 +158,3 @@ def test_an_account_removed_at_the_provider_is_connected_again_there(codeyard, u
     again = Connection.objects.get()
     assert (again.pk, again.version) == (first.pk, first.version + 1)
     assert again.session().get("user").status_code == 200
-
-
-@pytest.mark.django_db(transaction=True)
-def test_an_account_that_is_connected_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
-    """The one that met it may have been connected anew just now, and knows nothing of it any more."""
-    provider_health.begin_alarm("default", "scripted", "invalid_client")
-    visitor.connect()
-    assert ProviderState.objects.get().alarm == ""

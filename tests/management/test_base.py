@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 
 from oauth_connect.management import commands
-from oauth_connect.management.output import table
-from oauth_connect.management.stop import stop_request
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
@@ -76,37 +73,3 @@ def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, setting
 def test_without_time_zones_providers_are_listed_all_the_same(command, settings) -> None:
     settings.USE_TZ = False
     assert command("oauth_providers").status == 0
-
-
-def test_numbers_stand_to_the_right() -> None:
-    assert list(table(("name", "count"), [("a", 5), ("long name", 120)])) == [
-        "name       count",
-        "a              5",
-        "long name    120",
-    ]
-
-
-def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stop_request() as asked:
-        signal.raise_signal(signal.SIGINT)
-        assert asked.asked
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_what_was_asked_before_there_was_anything_to_stop_is_not_forgotten(ctrl_c) -> None:
-    called: list[str] = []
-    with stop_request() as request:
-        signal.raise_signal(signal.SIGINT)
-        request.then(lambda: called.append("at once"))
-    assert called == ["at once"]
-
-
-def test_a_thread_cannot_hear_signals_and_works_all_the_same(calls_at_once) -> None:
-    def use() -> bool:
-        with stop_request() as asked:
-            return asked.asked
-
-    assert calls_at_once(2, use) == [False, False]

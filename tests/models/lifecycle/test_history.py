@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +12,8 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from oauth_connect.errors import CallError
-from oauth_connect.jobs.prune import ExpiredRows
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.lifecycle import history
-from oauth_connect.stores import batched_delete
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED, FRESH
@@ -275,39 +272,3 @@ def test_an_entry_outlives_its_connection_and_who_did_it(expired, other_user):
 
 
 # --- pruning ----------------------------------------------------------------------------------------
-
-
-def aged(connection: Connection, days: int, number: int = 1) -> None:
-    """Write entries that are so many days old."""
-    history.write([history.of(connection, history.Action.KEY_ROTATED) for _ in range(number)])
-    newest = ConnectionEvent._base_manager.order_by("-pk").values_list("pk", flat=True)[:number]
-    moment = timezone.now() - timedelta(days=days)
-    ConnectionEvent._base_manager.filter(pk__in=list(newest)).update(created_at=moment)
-
-
-def older_than(moment: datetime) -> ExpiredRows:
-    return ExpiredRows("history", ConnectionEvent, "created_at", moment)
-
-
-def test_old_entries_are_pruned_in_batches_the_oldest_first(expired, monkeypatch):
-    monkeypatch.setattr(batched_delete, "BATCH", 3)
-    aged(expired, 5, number=4)
-    aged(expired, 9, number=4)
-    aged(expired, 1, number=2)
-    batches = older_than(timezone.now() - timedelta(days=3)).prune()
-    assert next(batches) == 3
-    moments = ConnectionEvent.objects.values_list("created_at", flat=True)
-    assert sorted((timezone.now() - moment).days for moment in moments) == [1, 1, 5, 5, 5, 5, 9]
-    assert list(batches) == [3, 2]
-    assert len(entries()) == 2
-
-
-@transactional
-def test_any_number_may_prune_at_once(expired, monkeypatch, calls_at_once):
-    monkeypatch.setattr(batched_delete, "BATCH", 10)
-    aged(expired, 5, number=200)
-    aged(expired, 1, number=5)
-    before = timezone.now() - timedelta(days=3)
-    counts = calls_at_once(4, lambda: sum(older_than(before).prune()))
-    assert sum(counts) == 200, counts
-    assert len(entries()) == 5

@@ -1,0 +1,35 @@
+"""A signal asks a command to stop."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from oauth_connect.management.stop import stop_request
+
+
+def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_request() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_was_asked_before_there_was_anything_to_stop_is_not_forgotten(ctrl_c) -> None:
+    called: list[str] = []
+    with stop_request() as request:
+        signal.raise_signal(signal.SIGINT)
+        request.then(lambda: called.append("at once"))
+    assert called == ["at once"]
+
+
+def test_a_thread_cannot_hear_signals_and_works_all_the_same(calls_at_once) -> None:
+    def use() -> bool:
+        with stop_request() as asked:
+            return asked.asked
+
+    assert calls_at_once(2, use) == [False, False]
