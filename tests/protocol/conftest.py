@@ -49,6 +49,18 @@ def server_of(provider_at: Callable[..., Provider]) -> Iterator[Callable[..., Au
 
 
 @pytest.fixture
+def client(
+    server_of: Callable[..., AuthorizationServer], scripted: ScriptedServer
+) -> Callable[..., AuthorizationServer]:
+    """As ``server_of``, with an endpoint that tells who somebody is."""
+
+    def make(**changes: Any) -> AuthorizationServer:
+        return server_of(**{"userinfo_endpoint": f"{scripted.url}/userinfo", **changes})
+
+    return make
+
+
+@pytest.fixture
 def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials for this machine, as developers have them lying about."""
     path = tmp_path / "netrc"

@@ -12,7 +12,7 @@ import pytest
 from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.client_auth import secrets
-from tests.protocol.test_client import CALLS
+from tests.protocol.calls import CALLS
 from tests.servers.scripted import Answer, Recorded, ScriptedServer
 
 Make = Callable[..., AuthorizationServer]
