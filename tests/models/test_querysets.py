@@ -94,6 +94,3 @@ def test_what_cannot_or_need_not_be_refreshed_is_never_due(make_connection, resp
     connection = make_connection(age=9999, response=response)
     assert connection.refresh_at is None
     assert not Connection.objects.due(within=timedelta(days=9999)).exists()
-
-
-# --- identity -----------------------------------------------------------------------------------

@@ -269,6 +269,3 @@ def test_an_entry_outlives_its_connection_and_who_did_it(expired, other_user):
     expired.delete()
     entries = ConnectionEvent.objects.all()
     assert [(entry.action, entry.actor) for entry in entries] == [("disconnected", None)] * 2
-
-
-# --- pruning ----------------------------------------------------------------------------------------
