@@ -65,7 +65,9 @@ def test_what_is_deleted_is_kept_sealed_and_revoked_later(
 
 
 @DELETIONS
-def test_it_stands_in_the_history_and_the_signal_is_sent(delete, user, scripted_provider, make_connection):
+def test_a_deletion_is_in_the_history_and_the_signal_is_sent(
+    delete, user, scripted_provider, make_connection
+):
     heard = []
 
     def receiver(sender, connection, **extra):
@@ -127,7 +129,7 @@ def test_a_token_that_no_key_opens_stops_no_deletion(scripted_provider, configur
     assert [record.action for record in caplog.records] == ["token_unopened"]
 
 
-def test_a_stale_instance_does_not_put_a_spent_token_aside(scripted, scripted_provider, make_connection):
+def test_a_stale_instance_does_not_queue_a_spent_token(scripted, scripted_provider, make_connection):
     """Django reads the rows of a deletion some time before it deletes them."""
     connection = make_connection()
     scripted.on("/token", Answer(body=FRESH))

@@ -130,7 +130,7 @@ def test_other_requests_are_answered_while_a_provider_takes_its_time(
     assert len(scripted.asked("/token")) == 1
 
 
-def test_a_visitor_who_leaves_during_a_refresh_takes_the_token_from_nobody(
+def test_a_visitor_who_leaves_during_a_refresh_takes_the_token_from_no_other(
     scripted, scripted_entry, scripted_provider, make_connection, site
 ) -> None:
     """The provider, which has been asked, answers only after the site has seen that the visitor is gone."""

@@ -112,7 +112,7 @@ def test_a_token_that_the_api_refuses_is_refreshed_once_and_the_call_repeated(
 
 @pytest.mark.compliance("D40")
 @pytest.mark.parametrize(("age", "status"), [(10, 401), (100, 403)], ids=["a young token", "a 403"])
-def test_what_no_refresh_mends_is_the_callers(
+def test_an_error_that_no_refresh_corrects_is_the_callers(
     scripted, scripted_provider, make_connection, age: int, status: int
 ) -> None:
     scripted.on("/api/user", Answer(status))
@@ -214,7 +214,7 @@ def test_two_hundred_callers_at_one_expiry_are_one_token_request_in_eight_thread
 
 
 @pytest.mark.compliance("D30")
-def test_two_hundred_that_the_api_refuses_at_once_are_one_token_request(codeyard, make_connection) -> None:
+def test_two_hundred_parallel_refusals_of_the_api_are_one_token_request(codeyard, make_connection) -> None:
     connection = make_connection("codeyard", age=100, response=codeyard.grant(lifetime=300))
     codeyard.expire()
     instances = [stored(connection) for _ in range(MANY)]
@@ -231,7 +231,7 @@ def test_two_hundred_that_the_api_refuses_at_once_are_one_token_request(codeyard
     assert len(threads()) <= THREADS
 
 
-def test_refreshes_asked_for_at_once_are_one(codeyard, make_connection) -> None:
+def test_parallel_refreshes_are_one(codeyard, make_connection) -> None:
     connection = make_connection("codeyard", response=codeyard.grant())
     instances = [stored(connection) for _ in range(50)]
 
@@ -313,7 +313,7 @@ def test_those_who_wait_for_one_row_take_one_thread(
 # --- the event loop, and callers that go away ---------------------------------------------------
 
 
-def test_the_event_loop_goes_on_while_the_provider_takes_its_time(
+def test_the_event_loop_continues_while_the_provider_is_slow(
     scripted, scripted_provider, make_connection
 ) -> None:
     """Which answers only after a turn of the loop, and after one more."""
@@ -328,7 +328,7 @@ def test_the_event_loop_goes_on_while_the_provider_takes_its_time(
 
 
 @pytest.mark.parametrize("cancelled", [1, 3], ids=["one of them", "all"])
-def test_a_caller_that_is_cancelled_takes_the_token_from_nobody(
+def test_a_cancelled_caller_takes_the_token_from_no_other(
     scripted, scripted_provider, make_connection, cancelled: int
 ) -> None:
     answered = threading.Event()
@@ -442,7 +442,7 @@ def test_all_who_waited_hear_why_and_one_asked(scripted, scripted_provider, make
     assert len(scripted.asked("/token")) == 1
 
 
-def test_a_provider_that_is_down_is_told_and_the_token_that_works_goes_on_serving(
+def test_a_provider_that_is_down_is_reported_and_a_valid_token_is_still_used(
     scripted, scripted_provider, make_connection
 ) -> None:
     scripted.on("/token", Answer(503))
@@ -678,7 +678,7 @@ def test_the_callers_own_hooks_are_called_too(scripted, scripted_provider, make_
     assert seen == ["/api/user"]
 
 
-def test_a_row_that_is_gone_is_told_of(scripted, scripted_provider, make_connection) -> None:
+def test_a_deleted_row_is_reported(scripted, scripted_provider, make_connection) -> None:
     connection = make_connection(age=EXPIRED)
     raw(connection).delete()
     with pytest.raises(ReauthorizationRequired) as required:

@@ -117,7 +117,7 @@ def test_a_child_forked_while_a_thread_looks_for_its_turn_can_look_for_one():
 
 
 @pytest.mark.process
-def test_a_child_forked_while_every_connection_aside_is_taken_has_all_of_them():
+def test_a_child_forked_while_every_extra_connection_is_in_use_has_all_of_them():
     def takes_all() -> bool:
         slots = transactions._slots.free
         return all(slots.acquire(blocking=False) for _ in range(transactions.MAX_CONNECTIONS))

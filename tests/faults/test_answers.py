@@ -63,7 +63,7 @@ NOT_NOW: dict[str, tuple[Answer, str, bool, float, float]] = {
 @pytest.mark.parametrize(
     ("answer", "code", "in_doubt", "at_least", "at_most"), NOT_NOW.values(), ids=NOT_NOW.keys()
 )
-def test_not_now_frees_the_lease_marks_nobody_and_is_asked_again_in_time(
+def test_a_temporary_failure_releases_the_lease_marks_no_connection_and_is_retried_in_time(
     scripted, make_connection, configure, answer, code, in_doubt, at_least, at_most
 ):
     configure(HTTP_TIMEOUT=1 if code == "timeout" else PATIENT)

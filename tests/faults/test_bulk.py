@@ -177,7 +177,7 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
 
 @pytest.mark.compliance("D31")
 @pytest.mark.vendor("postgresql", "mysql")
-def test_a_loop_whose_database_was_away_goes_on_with_its_next_pass(
+def test_a_loop_whose_database_was_unavailable_continues_with_its_next_pass(
     scripted, scripted_provider, many, start, proxy
 ):
     """So many answers that the history is the first to meet the broken connection, and a claim the next."""

@@ -201,9 +201,7 @@ def test_a_failure_that_cannot_be_noted_leaves_a_lease_that_runs_out(
     assert stored(connection).access_token() == "access-1"
 
 
-def test_while_no_connection_of_its_own_gets_free_a_save_goes_on_trying(
-    make_connection, scripted, monkeypatch
-):
+def test_while_no_connection_of_its_own_is_free_a_save_is_retried(make_connection, scripted, monkeypatch):
     """Inside a transaction; on SQLite that needs none."""
     monkeypatch.setattr(transactions, "SLOT_TIMEOUT", 0.2)
     connection = make_connection(age=EXPIRED)

@@ -62,7 +62,7 @@ def test_another_provider_and_other_writers_go_on(hung, hanging, make_connection
 
 
 @pytest.mark.compliance("D62")
-def test_in_one_process_another_provider_goes_on_too(hung, scripted, make_connection, calls_at_once):
+def test_in_one_process_another_provider_continues_too(hung, scripted, make_connection, calls_at_once):
     stuck = make_connection("hung", age=EXPIRED)
     waiter = threading.Thread(target=lambda: calls_at_once(2, stuck.access_token))
     waiter.start()

@@ -71,7 +71,7 @@ def test_while_the_present_token_is_valid_no_process_waits_for_the_one_that_refr
 
 
 @pytest.mark.compliance("D30", "D32")
-def test_an_ill_provider_gets_one_attempt_and_not_thirty_two(
+def test_a_failing_provider_gets_one_attempt_and_not_thirty_two(
     scripted, scripted_provider, make_connection, start
 ):
     scripted.on("/token", Answer(503))

@@ -61,7 +61,7 @@ def master(connection: Connection) -> Connection:
     return Connection._base_manager.using("default").get(pk=connection.pk)
 
 
-def test_a_replica_that_lags_behind_makes_nobody_spend_a_token_twice(behind, scripted):
+def test_a_replica_that_lags_behind_makes_no_caller_spend_a_token_twice(behind, scripted):
     for _ in range(3):
         stale = Connection.objects.get()
         assert (stale._state.db, stale.version) == (REPLICA, 0)

@@ -82,7 +82,7 @@ def test_another_account_is_refused_and_nothing_changes(connection, visitor, scr
 
 
 @pytest.mark.compliance("D56")
-def test_another_account_that_somebody_here_has_connected_keeps_its_grant(
+def test_another_account_that_a_user_of_this_site_has_connected_keeps_its_grant(
     connection, visitor, scripted, issues, make_connection, other_user
 ):
     make_connection(owner=other_user, account_id="linus")
@@ -120,7 +120,7 @@ def test_what_was_granted_is_asked_for_again_and_the_new_grant_is_stored(
 
 
 @pytest.mark.compliance("D17")
-def test_nobody_reconnects_somebody_else_s_connection(connection, other_user, issues):
+def test_no_user_reconnects_another_user_s_connection(connection, other_user, issues):
     stranger = Visitor(other_user)
     path = f"/oauth/scripted/connect/?connection={connection.pk}"
 
@@ -129,7 +129,7 @@ def test_nobody_reconnects_somebody_else_s_connection(connection, other_user, is
     assert stranger.get(path).content == stranger.get(missing).content
 
 
-def test_a_connection_deleted_meanwhile_is_connected_anew(connection, visitor, issues):
+def test_a_connection_deleted_meanwhile_is_created_again(connection, visitor, issues):
     issues(account="ada")
     url = visitor.start(connection=connection.pk)
     connection.delete()

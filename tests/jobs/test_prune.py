@@ -36,7 +36,7 @@ def older_than(moment: datetime) -> ExpiredRows:
     return ExpiredRows("history", ConnectionEvent, "created_at", moment)
 
 
-def test_old_entries_are_pruned_in_batches_the_oldest_first(connection, monkeypatch):
+def test_old_events_are_pruned_in_batches_the_oldest_first(connection, monkeypatch):
     monkeypatch.setattr(batched_delete, "BATCH", 3)
     aged(connection, 5, number=4)
     aged(connection, 9, number=4)
@@ -50,7 +50,7 @@ def test_old_entries_are_pruned_in_batches_the_oldest_first(connection, monkeypa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_any_number_may_prune_at_once(connection, monkeypatch, calls_at_once):
+def test_any_number_may_prune_in_parallel(connection, monkeypatch, calls_at_once):
     monkeypatch.setattr(batched_delete, "BATCH", 10)
     aged(connection, 5, number=200)
     aged(connection, 1, number=5)

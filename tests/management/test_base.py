@@ -41,13 +41,13 @@ def test_every_command_has_a_section_with_examples(name) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ASKING])
-def test_a_process_that_has_nothing_to_tell_ends_with_0(process, name) -> None:
+def test_a_process_that_has_nothing_to_report_ends_with_0(process, name) -> None:
     run = process(name)
     assert (run.status, run.err) == (0, "")
 
 
 @pytest.mark.parametrize("name", sorted(ASKING))
-def test_a_process_that_is_not_told_of_what_ends_with_2(process, name) -> None:
+def test_a_process_without_its_argument_ends_with_2(process, name) -> None:
     run = process(name)
     assert (run.status, run.out) == (2, "")
     assert "required" in run.err
@@ -61,7 +61,7 @@ def test_a_wrong_option_ends_with_2(process, arguments) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"oauth_doctor", "oauth_providers"}))
-def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, settings, name) -> None:
+def test_without_time_zones_nothing_is_started_and_the_reason_is_printed(command, settings, name) -> None:
     settings.USE_TZ = False
     run = command(name, *USED.get(name, []))  # no database here: asking it would fail the test
     assert run.status == 2
@@ -70,6 +70,6 @@ def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, setting
     assert run.out == ""
 
 
-def test_without_time_zones_providers_are_listed_all_the_same(command, settings) -> None:
+def test_without_time_zones_providers_are_still_listed(command, settings) -> None:
     settings.USE_TZ = False
     assert command("oauth_providers").status == 0

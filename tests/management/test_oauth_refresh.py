@@ -78,7 +78,7 @@ def test_within_looks_ahead_and_a_short_new_token_does_not_come_twice(command, s
     assert stored(connection).version == 1
 
 
-def test_within_asks_nobody_who_is_in_back_off(command, scripted, make_connection):
+def test_within_skips_a_connection_in_back_off(command, scripted, make_connection):
     scripted.on("/token", Answer(503, headers={"Retry-After": "600"}))
     make_connection(age=EXPIRED)
     assert command("oauth_refresh").status == 1
@@ -174,7 +174,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("outcome", "answer"), FAILURES.items())
-def test_one_bad_row_stops_nothing_and_is_told_for_what_it_is(
+def test_one_bad_row_stops_nothing_and_is_reported(
     command, scripted, make_connection, monkeypatch, outcome, answer
 ):
     long_back_offs(monkeypatch)
@@ -227,7 +227,7 @@ def test_a_row_with_which_nothing_can_begin_is_put_off_and_not_touched_otherwise
     assert stored(good).version == 1
 
 
-def test_what_nobody_foresaw_stops_nothing(command, configure, scripted_entry, make_connection, caplog):
+def test_an_unexpected_error_stops_nothing(command, configure, scripted_entry, make_connection, caplog):
     def registry(*_: object) -> None:
         raise RuntimeError("the vault is shut")
 
@@ -244,7 +244,7 @@ def test_what_nobody_foresaw_stops_nothing(command, configure, scripted_entry, m
     assert "refresh_crashed" in {getattr(record, "action", "") for record in caplog.records}
 
 
-def test_a_secret_that_cannot_be_had_now_is_a_provider_that_cannot_be_asked(
+def test_a_secret_that_is_unavailable_now_makes_its_provider_unavailable(
     command, configure, scripted, scripted_entry, make_connection
 ):
     def vault() -> str:
@@ -260,7 +260,7 @@ def test_a_secret_that_cannot_be_had_now_is_a_provider_that_cannot_be_asked(
     assert (after.lease_owner, after.in_doubt, after.failures) == ("", False, 1)
 
 
-def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, make_connection, monkeypatch):
+def test_a_connection_that_another_process_refreshes_is_not_waited_for(command, make_connection, monkeypatch):
     connection = make_connection(age=EXPIRED)
     later = int((time.time() + 600) * 1000)
     rows().filter(pk=connection.pk).update(lease_owner="another machine", lease_until=later)
@@ -349,7 +349,7 @@ def test_settings_that_nothing_can_work_with_end_it_with_2(command, configure, m
     assert next(iter(wrong)) in run.err
 
 
-def test_a_provider_that_nobody_knows_is_a_wrong_option(command, process):
+def test_an_unknown_provider_is_a_wrong_option(command, process):
     assert command("oauth_refresh", provider=["gibhub"]).status == 2
     run = process("oauth_refresh", "--provider", "gibhub", "--json")
     assert run.status == 2
@@ -367,7 +367,7 @@ def test_a_database_without_tables_ends_it_with_2(command, monkeypatch):
 @pytest.mark.parametrize(
     ("where", "what", "status"), [(worker_pool, "claim_due", 1), (oauth_refresh, "idle", 2)]
 )
-def test_a_database_connection_that_is_lost_is_told_as_such(
+def test_a_lost_database_connection_is_reported(
     command, make_connection, monkeypatch, error, where, what, status
 ):
     def lose(*_: Any, **__: Any) -> None:
@@ -458,7 +458,7 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     assert all(row.refresh_at == before[row.pk] for row in Connection.objects.filter(version=0))
 
 
-def test_a_signal_before_the_run_has_begun_ends_it_as_well(command, scripted, make_connection, monkeypatch):
+def test_a_signal_before_the_run_starts_ends_it_too(command, scripted, make_connection, monkeypatch):
     make_connection(age=EXPIRED)
     look = oauth_refresh.idle
 
@@ -506,7 +506,7 @@ def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
 # --- a long-lived worker --------------------------------------------------------------------------
 
 
-def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connection, start):
+def test_a_loop_repeats_its_pass_until_it_is_asked_to_stop(make_connection, start):
     first = make_connection(age=EXPIRED)
     running = start("oauth_refresh", "--loop", "1", "--json")
     eventually(lambda: stored(first).version == 1, "the first refreshed")
@@ -521,7 +521,7 @@ def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connectio
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connection, monkeypatch, error):
+def test_a_loop_continues_after_a_database_error(command, make_connection, monkeypatch, error):
     connection = make_connection(age=EXPIRED)
     work, passes = oauth_refresh.refresh_due, []
 

@@ -9,7 +9,7 @@ import pytest
 from oauth_connect.management.stop import stop_request
 
 
-def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -> None:
+def test_the_first_signal_is_a_request_and_the_second_has_its_default_effect(ctrl_c) -> None:
     before = signal.getsignal(signal.SIGINT)
     with stop_request() as asked:
         signal.raise_signal(signal.SIGINT)
@@ -19,7 +19,7 @@ def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_what_was_asked_before_there_was_anything_to_stop_is_not_forgotten(ctrl_c) -> None:
+def test_a_stop_requested_before_there_is_anything_to_stop_is_remembered(ctrl_c) -> None:
     called: list[str] = []
     with stop_request() as request:
         signal.raise_signal(signal.SIGINT)
@@ -27,7 +27,7 @@ def test_what_was_asked_before_there_was_anything_to_stop_is_not_forgotten(ctrl_
     assert called == ["at once"]
 
 
-def test_a_thread_cannot_hear_signals_and_works_all_the_same(calls_at_once) -> None:
+def test_in_a_thread_signals_are_not_received_and_the_code_still_works(calls_at_once) -> None:
     def use() -> bool:
         with stop_request() as asked:
             return asked.asked

@@ -64,7 +64,7 @@ def test_connections_are_found_by_user_owner_and_key(make_connection, user, othe
 
 
 @pytest.mark.parametrize("nobody", [None, AnonymousUser(), 5, object()])
-def test_nobody_owns_nothing(nobody) -> None:
+def test_a_value_that_is_no_owner_is_refused(nobody) -> None:
     with pytest.raises(TypeError):
         Connection.objects.for_owner(nobody)
 
@@ -81,7 +81,7 @@ def test_an_owner_need_not_be_a_user(make_connection) -> None:
     assert (connection.owner, connection.user, connection.connected_by) == ("team:1", None, None)
 
 
-def test_due_are_the_active_ones_whose_time_has_come(make_connection) -> None:
+def test_active_connections_are_due_when_their_time_has_come(make_connection) -> None:
     due = make_connection(age=3600)
     soon = make_connection(age=3000)
     make_connection(age=0)
@@ -90,7 +90,7 @@ def test_due_are_the_active_ones_whose_time_has_come(make_connection) -> None:
 
 
 @pytest.mark.parametrize("response", [{**FRESH, "refresh_token": ""}, {**FRESH, "expires_in": None}])
-def test_what_cannot_or_need_not_be_refreshed_is_never_due(make_connection, response) -> None:
+def test_a_token_that_cannot_or_need_not_be_refreshed_is_never_due(make_connection, response) -> None:
     connection = make_connection(age=9999, response=response)
     assert connection.refresh_at is None
     assert not Connection.objects.due(within=timedelta(days=9999)).exists()

@@ -15,7 +15,7 @@ from tests.support.tokens import FRESH, stored
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
 
 
-def test_an_identity_is_a_hash_of_whose_and_which(make_connection, user) -> None:
+def test_an_identity_is_a_hash_of_owner_provider_and_account(make_connection, user) -> None:
     connection = make_connection(account_id="42")
     parts = json.dumps([f"user:{user.pk}", "scripted", "42"])
     assert connection.identity == hashlib.sha256(parts.encode()).hexdigest()
@@ -23,7 +23,7 @@ def test_an_identity_is_a_hash_of_whose_and_which(make_connection, user) -> None
 
 @pytest.mark.compliance("C-collation")
 @pytest.mark.parametrize("other", ["ABC", "abc ", "ábc", "abd", ""])
-def test_accounts_are_told_apart_to_the_letter(make_connection, other: str) -> None:
+def test_accounts_are_compared_character_by_character(make_connection, other: str) -> None:
     first, second = make_connection(account_id="abc"), make_connection(account_id=other)
     assert first.pk != second.pk
 

@@ -318,12 +318,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (5, "there is no preset 5"),
     ],
 )
-def test_a_preset_that_is_missing_is_told_with_the_nearest(preset: object, told: str) -> None:
+def test_a_missing_preset_is_reported_with_the_most_similar_name(preset: object, told: str) -> None:
     assert presets.missing(preset) == told
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
+def test_a_missing_file_is_reported_with_its_folder(
     kind: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

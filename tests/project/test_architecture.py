@@ -55,7 +55,7 @@ def test_every_import_runs_downwards() -> None:
         ("helpers.py", "", "oauth_connect.helpers"),
     ],
 )
-def test_a_module_that_breaks_the_law_is_named(copy: Path, module: str, statement: str, told: str) -> None:
+def test_a_module_that_breaks_a_contract_is_named(copy: Path, module: str, statement: str, told: str) -> None:
     (copy / "oauth_connect" / module).write_text(f"{statement}\n", encoding="utf-8")
     finished = lint_imports(copy)
     assert finished.returncode == 1
@@ -73,5 +73,5 @@ def test_every_extra_exists() -> None:
     assert set(setup["options.extras_require"]) == EXTRAS
 
 
-def test_metadata_stand_in_setup_cfg_only() -> None:
+def test_metadata_are_only_in_setup_cfg() -> None:
     assert "[project]" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()

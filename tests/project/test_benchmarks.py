@@ -53,7 +53,7 @@ def test_every_answer_of_a_bulk_run_is_seen_read_sent_and_committed(measured):
             assert 0 <= found["since_read_median"] <= found["since_sent_median"] <= found["since_sent_max"]
 
 
-def test_a_subject_that_there_is_not_is_told():
+def test_an_unknown_subject_is_reported():
     finished = run("--only", "bulk,speed")
     assert finished.returncode == 2
     assert "speed: there are bulk, memory" in finished.stderr

@@ -143,12 +143,12 @@ def test_the_sdist_lacks_no_file_of_the_package(distributions: Distributions) ->
         r"oauth_connect/migrations/0001_initial\.py",
     ],
 )
-def test_both_hold_what_is_not_code(distributions: Distributions, kind: str) -> None:
+def test_both_contain_the_files_that_are_not_code(distributions: Distributions, kind: str) -> None:
     assert any(re.fullmatch(kind, name) for name in distributions.wheel_names())
     assert any(re.fullmatch(kind, name) for name in distributions.sdist_names())
 
 
-def test_the_wheel_installs_nothing_beside_the_package(distributions: Distributions) -> None:
+def test_the_wheel_installs_only_the_package(distributions: Distributions) -> None:
     tops = {name.partition("/")[0] for name in distributions.wheel_names()}
     (metadata,) = tops - {"oauth_connect"}
     assert re.fullmatch(r"django_oauth_connect-.+\.dist-info", metadata)
@@ -159,11 +159,11 @@ def test_the_sdist_can_run_its_own_tests(distributions: Distributions) -> None:
     assert needed <= distributions.sdist_names()
 
 
-def test_an_empty_environment_runs_the_wheel(site: Site) -> None:
+def test_an_empty_environment_imports_the_wheel(site: Site) -> None:
     where = site.run("-c", "import oauth_connect; print(oauth_connect.__file__)")
     assert Path(where).is_relative_to(site.folder / "environment")
 
 
 @pytest.mark.parametrize("command", ["migrate", "check --fail-level WARNING", "makemigrations --check"])
-def test_a_site_far_from_the_checkout_runs(site: Site, command: str) -> None:
+def test_a_site_outside_the_checkout_runs(site: Site, command: str) -> None:
     site.run("-W", "error", "-m", "django", *command.split(), "--settings", "site_settings")

@@ -92,7 +92,7 @@ def test_a_rolled_back_transaction_around_writes_of_its_own_keeps_the_rotated_to
     assert user.email == ""
 
 
-def test_inside_a_transaction_the_instance_has_the_new_token_at_once(codeyard, make_connection):
+def test_inside_a_transaction_the_instance_has_the_new_token_immediately(codeyard, make_connection):
     connection = make_connection("codeyard", age=3600, response=codeyard.grant())
     with transaction.atomic():
         assert connection.session().get("user").status_code == 200
@@ -225,7 +225,7 @@ def test_a_reconnect_during_a_refresh_wins(scripted, scripted_provider, make_con
     assert not scripted.asked("/revoke"), "revoking the replaced token could end the new grant"
 
 
-def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_being_minted(
+def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_being_issued(
     scripted, scripted_provider, make_connection, meanwhile
 ):
     """Some providers leave the refresh token out when an account consents again."""
@@ -240,7 +240,7 @@ def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_bein
 
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("ending", ["deleted", "disconnected"])
-def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
+def test_a_token_issued_for_a_deleted_row_is_revoked(
     scripted, scripted_provider, make_connection, meanwhile, ending
 ):
     connection = make_connection(age=7200)
@@ -263,7 +263,7 @@ def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
 
 
 @pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS)
-def test_a_lost_answer_is_told_apart_from_a_revocation(scripted, scripted_provider, make_connection, fault):
+def test_a_lost_response_differs_from_a_revocation(scripted, scripted_provider, make_connection, fault):
     connection = make_connection(age=7200)
     scripted.on("/token", fault, Answer(400, {"error": "invalid_grant"}))
 

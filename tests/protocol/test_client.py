@@ -115,7 +115,7 @@ def test_what_is_no_token_response_is_unavailable_and_never_quoted(scripted, cli
     assert "canary" not in f"{raised.value!r} {raised.value} {vars(raised.value)}"
 
 
-def test_a_providers_word_becomes_the_rfcs(server_of, scripted) -> None:
+def test_a_providers_error_becomes_the_rfcs(server_of, scripted) -> None:
     scripted.on("/token", Answer(400, {"fault": {"code": 190}}))
     rules = {"error_field": "fault.code", "errors": {"190": "invalid_grant"}}
     with pytest.raises(ProviderRejected) as refused:
@@ -131,7 +131,7 @@ def test_a_providers_word_becomes_the_rfcs(server_of, scripted) -> None:
         ("", "invalid_request"),
     ],
 )
-def test_a_word_may_mean_different_things(description: str, error: str, server_of, scripted) -> None:
+def test_an_error_may_depend_on_its_description(description: str, error: str, server_of, scripted) -> None:
     scripted.on("/token", Answer(400, {"error": "invalid_request", "error_description": description}))
     rules = {"errors": {"invalid_request: Value passed": "invalid_grant"}}
     with pytest.raises(ProviderRejected) as refused:
@@ -195,7 +195,7 @@ def test_a_token_may_be_its_own_credential(method: str, server_of, scripted) -> 
     assert (asked.method, asked.headers["Authorization"], asked.body) == (method, "Bearer canary-access", b"")
 
 
-def test_a_client_may_stay_out_of_it(server_of, scripted) -> None:
+def test_a_revocation_may_be_sent_without_client_authentication(server_of, scripted) -> None:
     scripted.on("/revoke", Answer(200))
     assert server_of(revocation={"authentication": "none"}).revoke(HELD)
     [asked] = scripted.requests

@@ -158,7 +158,7 @@ def test_an_answer_that_lacks_something_cannot_be_used(scripted, server, name):
 
 
 @pytest.mark.parametrize(("status", "body"), [(400, {"error": "invalid_scope"}), (403, {})])
-def test_a_refusal_is_told_as_one(scripted, server, status, body):
+def test_a_refusal_is_reported(scripted, server, status, body):
     scripted.on("/device", Answer(status, body=body))
     with pytest.raises(ProviderRejected) as refused:
         server.authorize_device()
@@ -197,13 +197,13 @@ def test_any_other_refusal_ends_it(error):
 
 
 @pytest.mark.parametrize("answer", [PENDING, AWAY, SLOW_DOWN])
-def test_when_the_code_has_run_out_nobody_is_asked_any_more(answer):
+def test_after_the_code_has_expired_no_request_is_sent(answer):
     script, outcome = waited(answer, expires_in=30.0)
     assert outcome == "expired_token"
     assert script.asked[-1] < 1030
 
 
-def test_each_second_is_told_with_what_is_left():
+def test_each_second_is_reported_with_the_time_left():
     told: list[float] = []
     waited(PENDING, TOKEN, interval=2.0, expires_in=100.0, tick=told.append)
     assert told == [100, 99, 98, 97]

@@ -98,7 +98,7 @@ def test_no_cookie_is_kept_from_one_exchange_to_the_next(scripted, client) -> No
     assert all("Cookie" not in request.headers for request in scripted.asked("/token"))
 
 
-def test_the_client_id_may_stand_beside_basic(scripted, client) -> None:
+def test_the_client_id_may_be_sent_in_addition_to_basic(scripted, client) -> None:
     scripted.on("/token", Answer(body=FRESH))
     client(token_request={"repeat_client_id": True}).refresh(HELD)
     request = asked_once(scripted, "/token")
@@ -116,7 +116,9 @@ def test_the_client_id_may_stand_beside_basic(scripted, client) -> None:
     "body", [b"", b"<html>", {"error": "invalid_grant"}, {"error": "invalid_client"}], ids=str
 )
 @every_call
-def test_a_sick_server_is_unavailable_whatever_it_says(scripted, client, status, body, path, call) -> None:
+def test_a_failing_server_is_unavailable_whatever_it_sends(
+    scripted, client, status, body, path, call
+) -> None:
     scripted.on(path, Answer(status, body=body))
     with pytest.raises(ProviderUnavailable) as raised:
         call(client())
@@ -262,7 +264,7 @@ LOST = {
 @pytest.mark.compliance("D31")
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
 @every_call
-def test_an_answer_that_did_not_arrive_whole_leaves_doubt_and_is_not_asked_again(
+def test_an_incomplete_response_leaves_doubt_and_the_request_is_not_repeated(
     scripted, client, answer, path, call
 ) -> None:
     scripted.on(path, answer)
@@ -299,7 +301,7 @@ def test_a_name_that_does_not_resolve_leaves_no_doubt(client) -> None:
 
 @pytest.mark.compliance("A23")
 @every_call
-def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server, client, path, call) -> None:
+def test_a_certificate_without_a_trusted_issuer_is_refused(tls_server, client, path, call) -> None:
     tls_server.on(path, Answer(body=FRESH))
     names = ("token_endpoint", "revocation_endpoint", "userinfo_endpoint")
     with pytest.raises(ProviderUnavailable) as raised:

@@ -124,7 +124,7 @@ def test_neither_request_nor_headers_show_the_token(scripted, kind, provider_at,
 
 
 @pytest.mark.compliance("D45")
-def test_no_logger_of_the_libraries_tells_the_token(scripted, kind, auth, caplog) -> None:
+def test_no_logger_of_the_libraries_shows_the_token(scripted, kind, auth, caplog) -> None:
     caplog.set_level("DEBUG")
     scripted.on("/api/user", Answer(401), Answer(body={}))
     kind.request(auth, "GET", f"{scripted.url}/api/user")
@@ -253,7 +253,7 @@ def test_a_second_401_is_the_callers(scripted, kind, auth, source) -> None:
 
 
 @pytest.mark.compliance("D40")
-def test_a_401_that_no_newer_token_can_mend_is_the_callers(scripted, kind, auth, source) -> None:
+def test_a_401_that_no_newer_token_corrects_is_the_callers(scripted, kind, auth, source) -> None:
     scripted.on("/api/user", Answer(401))
     source.renewals = 0
     assert kind.request(auth, "GET", f"{scripted.url}/api/user").status_code == 401

@@ -142,7 +142,7 @@ def test_saves_go_together_or_not_at_all(make_connection):
     assert list(rows().values_list("version", flat=True)) == [1, 1]
 
 
-def test_a_save_frees_the_owners_lease_and_nobody_elses(make_connection):
+def test_a_save_releases_only_its_owners_lease(make_connection):
     mine, anothers = make_connection(), make_connection()
     rows().filter(pk=mine.pk).update(lease_owner="me")
     rows().filter(pk=anothers.pk).update(lease_owner="another")
@@ -185,7 +185,7 @@ def saved(writer: Writer, save: Save) -> bool:
     return answered.result(timeout=PATIENCE)
 
 
-def test_one_save_that_does_not_fit_is_told_and_the_others_are_saved(make_connection, calls_at_once):
+def test_one_save_that_fails_is_reported_and_the_others_are_saved(make_connection, calls_at_once):
     fits = [make_connection() for _ in range(5)]
     stale = make_connection()
     with Writer(Connection, "default") as writer:
@@ -207,7 +207,7 @@ def test_a_row_that_is_locked_does_not_hold_up_the_others(make_connection, calls
     assert rows().get(pk=held.pk).version == 0
 
 
-def test_what_a_statement_raises_reaches_who_ordered_it_and_the_writer_goes_on(make_connection):
+def test_an_error_of_a_statement_reaches_its_caller_and_the_writer_continues(make_connection):
     def fail() -> None:
         raise ValueError("of the one who ordered it")
 

@@ -37,7 +37,7 @@ def versions(provider: str) -> set[int]:
     return set(Connection.objects.filter(provider=provider).values_list("version", flat=True))
 
 
-def test_a_secret_that_cannot_be_had_ends_no_run_however_many_rows_need_it(two_providers, make_connection):
+def test_an_unavailable_secret_ends_no_run_however_many_rows_need_it(two_providers, make_connection):
     for _ in range(8):  # more than speak for a provider that is ill
         make_connection("vaulted", age=2 * EXPIRED)
         make_connection("scripted", age=EXPIRED)
@@ -50,9 +50,7 @@ def test_a_secret_that_cannot_be_had_ends_no_run_however_many_rows_need_it(two_p
     assert ProviderState.objects.get(provider="vaulted").failures == 1
 
 
-def test_a_secret_that_cannot_be_had_stops_no_run_while_its_provider_is_left_alone(
-    two_providers, make_connection
-):
+def test_an_unavailable_secret_stops_no_run_while_its_provider_is_backed_off(two_providers, make_connection):
     provider_health.back_off("default", conf.declared_provider("vaulted"), None)
     make_connection("vaulted", age=2 * EXPIRED)
     make_connection("scripted", age=EXPIRED)
@@ -140,7 +138,7 @@ def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     assert set(Connection.objects.filter(version=0).values_list("lease_owner", flat=True)) == {""}
 
 
-def test_what_went_wrong_before_an_interruption_is_told(
+def test_an_error_before_an_interruption_is_logged(
     scripted, scripted_provider, make_connection, monkeypatch, caplog
 ):
     """Only one of the two can be raised."""

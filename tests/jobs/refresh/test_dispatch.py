@@ -35,7 +35,7 @@ def versions(connections: list[Connection]) -> list[int]:
     return [Connection.objects.get(pk=connection.pk).version for connection in connections]
 
 
-def test_what_is_due_is_handed_out_once_by_provider_the_longest_overdue_first(make_connection):
+def test_due_rows_are_dispatched_once_by_provider_the_longest_overdue_first(make_connection):
     late = [make_connection(age=EXPIRED + age) for age in (0, 300, 100, 200, 400)]
     other = make_connection("b", age=EXPIRED)
     make_connection()
@@ -53,7 +53,7 @@ def test_what_is_due_is_handed_out_once_by_provider_the_longest_overdue_first(ma
     assert [provider for provider, _ in queue][:2] == ["b", "scripted"], "the providers in turn"
 
 
-def test_rows_of_the_same_moment_are_handed_out_once(make_connection):
+def test_rows_due_at_the_same_time_are_dispatched_once(make_connection):
     made = [make_connection(age=EXPIRED) for _ in range(7)]
     Connection._base_manager.update(refresh_at=datetime.now(UTC) - timedelta(hours=1))
     queue = Queue()
@@ -71,7 +71,7 @@ def test_a_limit_holds_over_all_providers(make_connection):
     assert dispatch_due(Queue(), limit=0) == 0
 
 
-def test_a_dispatch_claims_nothing_and_asks_nobody(scripted, make_connection):
+def test_a_dispatch_claims_nothing_and_sends_no_request(scripted, make_connection):
     connection = make_connection(age=EXPIRED)
     assert dispatch_due(Queue()) == dispatch_due(Queue()) == 1
     assert not scripted.requests
@@ -87,12 +87,12 @@ def test_a_chunk_is_one_query(make_connection, django_assert_num_queries):
     assert len(queue) == 3
 
 
-def test_a_chunk_of_nothing_is_refused():
+def test_a_chunk_size_of_zero_is_refused():
     with pytest.raises(ValueError, match="chunk"):
         dispatch_due(Queue(), chunk=0)
 
 
-def test_providers_by_name_and_none_that_is_off(configure, scripted_entry, make_connection):
+def test_only_named_and_enabled_providers_are_dispatched(configure, scripted_entry, make_connection):
     make_connection(age=EXPIRED)
     make_connection("b", age=EXPIRED)
     named = Queue()
@@ -104,7 +104,7 @@ def test_providers_by_name_and_none_that_is_off(configure, scripted_entry, make_
     assert [provider for provider, _ in enabled] == ["scripted"]
 
 
-def test_what_was_handed_out_is_refreshed(scripted, make_connection):
+def test_dispatched_rows_are_refreshed(scripted, make_connection):
     due = [make_connection(age=EXPIRED) for _ in range(5)]
     untouched = make_connection(age=EXPIRED)
     told = refresh_connections([str(connection.pk) for connection in due])
@@ -113,21 +113,21 @@ def test_what_was_handed_out_is_refreshed(scripted, make_connection):
     assert versions([untouched]) == [0]
 
 
-def test_what_was_handed_out_twice_is_refreshed_once(scripted, make_connection):
+def test_rows_dispatched_twice_are_refreshed_once(scripted, make_connection):
     pks = [str(make_connection(age=EXPIRED).pk) for _ in range(3)]
     assert refresh_connections(pks, provider="scripted") == {"refreshed": 3}
     assert refresh_connections(pks, provider="scripted") == {}
     assert len(scripted.asked("/token")) == 3
 
 
-def test_what_is_not_due_any_more_or_gone_is_left_alone(scripted, make_connection):
+def test_a_row_that_is_no_longer_due_or_deleted_is_skipped(scripted, make_connection):
     gone, valid = make_connection(age=EXPIRED), make_connection()
     Connection.objects.filter(pk=gone.pk).delete()
     assert refresh_connections([str(gone.pk), str(valid.pk)]) == {}
     assert not scripted.requests
 
 
-def test_within_goes_with_the_message(make_connection):
+def test_within_is_part_of_the_message(make_connection):
     connection = make_connection(age=3000)
     assert dispatch_due(Queue()) == 0
     queue = Queue()

@@ -51,7 +51,7 @@ def analyze() -> None:
 
 @pytest.mark.parametrize(("within", "due"), [(0, 0.001), (0.299 * ROWS, 0.3)], ids=["few due", "many due"])
 @pytest.mark.usefixtures("many_rows")
-def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
+def test_the_next_rows_to_claim_are_found_by_the_index(within, due):
     rows = Due(["acme"], timedelta(minutes=within)).of("acme")
     assert rows.count() == pytest.approx(due * ROWS, abs=10)
     sql, parameters = what_a_claim_selects(rows)
@@ -60,7 +60,7 @@ def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
 
 @pytest.mark.vendor("mysql")
 @pytest.mark.usefixtures("many_rows")
-def test_after_an_outage_what_is_never_due_is_not_read():
+def test_after_an_outage_rows_that_are_never_due_are_not_read():
     """Tokens that do not expire, and connections that have ended, stand first in the index."""
     QuerySet(Connection).filter(identity__regex="[0-5]$").update(refresh_at=None)
     analyze()

@@ -106,7 +106,7 @@ def test_the_instance_that_receivers_get_is_the_row_that_was_saved(rotating, man
     assert [pair[:2] for pair in seen] == [(True, True)] * 3
 
 
-def test_a_claim_at_which_others_were_quicker_is_made_again(rotating, many, monkeypatch):
+def test_a_claim_that_others_won_is_repeated(rotating, many, monkeypatch):
     many(3)
     real, calls = worker_pool.claim_due, []
 
@@ -140,7 +140,7 @@ def test_each_refresh_is_in_the_history(rotating, many):
     assert sorted(entries) == sorted(row.pk for row in due)
 
 
-def test_in_a_transaction_they_are_refreshed_one_by_one_and_a_rollback_loses_nothing(rotating, many):
+def test_in_a_transaction_rows_are_refreshed_one_at_a_time_and_a_rollback_loses_nothing(rotating, many):
     many(2)
 
     def work() -> None:
@@ -156,7 +156,7 @@ def test_in_a_transaction_they_are_refreshed_one_by_one_and_a_rollback_loses_not
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
-def test_a_run_that_is_iterated_in_a_transaction_begun_since_shares_nothing_with_it(rotating, many):
+def test_a_run_that_is_iterated_in_a_later_transaction_shares_nothing_with_it(rotating, many):
     due = many(3)
     run = refresh_due(Due(), workers=2)
     with transaction.atomic():
@@ -186,7 +186,7 @@ def test_only_the_connections_asked_for(rotating, many, make_connection, other_u
 # --- stopping -------------------------------------------------------------------------------------
 
 
-def test_who_stops_iterating_frees_what_was_not_sent_and_loses_nothing(rotating, many):
+def test_a_stopped_iteration_releases_what_was_not_sent_and_loses_nothing(rotating, many):
     due = many(20)
     for _ in refresh_due(Due(), workers=2):
         break
@@ -202,7 +202,7 @@ def test_who_stops_iterating_frees_what_was_not_sent_and_loses_nothing(rotating,
     assert outcomes(refresh_due(Due()))["refreshed"] == 20 - len(spent)
 
 
-def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_connection):
+def test_a_stop_finishes_the_requests_in_flight(scripted, scripted_provider, make_connection):
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(6):
@@ -222,7 +222,7 @@ def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_con
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, monkeypatch, error):
+def test_a_run_that_can_claim_no_more_reports_all_it_has_started(rotating, many, monkeypatch, error):
     many(10)
     real, claims, told = worker_pool.claim_due, [], []
 
@@ -242,7 +242,7 @@ def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, 
     assert Connection.objects.filter(version=1, lease_owner="").count() == len(told) > 1
 
 
-def test_when_nothing_can_be_saved_together_each_is_saved_by_itself(rotating, many, monkeypatch):
+def test_if_a_batch_cannot_be_saved_each_row_is_saved_alone(rotating, many, monkeypatch):
     """More of them than there are places for what is not settled yet."""
 
     def fail(*_: Any) -> bool:
@@ -256,7 +256,7 @@ def test_when_nothing_can_be_saved_together_each_is_saved_by_itself(rotating, ma
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
-def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_others_before(
+def test_a_row_locked_while_its_response_arrives_is_saved_once_free_and_the_others_before(
     scripted, scripted_provider, make_connection
 ):
     hold = threading.Event()
@@ -282,7 +282,7 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
     assert set(Connection.objects.values_list("version", flat=True)) == {1}
 
 
-def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and_again(
+def test_a_received_token_is_saved_although_reports_of_others_fail_repeatedly(
     scripted, other, make_connection, monkeypatch
 ):
     """The first save fails as well, and nobody iterates any more who would wait for the next.
@@ -369,7 +369,7 @@ class Keeping:
             yield result
 
 
-def test_five_failures_in_a_row_and_a_provider_is_left_alone_by_all(scripted, other, make_connection):
+def test_after_five_failures_in_a_row_every_run_skips_the_provider(scripted, other, make_connection):
     keeping = Keeping(scripted)
     scripted.on("/token", Answer(503, until=keeping.up))
     for _ in range(20):
@@ -432,7 +432,7 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     assert ProviderState.objects.get().alarm == ""
 
 
-def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
+def test_a_provider_gets_no_more_parallel_requests_than_its_entry_says(
     scripted, scripted_entry, configure, make_connection
 ):
     configure(PROVIDERS={"scripted": {**scripted_entry, "refresh": {"at_once": 2}}})
@@ -460,7 +460,7 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
-def test_a_row_that_somebodys_transaction_holds_is_passed_over_and_the_others_are_refreshed(rotating, many):
+def test_a_row_locked_by_a_transaction_is_skipped_and_the_others_are_refreshed(rotating, many):
     due = many(4)
     with held_by_another(due[1]):
         assert outcomes(refresh_due(Due(), workers=2)) == {"refreshed": 3}
@@ -499,7 +499,7 @@ def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connect
 
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("ending", ["deleted", "disconnected"])
-def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
+def test_a_token_issued_for_a_deleted_row_is_revoked(
     scripted, scripted_provider, make_connection, at_the_post, ending
 ):
     scripted.on("/token", Answer(body=FRESH))
@@ -516,7 +516,7 @@ def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
     assert not Connection.objects.filter(status="active").exists()
 
 
-def test_a_lost_answer_in_a_run_is_told_apart_from_a_revocation(scripted, scripted_provider, make_connection):
+def test_a_lost_response_in_a_run_differs_from_a_revocation(scripted, scripted_provider, make_connection):
     connection = make_connection(age=EXPIRED)
     scripted.on("/token", Answer(body=FRESH, cut=-1), Answer(400, {"error": "invalid_grant"}))
     assert outcomes(refresh_due(Due())) == {"unavailable": 1}

@@ -49,7 +49,7 @@ def a_job(queue: ProviderQueue) -> Job:
     return Job(queue, claimed)
 
 
-def test_workers_stay_until_what_was_begun_is_finished(scheduler, queue, taken_by_another) -> None:
+def test_workers_stay_until_every_job_is_finished(scheduler, queue, taken_by_another) -> None:
     job = a_job(queue)
     scheduler.add([job])
     assert scheduler.take() is job
@@ -61,7 +61,7 @@ def test_workers_stay_until_what_was_begun_is_finished(scheduler, queue, taken_b
     assert scheduler.take() is None
 
 
-def test_what_comes_back_after_the_end_is_still_carried_out(scheduler, queue, taken_by_another) -> None:
+def test_a_job_requeued_after_the_end_is_still_run(scheduler, queue, taken_by_another) -> None:
     job = a_job(queue)
     scheduler.add([job])
     assert scheduler.take() is job
@@ -72,6 +72,6 @@ def test_what_comes_back_after_the_end_is_still_carried_out(scheduler, queue, ta
     assert taken_by_another() == [None]
 
 
-def test_at_the_end_nobody_waits(scheduler) -> None:
+def test_at_the_end_no_worker_waits(scheduler) -> None:
     scheduler.end()
     assert scheduler.take() is None

@@ -32,7 +32,7 @@ def test_a_refresh_is_in_the_row(make_connection, scripted, answered, kept: str)
 
 @pytest.mark.compliance("A22")
 @pytest.mark.parametrize(("status", "refreshes", "calls"), [(401, 1, 2), (403, 0, 1)])
-def test_only_a_401_refreshes_once_and_is_tried_once_more(
+def test_only_a_401_refreshes_once_and_is_retried_once(
     make_connection, scripted, status: int, refreshes: int, calls: int
 ) -> None:
     insufficient = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
@@ -44,7 +44,7 @@ def test_only_a_401_refreshes_once_and_is_tried_once_more(
 
 
 @pytest.mark.compliance("D40")
-def test_an_api_that_always_answers_401_makes_no_storm_of_refreshes(make_connection, scripted) -> None:
+def test_an_api_that_always_responds_401_causes_one_refresh(make_connection, scripted) -> None:
     scripted.on("/token", Answer(body=FRESH))
     scripted.on("/api/user", Answer(401))
     connection = make_connection(age=600)
@@ -67,7 +67,7 @@ def test_a_token_of_unknown_expiry_is_refreshed_when_the_api_refuses_it(make_con
 
 @pytest.mark.compliance("D26")
 @pytest.mark.parametrize("token", [5, ["a"], None, "", "a\nb"])
-def test_a_broken_answer_leaves_the_old_token_in_place(make_connection, scripted, token: Any) -> None:
+def test_a_malformed_response_keeps_the_old_token(make_connection, scripted, token: Any) -> None:
     scripted.on("/token", Answer(body={**FRESH, "access_token": token}))
     connection = make_connection(age=2800)
     assert connection.access_token(900) == "access-0"
@@ -75,7 +75,7 @@ def test_a_broken_answer_leaves_the_old_token_in_place(make_connection, scripted
     assert (stored(connection).status, stored(connection).in_doubt) == ("active", True)
 
 
-def test_a_provider_that_is_turned_off_is_not_called(configure, scripted_entry, make_connection) -> None:
+def test_a_disabled_provider_is_not_called(configure, scripted_entry, make_connection) -> None:
     connection = make_connection()
     configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
     with pytest.raises(ProviderMisconfigured, match="disabled"):

@@ -53,7 +53,9 @@ def test_store_takes_a_token_as_well(user) -> None:
     ("said", "granted"),
     [({}, True), ({"scope": "x"}, False), ({"scope": ""}, False), ({"scope": "x y z"}, True)],
 )
-def test_what_was_not_granted_is_not_there(configure, scripted_entry, user, said, granted: bool) -> None:
+def test_a_scope_that_was_not_granted_is_missing(
+    configure, scripted_entry, user, said, granted: bool
+) -> None:
     configure(PROVIDERS={"scripted": {**scripted_entry, "scopes": ["x", "y"]}})
     response = {**FRESH, **said}
     connection = Connection.objects.store(owner=user, provider="scripted", token_response=response)
@@ -63,7 +65,7 @@ def test_what_was_not_granted_is_not_there(configure, scripted_entry, user, said
 
 @pytest.mark.compliance("A15")
 @pytest.mark.parametrize("response", [{}, {**FRESH, "access_token": None}, {**FRESH, "token_type": "mac"}])
-def test_nothing_is_stored_of_what_is_no_token(user, response) -> None:
+def test_a_response_without_a_token_is_not_stored(user, response) -> None:
     with pytest.raises(ProviderUnavailable):
         Connection.objects.store(owner=user, provider="scripted", token_response=response)
     assert not Connection.objects.exists()
@@ -71,7 +73,7 @@ def test_nothing_is_stored_of_what_is_no_token(user, response) -> None:
 
 @pytest.mark.compliance("D19")
 @pytest.mark.parametrize("scope", ["x\x00", "\ud800", "x\x00 y"])
-def test_a_scope_that_no_database_takes_does_not_lose_the_token(make_connection, scope: str) -> None:
+def test_a_scope_that_no_database_accepts_does_not_lose_the_token(make_connection, scope: str) -> None:
     connection = make_connection(response={**FRESH, "scope": scope, "note": f"\x00{scope}"})
     assert stored(connection).token.refresh_token == "refresh-1"
 
@@ -83,7 +85,7 @@ def test_a_long_token_is_stored_whole(make_connection) -> None:
     assert (stored(connection).token.access_token, stored(connection).token.refresh_token) == (long, long)
 
 
-def test_a_second_store_renews_the_same_connection(make_connection) -> None:
+def test_a_second_store_changes_the_same_connection(make_connection) -> None:
     first = make_connection(account_id="1", account_label="old")
     again = make_connection(account_id="1", response={**FRESH, "access_token": "newer"})
     assert again.pk == first.pk
@@ -91,7 +93,7 @@ def test_a_second_store_renews_the_same_connection(make_connection) -> None:
     assert Connection.objects.count() == 1
 
 
-def test_a_renewal_heals_a_mark_and_ends_every_lease(make_connection) -> None:
+def test_a_second_store_clears_a_mark_and_ends_every_lease(make_connection) -> None:
     connection = make_connection(account_id="1")
     connection.status, connection.lease_owner = Connection.Status.REAUTHORIZATION_REQUIRED, "somebody"
     connection.failures, connection.last_error, connection.in_doubt = 3, "revoked", True

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider"
 @pytest.mark.compliance("A34")
 @pytest.mark.compliance("D50")
 @pytest.mark.parametrize(("status", "pending"), [(503, 1), (200, 0), (400, 0)])
-def test_local_use_ends_at_once_and_an_unrevoked_token_is_kept_for_later(
+def test_local_use_ends_immediately_and_an_unrevoked_token_is_queued(
     make_connection, scripted, django_capture_on_commit_callbacks, status: int, pending: int
 ) -> None:
     scripted.on("/revoke", Answer(status))

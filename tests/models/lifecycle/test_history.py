@@ -41,7 +41,7 @@ def entries() -> list[tuple[str, str]]:
 # --- refreshes --------------------------------------------------------------------------------------
 
 
-def test_a_refresh_is_written_down(scripted, expired):
+def test_a_refresh_is_recorded(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     expired.access_token()
     (entry,) = ConnectionEvent.objects.all()
@@ -59,7 +59,7 @@ def test_a_refresh_is_written_down(scripted, expired):
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
-def test_a_failure_is_written_down_with_its_code(scripted, expired, answer, expected):
+def test_a_failure_is_recorded_with_its_code(scripted, expired, answer, expected):
     scripted.on("/token", answer)
     with pytest.raises(CallError):
         expired.access_token()
@@ -76,7 +76,7 @@ def test_a_providers_own_words_are_not_kept(scripted, expired, canary, caplog):
 
 
 @transactional
-def test_it_outlives_the_rollback_of_the_callers_transaction(scripted, expired):
+def test_an_event_survives_a_rollback_of_the_callers_transaction(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         expired.access_token()
@@ -86,7 +86,7 @@ def test_it_outlives_the_rollback_of_the_callers_transaction(scripted, expired):
 
 
 @transactional
-def test_it_is_written_once_when_the_callers_transaction_is_committed(scripted, expired):
+def test_an_event_is_written_once_when_the_callers_transaction_is_committed(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         expired.access_token()
@@ -94,7 +94,7 @@ def test_it_is_written_once_when_the_callers_transaction_is_committed(scripted, 
 
 
 @transactional
-def test_with_autocommit_off_too(scripted, expired):
+def test_an_event_survives_a_rollback_with_autocommit_off(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     database.set_autocommit(False)
     try:
@@ -106,7 +106,7 @@ def test_with_autocommit_off_too(scripted, expired):
 
 
 @transactional
-def test_a_row_that_is_not_committed_shares_its_fate_with_its_history(make_connection, scripted):
+def test_a_row_that_is_not_committed_is_rolled_back_with_its_events(make_connection, scripted):
     """On SQLite nobody else can see what is not committed: there the entry stays."""
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
@@ -153,7 +153,7 @@ def test_a_history_that_cannot_be_written_costs_no_token(scripted, expired, no_t
 
 
 @transactional
-def test_what_cannot_be_written_breaks_no_transaction_that_it_is_part_of(expired, no_table, caplog):
+def test_an_event_that_cannot_be_written_breaks_no_transaction(expired, no_table, caplog):
     with transaction.atomic():
         history.record(expired, history.Action.KEY_ROTATED)
         history.write([history.of(expired, history.Action.KEY_ROTATED) for _ in range(3)])
@@ -172,7 +172,7 @@ def test_a_wrong_setting_costs_no_token(scripted, expired, configure, caplog):
 # --- how much it costs ------------------------------------------------------------------------------
 
 
-def test_an_entry_says_when_it_happened_not_when_it_was_written(expired):
+def test_an_event_has_the_time_when_it_happened(expired):
     entry = history.of(expired, history.Action.KEY_ROTATED)
     happened = timezone.now()
     history.write([entry, history.of(expired, history.Action.KEY_ROTATED)])
@@ -181,7 +181,7 @@ def test_an_entry_says_when_it_happened_not_when_it_was_written(expired):
 
 
 @transactional
-def test_many_entries_are_one_insert(expired, django_assert_max_num_queries):
+def test_many_events_are_one_insert(expired, django_assert_max_num_queries):
     many = [history.of(expired, history.Action.KEY_ROTATED) for _ in range(100)]
     with django_assert_max_num_queries(1 + 2) as asked:  # before Django 6.1 with a transaction around it
         history.write(many)
@@ -190,7 +190,7 @@ def test_many_entries_are_one_insert(expired, django_assert_max_num_queries):
 
 
 @transactional
-def test_one_entry_is_one_statement(expired, django_assert_num_queries):
+def test_one_event_is_one_statement(expired, django_assert_num_queries):
     with django_assert_num_queries(1):
         history.record(expired, history.Action.KEY_ROTATED)
 
@@ -207,7 +207,7 @@ def test_without_a_history_a_refresh_is_three_statements(
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
-def test_it_lies_in_the_database_of_its_connection(expired, make_connection):
+def test_an_event_is_in_the_database_of_its_connection(expired, make_connection):
     history.record(expired, history.Action.KEY_ROTATED)
     expired._state.db = "other"
     history.record(expired, history.Action.KEY_ROTATED)
@@ -217,14 +217,14 @@ def test_it_lies_in_the_database_of_its_connection(expired, make_connection):
 # --- who did what -----------------------------------------------------------------------------------
 
 
-def test_connecting_is_written_down_with_who_did_it(make_connection, other_user):
+def test_connecting_is_recorded_with_its_user(make_connection, other_user):
     connection = make_connection(owner="team:core", connected_by=other_user)
     (entry,) = ConnectionEvent.objects.all()
     assert (entry.action, entry.connection_id) == ("connected", connection.pk)
     assert (entry.owner, entry.actor) == ("team:core", other_user)
 
 
-def test_scopes_that_change_are_written_down(make_connection, scripted, user):
+def test_changed_scopes_are_recorded(make_connection, scripted, user):
     response = {**FRESH, "scope": "read write"}
     connection = make_connection(account_id="a", response=response, age=EXPIRED)
     scripted.on("/token", Answer(body={**FRESH, "scope": "read"}))
@@ -248,7 +248,7 @@ def test_scopes_in_another_order_have_not_changed(make_connection, scripted):
 
 
 @pytest.mark.compliance("D49")
-def test_disconnecting_is_written_down_once_with_who_did_it(expired, scripted, user, other_user):
+def test_disconnecting_is_recorded_once_with_its_user(expired, scripted, user, other_user):
     scripted.on("/revoke", Answer(200))
     expired.disconnect(actor=other_user)
     expired.disconnect(actor=user)
@@ -256,14 +256,14 @@ def test_disconnecting_is_written_down_once_with_who_did_it(expired, scripted, u
     assert (entry.action, entry.actor) == ("disconnected", other_user)
 
 
-def test_a_disconnection_that_is_rolled_back_is_not_written_down(expired):
+def test_a_disconnection_that_is_rolled_back_is_not_recorded(expired):
     with transaction.atomic():
         expired.disconnect()
         transaction.set_rollback(True)
     assert entries() == []
 
 
-def test_an_entry_outlives_its_connection_and_who_did_it(expired, other_user):
+def test_an_event_survives_its_connection_and_its_user(expired, other_user):
     history.record(expired, history.Action.DISCONNECTED, actor=other_user)
     other_user.delete()
     expired.delete()

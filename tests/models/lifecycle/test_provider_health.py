@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.mark.parametrize(
     "answer", [Answer(401, {"error": "invalid_client"}), Answer(404), Answer(307, headers={"Location": "/x"})]
 )
-def test_wrong_settings_raise_one_alarm_and_mark_nobody(scripted, make_connection, answer, caplog):
+def test_wrong_settings_raise_one_alarm_and_mark_no_connection(scripted, make_connection, answer, caplog):
     scripted.on("/token", answer)
     connections = [make_connection(age=EXPIRED) for _ in range(3)]
     for connection in connections:
@@ -34,7 +34,7 @@ def test_wrong_settings_raise_one_alarm_and_mark_nobody(scripted, make_connectio
     assert len(alarms) == 1
 
 
-def test_the_alarm_ends_when_the_provider_takes_the_client_again(scripted, make_connection):
+def test_the_alarm_ends_when_the_provider_accepts_the_client_again(scripted, make_connection):
     scripted.on("/token", Answer(401, {"error": "invalid_client"}), Answer(body=FRESH))
     connection = make_connection(age=EXPIRED)
     with pytest.raises(ProviderMisconfigured):
@@ -44,7 +44,7 @@ def test_the_alarm_ends_when_the_provider_takes_the_client_again(scripted, make_
     assert ProviderState.objects.get().alarm == ""
 
 
-def test_the_alarm_ends_even_if_the_provider_was_ill_in_between(scripted, make_connection):
+def test_the_alarm_ends_even_if_the_provider_was_unavailable_in_between(scripted, make_connection):
     scripted.on("/token", Answer(401, {"error": "invalid_client"}), Answer(503), Answer(body=FRESH))
     connection = make_connection(age=EXPIRED)
     for error in (ProviderMisconfigured, ProviderUnavailable):
@@ -56,7 +56,7 @@ def test_the_alarm_ends_even_if_the_provider_was_ill_in_between(scripted, make_c
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_account_that_is_connected_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
+def test_a_connected_account_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
     """The one that met it may have been connected anew just now, and knows nothing of it any more."""
     provider_health.begin_alarm("default", "scripted", "invalid_client")
     visitor.connect()

@@ -46,7 +46,7 @@ def commits(django_capture_on_commit_callbacks):
         ({"effect": "grant", "style": "none"}, 0),
     ],
 )
-def test_a_grant_that_another_connection_lives_on_is_left(how, asked, two, scripted, commits):
+def test_a_grant_that_another_connection_uses_is_not_revoked(how, asked, two, scripted, commits):
     mine, _ = two(**how)
     with commits(execute=True):
         mine.disconnect()
@@ -55,7 +55,7 @@ def test_a_grant_that_another_connection_lives_on_is_left(how, asked, two, scrip
     assert not PendingRevocation.objects.exists()
 
 
-def test_what_is_left_stands_in_the_log(two, commits, caplog):
+def test_a_skipped_revocation_is_logged(two, commits, caplog):
     mine, _ = two()
     with caplog.at_level(logging.INFO, "oauth_connect"), commits(execute=True):
         mine.disconnect()
@@ -84,7 +84,7 @@ def test_one_of_two_accounts_is_revoked_although_the_owner_keeps_the_other(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_retry_does_not_end_what_was_connected_again_meanwhile(
+def test_a_retry_does_not_revoke_a_grant_that_was_connected_again(
     user, scripted, scripted_provider, make_connection
 ):
     scripted.on("/revoke", Answer(503))

@@ -69,7 +69,7 @@ def test_the_next_secret_is_tried_where_one_is_refused_and_nothing_else_changes(
         Answer(401, b"<p>no</p>", {"Content-Type": "text/html"}),
     ],
 )
-def test_whichever_way_a_server_says_that_the_secret_is_wrong(scripted, server_of, refusal):
+def test_the_next_secret_is_tried_for_every_form_of_the_refusal(scripted, server_of, refusal):
     scripted.on("/token", refusal, ISSUED)
     CALLS["refresh"][1](server_of(client_secret=BOTH))
     assert secrets_sent(scripted) == BOTH
@@ -132,7 +132,7 @@ def test_a_secret_that_left_the_list_is_not_sent(scripted, server_of):
     assert secrets_sent(scripted)[2:] == [BOTH[0], "newest"]
 
 
-def test_when_all_are_refused_the_error_is_told_once_they_all_were_tried(scripted, server_of):
+def test_if_all_are_refused_the_error_is_raised_after_all_were_tried(scripted, server_of):
     scripted.on("/token", REFUSED)
     with pytest.raises(ProviderMisconfigured, match="client_secret") as met:
         CALLS["refresh"][1](server_of(client_secret=[*BOTH, "oldest"]))

@@ -58,7 +58,7 @@ def test_an_expiry_is_read_in_the_providers_form(unit: str, answer: dict[str, An
         ("jwt", {"access_token": "a.%%%.b"}),
     ],
 )
-def test_a_senseless_expiry_says_nothing(unit: str, answer: dict[str, Any]) -> None:
+def test_a_senseless_expiry_is_ignored(unit: str, answer: dict[str, Any]) -> None:
     assert read(answer, expires_unit=unit).expires_at is None
     assumed = read(answer, expires_unit=unit, assumed_lifetime=60)
     assert assumed.expires_at == NOW + timedelta(minutes=1)

@@ -165,7 +165,7 @@ def test_a_lifetime_is_read_as_number_or_text(value: Any) -> None:
         *(1e-9, float("nan"), "NaN", float("inf"), "inf", -float("inf")),
     ],
 )
-def test_what_is_no_lifetime_says_nothing(value: Any) -> None:
+def test_a_value_that_is_no_lifetime_is_ignored(value: Any) -> None:
     assert lifetimes.lifetime(value) is None
     assert read({"expires_in": value}).expires_at is None
 
@@ -277,7 +277,7 @@ def test_an_error_with_status_200_is_an_error(answer: dict[str, Any], error: str
         (400, {"error": "slow_down"}, ProviderUnavailable, "slow_down"),
     ],
 )
-def test_a_refusal_is_told_for_what_it_is(status: int, answer, kind, code: str) -> None:
+def test_a_refusal_has_its_class_and_its_code(status: int, answer, kind, code: str) -> None:
     with pytest.raises(kind) as raised:
         read(answer, status=status)
     assert type(raised.value) is kind

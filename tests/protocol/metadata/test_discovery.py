@@ -111,7 +111,7 @@ def test_each_place_serves_and_nothing_is_asked_after_it(scripted: ScriptedServe
     [Answer(200, b"<html>", HTML), Answer(200, {"issuer": "https://b.example"}), Answer(403), Answer(500)],
     ids=["a page for everything", "another issuer", "403", "500"],
 )
-def test_a_place_that_has_nothing_for_us_is_passed_by(scripted: ScriptedServer, first: Answer) -> None:
+def test_a_place_without_a_usable_document_is_skipped(scripted: ScriptedServer, first: Answer) -> None:
     scripted.on(OAUTH, first)
     scripted.on(OPENID, Answer(body=document(scripted.url)))
     assert fetch(scripted.url).document["issuer"] == scripted.url
@@ -135,7 +135,7 @@ def test_an_issuer_that_is_not_the_same_to_the_character_is_discarded(other: Any
 
 
 @pytest.mark.compliance("A25")
-def test_so_it_is_over_the_wire(scripted: ScriptedServer) -> None:
+def test_another_issuer_is_discarded_over_http_too(scripted: ScriptedServer) -> None:
     scripted.on(OAUTH, Answer(body=document(f"{scripted.url}/")))
     assert refused(scripted.url).code == "issuer_mismatch"
 
@@ -278,7 +278,7 @@ def test_a_client_proves_itself_as_the_server_can(supported: Any, entry: Any, me
     assert metadata.fields_for(declared(**entry)).get("token_endpoint_auth_method") == method
 
 
-def test_a_server_that_takes_no_secret_of_ours_is_told() -> None:
+def test_a_server_that_accepts_no_secret_of_ours_is_reported() -> None:
     with pytest.raises(ProviderMisconfigured, match="client_secret_basic, client_secret_post"):
         read(token_endpoint_auth_methods_supported=["private_key_jwt"]).fields_for(declared())
 
@@ -293,7 +293,7 @@ def test_a_server_that_takes_no_secret_of_ours_is_told() -> None:
         ({"userinfo_endpoint": f"{ISSUER}/me"}, None),
     ],
 )
-def test_no_scope_is_asked_for_but_the_one_that_tells_who_it_is(changes: Any, scopes: Any) -> None:
+def test_only_the_scope_that_identifies_the_user_is_requested(changes: Any, scopes: Any) -> None:
     assert read(**changes).fields_for(declared()).get("scopes") == scopes
 
 
@@ -388,7 +388,7 @@ def test_it_ends_at_its_deadline(scripted: ScriptedServer, answer: Answer) -> No
 
 
 @pytest.mark.parametrize("answer", [Answer(500), Answer(503), Answer(429)])
-def test_an_ill_server_is_told_as_ill(scripted: ScriptedServer, answer: Answer) -> None:
+def test_a_failing_server_is_reported_as_unavailable(scripted: ScriptedServer, answer: Answer) -> None:
     scripted.on(OAUTH, answer)
     with pytest.raises(ProviderUnavailable) as error:
         fetch(scripted.url)
@@ -408,14 +408,14 @@ def test_a_server_that_hangs_up_is_not_asked_elsewhere(scripted: ScriptedServer)
     assert len(scripted.requests) == 1
 
 
-def test_a_server_without_metadata_is_told_as_such(scripted: ScriptedServer) -> None:
+def test_a_server_without_metadata_is_reported(scripted: ScriptedServer) -> None:
     failure = refused(scripted.url)
     assert (failure.code, failure.status) == ("http_404", 404)
     assert "write the endpoints" in str(failure)
 
 
 @pytest.mark.compliance("A23")
-def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: ScriptedServer) -> None:
+def test_a_certificate_without_a_trusted_issuer_is_refused(tls_server: ScriptedServer) -> None:
     tls_server.on(OAUTH, Answer(body=document(tls_server.url)))
     with pytest.raises(ProviderUnavailable):
         fetch(tls_server.url)
@@ -492,7 +492,7 @@ def test_a_name_in_the_settings_may_be_private(
 
 @pytest.mark.compliance("D51")
 @pytest.mark.usefixtures("only_second_is_private")
-def test_the_address_that_was_looked_at_is_the_one_connected_to(
+def test_the_address_that_was_checked_is_the_one_connected_to(
     scripted: ScriptedServer, resolver: dict[str, list[list[str]]]
 ) -> None:
     resolver["id.example"] = [["127.0.0.1"], ["127.0.0.2"]]
@@ -505,7 +505,7 @@ def test_the_address_that_was_looked_at_is_the_one_connected_to(
 
 
 @pytest.mark.usefixtures("only_second_is_private")
-def test_a_dead_address_does_not_hide_a_living_one(
+def test_an_unreachable_address_does_not_hide_a_reachable_one(
     scripted: ScriptedServer, resolver: dict[str, list[list[str]]]
 ) -> None:
     resolver["id.example"] = [["127.0.0.3", "127.0.0.1"]]

@@ -53,14 +53,14 @@ def ask(session: ServerSession, host: ScriptedServer) -> int:
         ).status
 
 
-def test_connections_are_kept_to_the_hosts_asked_last(hosts, still_open):
+def test_connections_are_kept_to_the_most_recent_hosts(hosts, still_open):
     with new_session(3) as session:
         for host in hosts:
             assert [ask(session, host) for _ in range(2)] == [200, 200]
         assert still_open() == 3
 
 
-def test_who_is_asked_often_stays(hosts, still_open, monkeypatch):
+def test_a_host_that_is_used_often_is_kept(hosts, still_open, monkeypatch):
     found = []
     with new_session(3) as session:
         route = transport.DeadlineAdapter.route
@@ -88,7 +88,7 @@ def test_closing_closes_all(hosts, still_open):
     assert still_open() == 0
 
 
-def test_a_host_that_is_dropped_while_it_answers_still_answers(hosts):
+def test_a_host_that_is_dropped_during_a_response_still_responds(hosts):
     held = threading.Event()
     hosts[0].on("/token", Answer(body={"n": 1}, hold=held))
     with new_session(2) as session, ThreadPoolExecutor(1) as pool:

@@ -118,7 +118,7 @@ def test_a_valid_token_costs_one_look_at_the_keyring(keep, scripted, small):
     assert reads == []
 
 
-def test_nobody_has_logged_in(small, provider):
+def test_without_a_login_there_is_no_token(small, provider):
     with pytest.raises(ReauthorizationRequired, match="oauth_login scripted --store keyring") as told:
         store.session_for(provider)
     assert told.value.reason == "not_connected"
@@ -240,7 +240,7 @@ def test_variables_of_the_login_are_those_of_every_session(small, scripted, scri
     assert store.session_for(provider).get("x").status_code == 200
 
 
-def test_a_script_is_told_to_name_what_only_a_site_discovers(small):
+def test_a_script_must_name_the_endpoints_that_only_a_site_discovers(small):
     provider = Provider.from_mapping("acme", {"client_id": "client", "issuer": "https://id.acme.example"})
     with pytest.raises(InvalidProvider, match="token_endpoint"):
         store.session_for(provider)
@@ -272,7 +272,7 @@ def test_a_revocation_that_fails_stops_local_use_and_can_be_repeated(keep, scrip
     assert http is not None
 
 
-def test_a_token_minted_while_it_was_logged_out_is_revoked_too(keep, scripted):
+def test_a_token_issued_during_a_logout_is_revoked_too(keep, scripted):
     provider = keep(age=EXPIRED)
     scripted.on("/revoke", Answer())
     scripted.on("/token", Answer(body=ROTATED))
