@@ -22,7 +22,7 @@ from oauth_connect.issuers import PAUSE, SALT, STALE, Issuers, Terms
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.support.waiting import PATIENCE, Tally, tally_of
+from tests.support.waiting import TIMEOUT, Tally, tally_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -147,7 +147,7 @@ def test_an_expired_document_is_used_while_another_caller_fetches(
 def test_no_caller_waits_for_ever(scripted, publish, known, alone, monkeypatch) -> None:
     monkeypatch.setattr(issuers, "MARGIN", -4.9)
     given_up = threading.Event()
-    publish(until=lambda: given_up.wait(PATIENCE))
+    publish(until=lambda: given_up.wait(TIMEOUT))
     leader = threading.Thread(target=known.metadata, args=(scripted.url, alone))
     leader.start()
     scripted.wait_for(WELL_KNOWN)

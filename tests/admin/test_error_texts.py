@@ -18,7 +18,7 @@ def test_where_the_owner_is_needed_the_words_say_so(code):
     assert "owner" in explanation(code)
 
 
-def test_other_codes_are_shown_as_they_are():
+def test_any_other_code_has_a_general_text():
     assert "cannot answer at present" in explanation("http_503")
     assert "refused" in explanation("some_code_of_its_own")
     assert explanation("") == ""

@@ -32,9 +32,9 @@ from oauth_connect.protocol.background import MAX_PER_PROVIDER, THREADS
 from oauth_connect.protocol.client import AuthorizationServer
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.databases import ROOT, worker_environment
-from tests.support.processes import told
+from tests.support.processes import send_line
 from tests.support.tokens import EXPIRED, FRESH, raw, stored
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,7 +61,7 @@ def threads() -> list[str]:
 def a_turn() -> Callable[[], None]:
     """Return what a thread calls to wait for a turn of this event loop; blocked, the loop takes none."""
     loop = asyncio.get_running_loop()
-    return lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(PATIENCE)
+    return lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(TIMEOUT)
 
 
 # --- calls --------------------------------------------------------------------------------------
@@ -409,13 +409,13 @@ def test_a_process_that_ends_during_a_refresh_saves_the_token_first(
     )
     try:
         scripted.wait_for("/token")
-        told(leaving, "asked")
+        send_line(leaving, "asked")
         assert leaving.stdout is not None
         assert leaving.stdout.readline() == "left\n"
         assert leaving.poll() is None
     finally:
         left.set()
-        leaving.communicate(timeout=PATIENCE)
+        leaving.communicate(timeout=TIMEOUT)
     assert leaving.returncode == 0
     assert len(scripted.asked("/token")) == 1
     assert stored(connection).token.refresh_token == "refresh-1"

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
-from tests.support.processes import started, told
+from tests.support.processes import send_line, started
 from tests.support.tokens import raw
 
 Start = Callable[..., "Worker"]
@@ -58,7 +58,7 @@ class Worker:
 
     def go(self) -> Worker:
         """Begin, or go on where it has stopped."""
-        told(self.process, "go")
+        send_line(self.process, "go")
         return self
 
     def until(self, point: str) -> Worker:

@@ -30,7 +30,7 @@ from tests.servers.scripted import Answer, ScriptedServer
 from tests.support import processes
 from tests.support.databases import ROOT, worker_environment
 from tests.support.tokens import FRESH, rows
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,7 +80,7 @@ class Run:
         return json.loads(self._out.read_text())
 
     def ended(self) -> int:
-        return self.process.wait(timeout=2 * PATIENCE)
+        return self.process.wait(timeout=2 * TIMEOUT)
 
     def retries(self) -> None:
         """Wait until it has met the database's absence."""

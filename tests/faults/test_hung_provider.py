@@ -92,7 +92,7 @@ def test_the_waiting_hold_no_database_session_but_the_callers_own(hung, hanging,
     eventually(
         lambda: set(sessions_of_others()) <= {"idle"},
         lambda: f"no transaction of our own: {sessions_of_others()}",
-        look=0.2,  # InnoDB shows nothing new sooner
+        interval=0.2,  # InnoDB shows nothing new sooner
     )
     assert len(sessions_of_others()) <= CALLERS
     hung.set()

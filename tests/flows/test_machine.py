@@ -456,7 +456,7 @@ def test_arguments_that_cannot_be_sent_are_refused(machine, arguments, error, na
 # --- the life of its row -----------------------------------------------------------------------
 
 
-def test_nothing_is_due_without_a_caller(machine):
+def test_a_machine_token_is_never_due(machine):
     connection = machine_connection("scripted")
     connection.access_token()
     assert Connection.objects.get().refresh_at is None

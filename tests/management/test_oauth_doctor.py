@@ -324,7 +324,7 @@ def test_an_endpoint_is_asked_with_a_bare_get_and_redirects_are_not_followed(com
         assert "Authorization" not in request.headers
 
 
-def test_without_a_server_the_port_is_reported(line, configure, scripted_entry):
+def test_a_server_that_is_not_reachable_is_an_error(line, configure, scripted_entry):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/token"

@@ -29,7 +29,7 @@ from tests.servers.scripted import Answer
 from tests.support import keyrings
 from tests.support.person import Person
 from tests.support.visitor import query_of
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 if os.name == "posix":
     import pty
@@ -250,7 +250,7 @@ def test_userinfo_and_id_token_of_a_device_speak_of_one_account(
     assert len(device_with_accounts.asked("/revoke")) == status
 
 
-def test_the_site_learns_which_user_connects_at_a_terminal(device, issues, user, command):
+def test_connecting_at_a_terminal_sends_the_signal(device, issues, user, command):
     heard = []
 
     def receive(connection, **kwargs):
@@ -499,7 +499,7 @@ def start_on_terminal(start, monkeypatch):
 
         def until_counted(self, different):
             """Return what is shown until so many different counts have been."""
-            seen, give_up = "", time.monotonic() + PATIENCE
+            seen, give_up = "", time.monotonic() + TIMEOUT
             while len(set(COUNT.findall(seen))) < different:
                 left = max(0.0, give_up - time.monotonic())
                 assert select.select([leader], [], [], left)[0], seen

@@ -30,7 +30,7 @@ from tests.management.conftest import finished
 from tests.servers.scripted import Answer
 from tests.support.aging import long_back_offs
 from tests.support.tokens import EXPIRED, FRESH, rows, stored
-from tests.support.waiting import PATIENCE, eventually, tally_of
+from tests.support.waiting import TIMEOUT, eventually, tally_of
 
 try:
     import termios
@@ -513,7 +513,7 @@ def test_a_loop_repeats_its_pass_until_it_is_asked_to_stop(make_connection, star
     second = make_connection(age=EXPIRED)
     eventually(lambda: stored(second).version == 1, "the second refreshed")
     running.send_signal(signal.SIGTERM)
-    out, err = running.communicate(timeout=PATIENCE)
+    out, err = running.communicate(timeout=TIMEOUT)
 
     assert running.returncode == 0, err
     passes = [json.loads(line) for line in out.splitlines()]
@@ -556,7 +556,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_it_had_not_sent(
     eventually(lambda: len(rotating.hanging) == 2 and len(rotating.spent) == 10, "two asked in vain")
     eventually(lambda: Connection.objects.filter(version=1).count() == 10, "the others saved")
     running.kill()
-    running.communicate(timeout=PATIENCE)
+    running.communicate(timeout=TIMEOUT)
 
     assert Connection.objects.exclude(lease_owner="").count() == 2
     assert command("oauth_refresh", json=True).document["total"] == 0, "their leases have not run out"
@@ -604,7 +604,7 @@ def on_a_terminal(start: Any, *arguments: str) -> str:
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     return shown.decode()
 
 

@@ -48,7 +48,7 @@ def test_with_a_worker():
 
 
 def test_with_callers(monkeypatch):
-    monkeypatch.setattr(workers, "told", fail)
+    monkeypatch.setattr(workers, "send_line", fail)
     workers.call_together(processes=2, threads=1, settings={}, connection="none", path="/")
 
 

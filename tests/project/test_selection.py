@@ -120,7 +120,7 @@ def test_a_fast_run_skips_tests_that_start_a_process(tmp_path: Path) -> None:
 def test_in_a_fast_run_a_test_that_starts_a_process_without_a_mark_fails(tmp_path: Path) -> None:
     finished = run_pytest(tmp_path, OF_PROCESSES, "--fast")
     assert "1 failed, 1 passed, 3 deselected" in finished.stdout
-    assert "a test that starts a process is marked `process`" in finished.stdout
+    assert "Mark it `process`." in finished.stdout
 
 
 @pytest.mark.parametrize("given", [["--db", "oracle"], ["--db=oracle"], ["--db"], ["--db", "--fast"]])

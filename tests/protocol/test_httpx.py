@@ -30,7 +30,7 @@ from tests.protocol.providers import acme
 from tests.protocol.test_session import HEADERS, Source, tokens_sent
 from tests.protocol.urls import NOT_THE_API
 from tests.servers.scripted import Answer
-from tests.support.waiting import PATIENCE, Tally
+from tests.support.waiting import TIMEOUT, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 # One for all: a client that makes its own reads a bundle of certificates for tens of milliseconds.
@@ -392,7 +392,7 @@ def test_a_slow_source_is_asked_once_by_many_and_never_in_the_event_loop(
     source.ready = lambda: beats.wait_for(20)
 
     async def call_together() -> None:
-        async with library.AsyncClient(auth=TokenAuth(source), timeout=PATIENCE) as http:
+        async with library.AsyncClient(auth=TokenAuth(source), timeout=TIMEOUT) as http:
             heartbeat = asyncio.create_task(beat())
             await asyncio.gather(*[http.get(f"{scripted.url}/api/user") for _ in range(20)])
             heartbeat.cancel()

@@ -21,7 +21,7 @@ from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.writer import Writer
 from tests.faults.held import held_by_another
 from tests.support.tokens import EXPIRED, rows
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
@@ -182,7 +182,7 @@ def saved(writer: Writer, save: Save) -> bool:
             answered.set_exception(error)
 
     writer.save_soon(save, answer)
-    return answered.result(timeout=PATIENCE)
+    return answered.result(timeout=TIMEOUT)
 
 
 def test_one_save_that_fails_is_reported_and_the_others_are_saved(make_connection, calls_at_once):
@@ -231,13 +231,13 @@ def test_saves_that_cannot_go_together_are_saved_one_by_one_whatever_the_reason(
     monkeypatch.setattr(Saves, "run", one_at_a_time)
     busy, answered = threading.Event(), Answers()
     with Writer(Connection, "default") as writer:
-        waiting = threading.Thread(target=writer.run, args=(lambda: busy.wait(PATIENCE),))
+        waiting = threading.Thread(target=writer.run, args=(lambda: busy.wait(TIMEOUT),))
         waiting.start()
         for _ in range(3):
             writer.save_soon(a_save(make_connection()), answered)
         busy.set()
         waiting.join()
-        assert [answered.get(timeout=PATIENCE) for _ in range(3)] == [(True, None)] * 3
+        assert [answered.get(timeout=TIMEOUT) for _ in range(3)] == [(True, None)] * 3
 
 
 def test_an_answer_that_fails_does_not_end_the_writer(make_connection, caplog):
@@ -248,7 +248,7 @@ def test_an_answer_that_fails_does_not_end_the_writer(make_connection, caplog):
     with Writer(Connection, "default") as writer:
         writer.save_soon(a_save(make_connection()), fail)
         writer.save_soon(a_save(make_connection()), answered)
-        assert answered.get(timeout=PATIENCE) == (True, None)
+        assert answered.get(timeout=TIMEOUT) == (True, None)
     assert {getattr(record, "action", "") for record in caplog.records} == {"refresh_crashed"}
 
 

@@ -17,7 +17,7 @@ from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.stores.writer import COMMIT_BATCH, Writer
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,7 +73,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
             left = saves
 
             def _next(self) -> Any:
-                give_up = time.monotonic() + PATIENCE
+                give_up = time.monotonic() + TIMEOUT
                 while self._orders.qsize() < min(COMMIT_BATCH, self.left) and time.monotonic() < give_up:
                     time.sleep(0.002)
                 orders = super()._next()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oauth_connect.jobs.refresh.scheduler import Job, ProviderQueue, Scheduler
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def taken_by_another(scheduler: Scheduler) -> Iterator[Callable[[], list[Job | N
 
     yield take
     for worker in workers:
-        worker.join(PATIENCE)
+        worker.join(TIMEOUT)
         assert not worker.is_alive()
 
 
