@@ -1,4 +1,4 @@
-"""Tokens of another package, on each database; tests/contrib/importers has the real packages."""
+"""Imports tokens of a made-up package, on each database. tests/contrib/importers has the real packages."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def row(user: Any, scripted_provider: dict[str, Any]) -> ForeignToken:
 
 
 def take(*rows: ForeignToken, dry_run: bool = False) -> list[str]:
-    taking = TokenImport("theirs", {"theirs": "scripted"}, dry_run=dry_run)
-    return [result.outcome for result in taking.batch(rows)]
+    token_import = TokenImport("theirs", {"theirs": "scripted"}, dry_run=dry_run)
+    return [result.outcome for result in token_import.batch(rows)]
 
 
 def with_identity(configure: Callable[..., None], entry: dict[str, Any], **changes: Any) -> None:
@@ -53,8 +53,8 @@ def identified(configure: Callable[..., None], scripted_provider: dict[str, Any]
 def test_an_existing_connection_is_unchanged_whatever_its_state(
     row: ForeignToken, make_connection: Callable[..., Connection]
 ) -> None:
-    there = make_connection(account_id="42")
-    there.disconnect()
+    existing = make_connection(account_id="42")
+    existing.disconnect()
     before = Connection.objects.values().get()
     assert take(row) == ["already_here"]
     assert Connection.objects.values().get() == before
@@ -93,7 +93,7 @@ def test_a_deadlock_with_another_importer_is_tried_again(
 
 
 def raise_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Raise instead of writing the history, when the rows are inserted and nothing is committed."""
+    """Raise instead of writing the history. The rows are inserted then, and nothing is committed."""
     write = history.write
 
     def fail(*args: Any) -> None:

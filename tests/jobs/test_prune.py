@@ -1,4 +1,4 @@
-"""Pruning: batches, and several processes."""
+"""Expired rows are deleted in batches, also by several threads in parallel."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Saving, copying and loading a connection, its token, and its database."""
+
 from __future__ import annotations
 
 import copy
@@ -37,7 +39,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider"
 
 
 def spoiled(connection: Connection) -> Connection:
-    """The instance with other values in every column of the protocol, as a stale one has."""
+    """Set every column of the protocol to another value, as in a stale instance."""
     connection.sealed_token = None
     connection.version = 99
     connection.status = Connection.Status.REVOKED
@@ -202,7 +204,7 @@ def test_a_pickle_holds_no_open_token_and_still_works(make_connection, protocol:
 @pytest.mark.compliance("D45")
 @pytest.mark.parametrize("thing", ["session", "response", "error"])
 def test_what_carries_an_open_token_is_not_pickled(make_connection, scripted, thing: str) -> None:
-    """A response that a site puts into its cache would take the token along."""
+    """A response that a site puts into its cache would contain the token."""
     scripted.on("/api/user", Answer(body={}))
     scripted.on("/api/lost", Answer(reset=True))
     with make_connection().session() as http:
@@ -265,7 +267,7 @@ def test_a_fixture_with_a_plain_token_is_not_loaded(make_connection) -> None:
         list(serializers.deserialize("json", json.dumps([dumped])))
 
 
-# --- where it lives -----------------------------------------------------------------------------
+# --- its database -------------------------------------------------------------------------------
 
 
 def test_a_user_model_with_another_kind_of_key_serves(make_connection, user) -> None:

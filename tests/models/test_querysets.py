@@ -1,3 +1,5 @@
+"""The guards of the queryset, and its filters."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

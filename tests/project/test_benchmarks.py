@@ -1,4 +1,4 @@
-"""The benchmark runs: what measures nothing for a year would be found broken when it is needed."""
+"""The benchmarks run. Without this test, a broken benchmark would be found only when it is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = ("--rounds", "1", "--count", "50", "--many", "60", "--rows", "500", "--d
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # Settings and databases of its own, whatever these tests run on.
+    # The benchmarks use their own settings and databases, not those of these tests.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OAUTH_CONNECT_")}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""What is built is complete, and works in an environment that has nothing but it."""
+"""The distributions are complete, and the wheel works in an environment with nothing else."""
 
 import os
 import re
@@ -74,7 +74,7 @@ class Distributions:
 
 @dataclass(frozen=True)
 class Site:
-    """A folder far from the checkout, and a Python in which the wheel is installed."""
+    """A folder outside the checkout, and a Python in which the wheel is installed."""
 
     folder: Path
     python: Path
@@ -84,7 +84,7 @@ class Site:
 
 
 def run(command: Sequence[str | Path], cwd: Path) -> str:
-    """Run a command to which neither the checkout nor the suite's settings are known."""
+    """Run a command that knows neither the checkout nor the suite's settings."""
     hidden = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH"}
     environ = {key: value for key, value in os.environ.items() if key not in hidden}
     finished = subprocess.run(
@@ -96,9 +96,9 @@ def run(command: Sequence[str | Path], cwd: Path) -> str:
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """The sdist, and the wheel that was built from it."""
+    """The sdist, and the wheel built from it."""
     folder = tmp_path_factory.mktemp("distributions")
-    # A copy, so that nothing that lies in the checkout from an earlier build gets in.
+    # A copy, so that files of an earlier build in the checkout are left out.
     source = shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source], cwd=folder)
     return Distributions(*folder.glob("*.whl"), *folder.glob("*.tar.gz"))

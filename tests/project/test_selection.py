@@ -1,4 +1,4 @@
-"""What the runs on several databases leave out, and what they do not let pass in silence."""
+"""The tests that each kind of run collects, and the missing servers and skips that it reports."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_skipped_by_a_mark(): pass
 def test_expected(): assert False
 """
 ALL = [*everywhere.DATABASES]
-NOBODY = {
+NO_SERVERS = {
     "OAUTH_CONNECT_TEST_POSTGRES_URL": "postgres://nobody@127.0.0.1:1/none",
     "OAUTH_CONNECT_TEST_MARIADB_URL": "",
     "OAUTH_CONNECT_TEST_REDIS_URL": "",
@@ -83,7 +83,7 @@ NOBODY = {
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    # A run of its own: it must not take the databases of this one.
+    # A run of its own, which must not use the databases of this run.
     environ = {name: value for name, value in os.environ.items() if name != databases.RUN}
     return subprocess.run(
         [sys.executable, *command],
@@ -164,18 +164,18 @@ def test_without_no_skips_a_skip_is_a_skip(tmp_path: Path) -> None:
 
 def test_what_a_machine_lacks_is_printed_in_one_last_line() -> None:
     command = ("-m", "tests.support.everywhere", "--collect-only", "-q", "tests/project/test_selection.py")
-    finished = run(*command, **NOBODY)
+    finished = run(*command, **NO_SERVERS)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     lines = finished.stdout.splitlines()
     assert re.findall(r"=== Tests on (\w+)", finished.stdout) == ["SQLite", "PostgreSQL"]
     assert [line for line in lines if line.startswith("Not tested")] == [lines[-1]]
-    # Node can be there or not.
+    # Node may be installed or not.
     assert re.findall(r"(\w+) \(", lines[-1])[:3] == ["MariaDB", "Redis", "RabbitMQ"]
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name, value in NOBODY.items():
+    for name, value in NO_SERVERS.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 

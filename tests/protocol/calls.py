@@ -1,4 +1,4 @@
-"""Requests that tests make at the scripted server, and what it received."""
+"""The calls that tests make at the scripted server."""
 
 from __future__ import annotations
 

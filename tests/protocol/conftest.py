@@ -21,7 +21,7 @@ PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy and no credentials of whoever runs the tests."""
+    """Remove the proxies and credentials of the machine."""
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -30,13 +30,13 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def provider_at(scripted_entry: dict[str, Any]) -> Callable[..., Provider]:
-    """The provider at the scripted server, varied."""
+    """Make the provider at the scripted server, with changes."""
     return lambda **changes: Provider.from_mapping("scripted", {**scripted_entry, **changes})
 
 
 @pytest.fixture
 def server_of(provider_at: Callable[..., Provider]) -> Iterator[Callable[..., AuthorizationServer]]:
-    """This site's client at the scripted server; ``timeout`` in seconds."""
+    """Make this site's client at the scripted server. ``timeout`` is in seconds."""
     opened: list[AuthorizationServer] = []
 
     def make(timeout: float = 50, **changes: Any) -> AuthorizationServer:
@@ -52,7 +52,7 @@ def server_of(provider_at: Callable[..., Provider]) -> Iterator[Callable[..., Au
 def client(
     server_of: Callable[..., AuthorizationServer], scripted: ScriptedServer
 ) -> Callable[..., AuthorizationServer]:
-    """As ``server_of``, with an endpoint that tells who somebody is."""
+    """Make the same as ``server_of``, with a userinfo endpoint."""
 
     def make(**changes: Any) -> AuthorizationServer:
         return server_of(**{"userinfo_endpoint": f"{scripted.url}/userinfo", **changes})
@@ -62,7 +62,7 @@ def client(
 
 @pytest.fixture
 def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials for this machine, as developers have them lying about."""
+    """Store credentials for this machine in a netrc file, as many developers do."""
     path = tmp_path / "netrc"
     path.write_text("default login netrc-user password netrc-password\n", encoding="utf-8")
     monkeypatch.setenv("NETRC", str(path))

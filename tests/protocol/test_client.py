@@ -1,4 +1,4 @@
-"""The requests of the client, and the responses that it reads."""
+"""The requests of the client, and the responses that it reads, over real sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASIC = "Basic " + base64.b64encode(b"client:secret").decode()
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 HTML = {"Content-Type": "text/html"}
 
-# --- what is sent -------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------
 
 
 @pytest.mark.compliance("A11")
@@ -54,7 +54,7 @@ def test_a_refresh_keeps_or_replaces_the_refresh_token(scripted, client, answere
     }
 
 
-# --- what comes back ----------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------
 
 
 def test_a_lifetime_counts_from_the_start_of_the_request(scripted, client) -> None:
@@ -250,7 +250,7 @@ def test_userinfo_is_asked_with_the_token_in_a_header(scripted, client, api, hea
     ],
 )
 def test_userinfo_that_says_nothing_is_no_fault_of_the_client(scripted, client, answer) -> None:
-    """A 401 is about the token here: ``invalid_client`` would raise an alarm for nothing."""
+    """Here a 401 is about the token. ``invalid_client`` would raise a false alarm."""
     scripted.on("/userinfo", answer)
     with pytest.raises(ProviderRejected) as rejected:
         client().userinfo(HELD)

@@ -28,7 +28,7 @@ def age(connection: Connection, seconds: float) -> Connection:
 
 
 def prolong_back_off(connection: Connection) -> None:
-    """Let the back-off of a failed connection last an hour, because a second or two may pass within a test."""
+    """Set the back-off of a failed connection to an hour, because a test may outlast a second or two."""
     later = datetime.now(UTC) + timedelta(hours=1)
     rows = QuerySet(Connection, using=connection._state.db)
     rows.filter(pk=connection.pk, failures__gt=0, refresh_at__isnull=False).update(refresh_at=later)

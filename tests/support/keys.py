@@ -106,7 +106,7 @@ def rotating(orders: dict[str, Any]) -> dict[str, Any]:
 
 
 def stop_at(number: int | None, when: str) -> None:
-    """Stop at batch ``number``: ``before`` its transaction, when all rows are read, or ``after`` its write."""
+    """Stop at batch ``number``: ``before`` its transaction (its rows are read), or ``after`` its write."""
     from oauth_connect.jobs import rotate_keys
 
     batches = iter(range(1, sys.maxsize))

@@ -1,7 +1,7 @@
 """A person who uses Codeyard's pages over HTTP, as in a browser.
 
-``python -m tests.support.person URL`` is that browser as a program. It signs in, allows access, and follows the
-redirect.
+``python -m tests.support.person URL`` is that browser as a program. It signs in, allows access, and
+follows the redirect.
 """
 
 from __future__ import annotations

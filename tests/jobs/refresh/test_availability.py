@@ -1,4 +1,4 @@
-"""How a provider stands is judged by itself: what is wrong with one holds up no other."""
+"""Each provider is judged alone. A failure of one provider does not block the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def versions(provider: str) -> set[int]:
 
 
 def test_an_unavailable_secret_ends_no_run_however_many_rows_need_it(two_providers, make_connection):
-    for _ in range(8):  # more than speak for a provider that is ill
+    for _ in range(8):  # more than the failures that start a back-off
         make_connection("vaulted", age=2 * EXPIRED)
         make_connection("scripted", age=EXPIRED)
 
@@ -61,7 +61,7 @@ def test_an_unavailable_secret_stops_no_run_while_its_provider_is_backed_off(two
 def test_a_run_ends_the_alarm_of_a_provider_that_takes_the_client_again(
     scripted, scripted_provider, make_connection
 ):
-    """Whichever connection shows it: the one that met the alarm has been connected anew, or is gone."""
+    """Any connection ends it, because the one that met the alarm may be reconnected or deleted."""
     scripted.on("/token", Answer(body=FRESH))
     provider_health.begin_alarm("default", "scripted", "invalid_client")
     for _ in range(3):
@@ -117,16 +117,16 @@ def test_a_function_of_the_site_that_ends_its_thread_does_not_hang_the_run(
 def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     scripted, scripted_provider, make_connection, monkeypatch
 ):
-    freeing = threading.Event()
-    # The second request is under way until the rest is freed, so that there is a rest.
-    scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=freeing))
+    releasing = threading.Event()
+    # The second request is in flight until the other claims are released, so that there are other claims.
+    scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=releasing))
     for _ in range(6):
         make_connection(age=EXPIRED)
     freed = worker_pool.release_claims
 
     def interrupted(claimed: Any) -> None:
         monkeypatch.setattr(worker_pool, "release_claims", freed)
-        freeing.set()
+        releasing.set()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worker_pool, "release_claims", interrupted)
@@ -141,7 +141,7 @@ def test_an_interruption_while_leases_are_freed_leaves_none_behind(
 def test_an_error_before_an_interruption_is_logged(
     scripted, scripted_provider, make_connection, monkeypatch, caplog
 ):
-    """Only one of the two can be raised."""
+    """Only one of the two errors can be raised."""
     run = worker_pool.WorkerPool(Due(), workers=1)
     run._remember_error(OperationalError("away"))
     run._remember_error(KeyboardInterrupt())

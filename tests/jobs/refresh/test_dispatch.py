@@ -1,4 +1,4 @@
-"""What is due is handed out in chunks, and refreshed by whoever is handed it, where it is still due."""
+"""Due rows are dispatched in chunks. The receiver of a chunk refreshes the rows that are still due."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_due_rows_are_dispatched_once_by_provider_the_longest_overdue_first(make
             ("scripted", longest[4:]),
         ]
     )
-    assert [provider for provider, _ in queue][:2] == ["b", "scripted"], "the providers in turn"
+    assert [provider for provider, _ in queue][:2] == ["b", "scripted"], "round robin"
 
 
 def test_rows_due_at_the_same_time_are_dispatched_once(make_connection):
@@ -82,7 +82,7 @@ def test_a_chunk_is_one_query(make_connection, django_assert_num_queries):
     for _ in range(6):
         make_connection(age=EXPIRED)
     queue = Queue()
-    with django_assert_num_queries(5):  # how the provider stands, three chunks, and that no more come
+    with django_assert_num_queries(5):  # the state of the provider, three chunks, and an empty one
         dispatch_due(queue, providers=["scripted"], chunk=2)
     assert len(queue) == 3
 
@@ -107,8 +107,8 @@ def test_only_named_and_enabled_providers_are_dispatched(configure, scripted_ent
 def test_dispatched_rows_are_refreshed(scripted, make_connection):
     due = [make_connection(age=EXPIRED) for _ in range(5)]
     untouched = make_connection(age=EXPIRED)
-    told = refresh_connections([str(connection.pk) for connection in due])
-    assert json.loads(json.dumps(told)) == {"refreshed": 5}
+    counts = refresh_connections([str(connection.pk) for connection in due])
+    assert json.loads(json.dumps(counts)) == {"refreshed": 5}
     assert versions(due) == [1] * 5
     assert versions([untouched]) == [0]
 

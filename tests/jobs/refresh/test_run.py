@@ -1,4 +1,4 @@
-"""A run over what is due: several workers, one writer, and nothing lost whatever happens meanwhile."""
+"""A run over the due rows with several workers and one writer, and the events that must lose no token."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def other(scripted_entry: Any, configure: Any) -> Iterator[ScriptedServer]:
     server.close()
 
 
-# --- each once, and saved -------------------------------------------------------------------------
+# --- each row once, and saved ---------------------------------------------------------------------
 
 
 @pytest.mark.compliance("D52")
@@ -333,7 +333,7 @@ def test_a_row_that_cannot_be_deferred_stops_nothing(
     assert outcomes(run(Due())) == {"reauthorization_required": 1, "refreshed": 1}
 
 
-# --- providers that are ill -----------------------------------------------------------------------
+# --- providers that fail --------------------------------------------------------------------------
 
 
 def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, configure):
@@ -352,8 +352,8 @@ def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, con
     outcomes(run)
 
 
-class Keeping:
-    """Whoever iterates keeps up: a request is answered once the results of those before it are known."""
+class InStep:
+    """Answers a request only after the iterating thread has the results of the requests before it."""
 
     def __init__(self, server: ScriptedServer) -> None:
         self.server = server
@@ -370,7 +370,7 @@ class Keeping:
 
 
 def test_after_five_failures_in_a_row_every_run_skips_the_provider(scripted, other, make_connection):
-    keeping = Keeping(scripted)
+    keeping = InStep(scripted)
     scripted.on("/token", Answer(503, until=keeping.up))
     for _ in range(20):
         make_connection("scripted", age=EXPIRED)
@@ -385,7 +385,7 @@ def test_after_five_failures_in_a_row_every_run_skips_the_provider(scripted, oth
     state = ProviderState.objects.get()
     assert state.blocked_until > datetime.now(UTC)
     assert not rows().exclude(lease_owner="").exists()
-    # What was not sent is due as before; nobody tries it until the back-off has passed.
+    # A row that was not sent is due as before, but no run sends it before the back-off has passed.
     assert Due().of("scripted").count() >= 20 - found["scripted", "unavailable"]
     assert outcomes(refresh_due(Due(), workers=2)) == {}
 
@@ -411,7 +411,7 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     scripted, scripted_entry, configure, make_connection
 ):
     configure(PROVIDERS={"scripted": scripted_entry})
-    keeping = Keeping(scripted)
+    keeping = InStep(scripted)
     scripted.on("/token", Answer(401, {"error": "invalid_client"}, until=keeping.up))
     for _ in range(8):
         make_connection(age=EXPIRED)
@@ -426,7 +426,7 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     state = ProviderState.objects.get()
     assert (state.failures, state.blocked_until) == (0, None)
 
-    # Those who met it are in their own back-off; the first of them that succeeds ends the alarm.
+    # The rows that met the error are in their own back-off. The first success among them ends the alarm.
     rows().update(refresh_at=datetime.now(UTC) - timedelta(minutes=1))
     outcomes(refresh_due(Due(), workers=1))
     assert ProviderState.objects.get().alarm == ""
@@ -445,7 +445,7 @@ def test_a_provider_gets_no_more_parallel_requests_than_its_entry_says(
 
     def watch() -> None:
         scripted.wait_for("/token", 2)
-        time.sleep(0.3)  # a third would come at once
+        time.sleep(0.3)  # a third would arrive immediately
         most.append(len(scripted.asked("/token")))
         hold.set()
 
@@ -456,7 +456,7 @@ def test_a_provider_gets_no_more_parallel_requests_than_its_entry_says(
     assert most == [2]
 
 
-# --- rows that others are at ----------------------------------------------------------------------
+# --- rows that others use ---------------------------------------------------------------------------
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
@@ -468,12 +468,12 @@ def test_a_row_locked_by_a_transaction_is_skipped_and_the_others_are_refreshed(r
 
 
 @pytest.fixture
-def at_the_post(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let something happen once, when a worker holds a lease and before it posts."""
+def before_the_request(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Call a function once, after a worker has claimed a lease and before it sends its request."""
     refresh = AuthorizationServer.refresh
 
-    def arrange(happening: Any) -> None:
-        pending = [happening]
+    def arrange(call: Any) -> None:
+        pending = [call]
 
         def interrupted(self: AuthorizationServer, *args: Any, **kwargs: Any) -> Any:
             if pending:
@@ -486,11 +486,11 @@ def at_the_post(monkeypatch: pytest.MonkeyPatch) -> Any:
     return arrange
 
 
-def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connection, at_the_post):
+def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connection, before_the_request):
     scripted.on("/token", Answer(body=FRESH))
     connection = make_connection(age=EXPIRED, account_id="same")
     again = {"access_token": "new", "refresh_token": "refresh-new", "token_type": "Bearer"}
-    at_the_post(lambda: make_connection(account_id="same", response=again))
+    before_the_request(lambda: make_connection(account_id="same", response=again))
     assert outcomes(refresh_due(Due())) == {"not_needed": 1}
     row = Connection.objects.get(pk=connection.pk)
     assert row.token.refresh_token == "refresh-new"
@@ -500,7 +500,7 @@ def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connect
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("ending", ["deleted", "disconnected"])
 def test_a_token_issued_for_a_deleted_row_is_revoked(
-    scripted, scripted_provider, make_connection, at_the_post, ending
+    scripted, scripted_provider, make_connection, before_the_request, ending
 ):
     scripted.on("/token", Answer(body=FRESH))
     scripted.on("/revoke", Answer(200))
@@ -510,7 +510,7 @@ def test_a_token_issued_for_a_deleted_row_is_revoked(
         present = Connection.objects.get(pk=connection.pk)
         present.delete() if ending == "deleted" else present.disconnect()
 
-    at_the_post(end)
+    before_the_request(end)
     assert outcomes(refresh_due(Due())) == {"not_needed": 1}
     assert "refresh-1" in [request.form["token"] for request in scripted.asked("/revoke")]
     assert not Connection.objects.filter(status="active").exists()
@@ -531,8 +531,7 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
     scripted.on("/token", Answer(body=FRESH))
     make_connection(age=EXPIRED)
     run = refresh_due(Due())
-    claimed: Any = __import__("oauth_connect.jobs.refresh.worker_pool", fromlist=["claim_due"])
-    original = claimed.claim_due
+    original = worker_pool.claim_due
 
     def long_ago(*args: Any, **kwargs: Any) -> Any:
         found = original(*args, **kwargs)
@@ -540,10 +539,10 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
             type(one)(one.row, one.version, one.owner, one.claimed_at - 11, one.due_at)
             for one in found.claimed
         ]
-        monkeypatch.setattr(claimed, "claim_due", original)
+        monkeypatch.setattr(worker_pool, "claim_due", original)
         return type(found)(late, found.exhausted)
 
-    monkeypatch.setattr(claimed, "claim_due", long_ago)
+    monkeypatch.setattr(worker_pool, "claim_due", long_ago)
     assert outcomes(run) == {"not_needed": 1}
     assert scripted.asked("/token") == []
     assert Due().of("scripted").count() == 1

@@ -1,4 +1,4 @@
-"""Who does what next: a job that has been begun has a worker until it is finished."""
+"""The scheduler gives each worker its next job. A started job has a worker until it is finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def scheduler(queue: ProviderQueue) -> Scheduler:
 
 @pytest.fixture
 def taken_by_another(scheduler: Scheduler) -> Iterator[Callable[[], list[Job | None]]]:
-    """Have a worker take one job; the list is empty while it waits for one."""
+    """Let a worker take one job. The list is empty while the worker waits."""
     workers: list[threading.Thread] = []
 
     def waits() -> bool:

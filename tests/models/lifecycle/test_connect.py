@@ -1,4 +1,4 @@
-"""Storing a connection: a new row, or a new token in the row of the same account."""
+"""Storing a connection creates a row, or stores the new token in the row of the same account."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def test_a_variable_that_does_not_fit_is_refused(configure, scripted_entry, user
 
 
 def test_simultaneous_stores_end_in_one_row(make_connection, monkeypatch) -> None:
-    """The row appears between our look and our INSERT."""
+    """Another process inserts the row between our read and our INSERT."""
     rival = make_connection(account_id="1")
-    looks = iter([lambda *args: None, connect._renew])
-    monkeypatch.setattr(connect, "_renew", lambda *args: next(looks)(*args))
+    reads = iter([lambda *args: None, connect._renew])
+    monkeypatch.setattr(connect, "_renew", lambda *args: next(reads)(*args))
     connection = make_connection(account_id="1", response={**FRESH, "access_token": "newer"})
     assert connection.pk == rival.pk
     assert stored(rival).token.access_token == "newer"

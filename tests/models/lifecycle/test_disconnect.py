@@ -1,4 +1,4 @@
-"""Disconnecting a row."""
+"""Disconnecting ends local use and queues the revocation."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def test_local_use_ends_immediately_and_an_unrevoked_token_is_queued(
         connection.disconnect()
     assert (stored(connection).status, stored(connection).sealed_token) == ("revoked", None)
     assert scripted.asked("/revoke")[0].form["token"] == "refresh-0"
-    kept = PendingRevocation.objects.all()
-    assert [one.open().refresh_token for one in kept] == ["refresh-0"] * pending
+    queued = PendingRevocation.objects.all()
+    assert [one.open().refresh_token for one in queued] == ["refresh-0"] * pending

@@ -1,4 +1,4 @@
-"""The history: who did what to which connection, and when; it costs no token and fails no call."""
+"""The history records the events of connections. A failing history loses no token and fails no call."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider"
 
 @pytest.fixture
 def expired(make_connection, configure) -> Connection:
-    """A connection whose token has run out, and no history yet."""
+    """A connection with an expired token and without a history."""
     configure(HISTORY_DAYS=0)
     connection: Connection = make_connection(age=EXPIRED)
     configure(HISTORY_DAYS=365)
     return connection
 
 
-def entries() -> list[tuple[str, str]]:
+def events() -> list[tuple[str, str]]:
     for thread in threading.enumerate():
         if thread.name == FOLLOW_UP_THREAD:
             thread.join()
@@ -63,7 +63,7 @@ def test_a_failure_is_recorded_with_its_code(scripted, expired, answer, expected
     scripted.on("/token", answer)
     with pytest.raises(CallError):
         expired.access_token()
-    assert entries() == [expected]
+    assert events() == [expected]
 
 
 @pytest.mark.compliance("D45", "D60")
@@ -71,7 +71,7 @@ def test_a_providers_own_words_are_not_kept(scripted, expired, canary, caplog):
     scripted.on("/token", Answer(400, {"error": f"{canary}", "error_description": canary}))
     with pytest.raises(CallError):
         expired.access_token()
-    assert entries() == [("refresh_failed", "other_error")]
+    assert events() == [("refresh_failed", "other_error")]
     assert canary not in caplog.text
 
 
@@ -81,7 +81,7 @@ def test_an_event_survives_a_rollback_of_the_callers_transaction(scripted, expir
     with transaction.atomic():
         expired.access_token()
         transaction.set_rollback(True)
-    assert entries() == [("refreshed", "")]
+    assert events() == [("refreshed", "")]
     assert Connection.objects.get().token.access_token == "access-1"
 
 
@@ -90,7 +90,7 @@ def test_an_event_is_written_once_when_the_callers_transaction_is_committed(scri
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         expired.access_token()
-    assert entries() == [("refreshed", "")]
+    assert events() == [("refreshed", "")]
 
 
 @transactional
@@ -102,33 +102,33 @@ def test_an_event_survives_a_rollback_with_autocommit_off(scripted, expired):
     finally:
         database.rollback()
         database.set_autocommit(True)
-    assert entries() == [("refreshed", "")]
+    assert events() == [("refreshed", "")]
 
 
 @transactional
 def test_a_row_that_is_not_committed_is_rolled_back_with_its_events(make_connection, scripted):
-    """On SQLite nobody else can see what is not committed: there the entry stays."""
+    """On SQLite no other connection sees an uncommitted row, so the event stays."""
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         make_connection(age=EXPIRED).access_token()
         transaction.set_rollback(True)
-    assert entries() == ([("refreshed", "")] if database.vendor == "sqlite" else [])
+    assert events() == ([("refreshed", "")] if database.vendor == "sqlite" else [])
 
 
-# --- where it cannot be written ---------------------------------------------------------------------
+# --- a failing history -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def no_table(django_db_blocker: Any) -> Any:
-    """The site has not migrated: the table is not there."""
+    """Remove the table, as on a site that has not migrated."""
     with connections["default"].schema_editor() as editor:
-        editor.alter_db_table(ConnectionEvent, "oauth_connect_connectionevent", "put_aside")
+        editor.alter_db_table(ConnectionEvent, "oauth_connect_connectionevent", "renamed_table")
     yield
     for thread in threading.enumerate():
         if thread.name == FOLLOW_UP_THREAD:
             thread.join()
     with connections["default"].schema_editor() as editor:
-        editor.alter_db_table(ConnectionEvent, "put_aside", "oauth_connect_connectionevent")
+        editor.alter_db_table(ConnectionEvent, "renamed_table", "oauth_connect_connectionevent")
 
 
 @transactional
@@ -138,7 +138,7 @@ def test_a_history_that_cannot_be_written_costs_no_token(scripted, expired, no_t
     if inside:
         with transaction.atomic():
             assert expired.access_token() == "access-1"
-            Connection.objects.filter(pk=expired.pk).update(account_label="the transaction goes on")
+            Connection.objects.filter(pk=expired.pk).update(account_label="the transaction continues")
     else:
         assert expired.access_token() == "access-1"
     for thread in threading.enumerate():
@@ -146,7 +146,7 @@ def test_a_history_that_cannot_be_written_costs_no_token(scripted, expired, no_t
             thread.join()
     stored = Connection.objects.get()
     assert stored.token.access_token == "access-1"
-    assert stored.account_label == ("the transaction goes on" if inside else "")
+    assert stored.account_label == ("the transaction continues" if inside else "")
     assert [record.action for record in caplog.records if record.levelno >= logging.ERROR] == [
         "history_failed"
     ]
@@ -157,8 +157,8 @@ def test_an_event_that_cannot_be_written_breaks_no_transaction(expired, no_table
     with transaction.atomic():
         history.record(expired, history.Action.KEY_ROTATED)
         history.write([history.of(expired, history.Action.KEY_ROTATED) for _ in range(3)])
-        Connection.objects.filter(pk=expired.pk).update(account_label="the transaction goes on")
-    assert Connection.objects.get().account_label == "the transaction goes on"
+        Connection.objects.filter(pk=expired.pk).update(account_label="the transaction continues")
+    assert Connection.objects.get().account_label == "the transaction continues"
     assert [record.action for record in caplog.records] == ["history_failed"] * 2
 
 
@@ -169,7 +169,7 @@ def test_a_wrong_setting_costs_no_token(scripted, expired, configure, caplog):
     assert "history_failed" in [getattr(record, "action", "") for record in caplog.records]
 
 
-# --- how much it costs ------------------------------------------------------------------------------
+# --- cost -------------------------------------------------------------------------------------------
 
 
 def test_an_event_has_the_time_when_it_happened(expired):
@@ -203,7 +203,7 @@ def test_without_a_history_a_refresh_is_three_statements(
     scripted.on("/token", Answer(body=FRESH))
     with django_assert_num_queries(3):
         expired.access_token()
-    assert entries() == []
+    assert events() == []
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -214,7 +214,7 @@ def test_an_event_is_in_the_database_of_its_connection(expired, make_connection)
     assert [ConnectionEvent.objects.using(alias).count() for alias in ("default", "other")] == [1, 1]
 
 
-# --- who did what -----------------------------------------------------------------------------------
+# --- other events -----------------------------------------------------------------------------------
 
 
 def test_connecting_is_recorded_with_its_user(make_connection, other_user):
@@ -230,8 +230,8 @@ def test_changed_scopes_are_recorded(make_connection, scripted, user):
     scripted.on("/token", Answer(body={**FRESH, "scope": "read"}))
     connection.access_token()
     make_connection(account_id="a", response={**FRESH, "scope": "read delete"})
-    told = ConnectionEvent.objects.order_by("pk").values_list("action", "actor", "detail")
-    assert list(told) == [
+    events = ConnectionEvent.objects.order_by("pk").values_list("action", "actor", "detail")
+    assert list(events) == [
         ("connected", user.pk, {}),
         ("refreshed", None, {}),
         ("scopes_changed", None, {"added": [], "removed": ["write"]}),
@@ -244,7 +244,7 @@ def test_scopes_in_another_order_have_not_changed(make_connection, scripted):
     connection = make_connection(response={**FRESH, "scope": "read write"}, age=EXPIRED)
     scripted.on("/token", Answer(body={**FRESH, "scope": "write read"}))
     connection.access_token()
-    assert [action for action, _ in entries()] == ["connected", "refreshed"]
+    assert [action for action, _ in events()] == ["connected", "refreshed"]
 
 
 @pytest.mark.compliance("D49")
@@ -260,7 +260,7 @@ def test_a_disconnection_that_is_rolled_back_is_not_recorded(expired):
     with transaction.atomic():
         expired.disconnect()
         transaction.set_rollback(True)
-    assert entries() == []
+    assert events() == []
 
 
 def test_an_event_survives_its_connection_and_its_user(expired, other_user):

@@ -1,4 +1,4 @@
-"""A revocation that would end another connection is not made."""
+"""A revocation that would end another connection is skipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def two(scripted, scripted_entry, configure, make_connection, user, other_user):
-    """Two owners' connections to one account; ``effect``: what a revocation ends there."""
+    """Make two owners' connections to one account. ``effect``: what a revocation ends at the provider."""
 
     def make(effect="grant", *, account="1", other="1", variables=None, others=None, **revocation):
         scripted.on("/revoke", Answer(200))
@@ -75,7 +75,7 @@ def test_the_last_connection_ends_the_grant(two, scripted, commits):
 def test_one_of_two_accounts_is_revoked_although_the_owner_keeps_the_other(
     scripted, scripted_provider, make_connection
 ):
-    """A revocation ends a grant, and the grant is the account's."""
+    """A revocation ends a grant, and each account has a grant of its own."""
     gone, stays = make_connection(account_id="ada"), make_connection(account_id="linus")
     scripted.on("/revoke", Answer(200))
     gone.delete()

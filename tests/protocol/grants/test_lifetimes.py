@@ -1,3 +1,5 @@
+"""Reading the lifetimes of tokens and grants. No sockets."""
+
 from __future__ import annotations
 
 import base64
@@ -66,11 +68,11 @@ def test_a_senseless_expiry_is_ignored(unit: str, answer: dict[str, Any]) -> Non
 
 def test_the_fields_of_an_answer_may_have_other_names() -> None:
     fields = {"access_token": "key", "refresh_token": "next", "expires_in": "ttl", "scope": "may"}
-    answer = {"key": "k", "next": "n", "ttl": 3600, "may": "a b", "token_type": "bearer", "whose": "ada"}
+    answer = {"key": "k", "next": "n", "ttl": 3600, "may": "a b", "token_type": "bearer", "account": "ada"}
     token = responses.read_token(acme(token_response={"fields": fields}), answer, obtained_at=NOW)
     assert (token.access_token, token.refresh_token, token.scopes) == ("k", "n", ("a", "b"))
     assert token.lifetime == timedelta(hours=1)
-    assert token.extra == {"whose": "ada"}
+    assert token.extra == {"account": "ada"}
 
 
 @pytest.mark.parametrize(

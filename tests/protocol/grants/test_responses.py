@@ -1,4 +1,4 @@
-"""What is made of an authorization server's answers. No sockets."""
+"""Reading the responses of an authorization server. No sockets."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_response_without_a_usable_token_is_refused(wrong: dict[str, Any]) -> 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "\ud800", "😀", "tökén", "a\x7f"])
 def test_a_token_of_other_characters_than_the_rfc_allows_is_refused(name: str, value: str) -> None:
-    """RFC 6749 appendix A.12 and A.17; a line break would end up in a header."""
+    """RFC 6749 appendix A.12 and A.17. A line break would become part of a header."""
     with pytest.raises(ProviderUnavailable):
         read({name: value})
 
@@ -311,7 +311,7 @@ def test_a_body_is_never_quoted(status: int) -> None:
     assert "canary" not in f"{raised.value}{raised.value!r}{vars(raised.value)}"
 
 
-# --- who it is ----------------------------------------------------------------------------------
+# --- the account --------------------------------------------------------------------------------
 
 
 def id_token(claims: Any) -> str:

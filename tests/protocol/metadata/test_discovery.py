@@ -1,4 +1,4 @@
-"""Discovery over real sockets: where to look, what to believe, and what is not connected to."""
+"""Discovery over real sockets: the places of a document, its checks, and the refused addresses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Resolver = Callable[..., list[Any]]
 
 
 def document(issuer: str = ISSUER, **changes: Any) -> dict[str, Any]:
-    """What a server publishes; None leaves a field out."""
+    """Return a server's metadata document. None leaves a field out."""
     found = {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
@@ -79,7 +79,7 @@ def refused(issuer: str, **options: Any) -> ProviderMisconfigured:
     return error.value
 
 
-# --- where to look ------------------------------------------------------------------------------
+# --- places -------------------------------------------------------------------------------------
 
 
 @pytest.mark.compliance("A25")
@@ -117,7 +117,7 @@ def test_a_place_without_a_usable_document_is_skipped(scripted: ScriptedServer, 
     assert fetch(scripted.url).document["issuer"] == scripted.url
 
 
-# --- what is believed ---------------------------------------------------------------------------
+# --- checks -------------------------------------------------------------------------------------
 
 
 @pytest.mark.compliance("A25")
@@ -222,7 +222,7 @@ def test_only_what_is_used_is_kept(scripted: ScriptedServer) -> None:
     }
 
 
-# --- what a server declares is honoured ----------------------------------------------------------
+# --- the fields of a provider --------------------------------------------------------------------
 
 
 def test_the_fields_of_a_provider_are_the_servers_own_words() -> None:
@@ -297,7 +297,7 @@ def test_only_the_scope_that_identifies_the_user_is_requested(changes: Any, scop
     assert read(**changes).fields_for(declared()).get("scopes") == scopes
 
 
-# --- for how long -------------------------------------------------------------------------------
+# --- caching ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_it_ends_at_its_deadline(scripted: ScriptedServer, answer: Answer) -> No
     started = time.monotonic()
     with pytest.raises(ProviderUnavailable):
         fetch(scripted.url, timeout=0.5)
-    assert time.monotonic() - started < 15, "the drips would go on for longer"
+    assert time.monotonic() - started < 15, "the drips would take longer"
     assert len(scripted.requests) == 1
 
 
@@ -427,7 +427,7 @@ def test_a_certificate_without_a_trusted_issuer_is_refused(tls_server: ScriptedS
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[str]]]]:
-    """Names, each with the answers that resolving it gets, one after the other; the last one stays."""
+    """Names with the results of resolving them, one after the other. The last result is repeated."""
     names: dict[str, list[list[str]]] = {}
     real = socket.getaddrinfo
 
@@ -444,7 +444,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[st
 
 @pytest.fixture
 def only_second_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """127.0.0.1, where the server is, counts as public, and 127.0.0.2 does not."""
+    """Count 127.0.0.1, the address of the server, as public, and 127.0.0.2 as private."""
     monkeypatch.setattr(addresses, "is_public", lambda address: address != "127.0.0.2")
 
 
@@ -485,7 +485,7 @@ def test_a_name_in_the_settings_may_be_private(
     resolver["id.example"] = [["127.0.0.1"]]
     issuer = f"http://id.example:{scripted.port}"
     scripted.on(OAUTH, Answer(body=document(issuer)))
-    with pytest.raises(ProviderMisconfigured, match="Use https"):  # reached, and then read
+    with pytest.raises(ProviderMisconfigured, match="Use https"):  # it was reached and read
         fetch(issuer, guard=AddressGuard(frozenset({"id.example"})))
     assert scripted.asked(OAUTH)
 
@@ -576,7 +576,7 @@ def test_behind_a_proxy_the_proxy_resolves(scripted: ScriptedServer, monkeypatch
     assert len(scripted.requests) == 1
 
 
-# --- and when its endpoints are used -------------------------------------------------------------
+# --- requests to its endpoints -------------------------------------------------------------------
 
 
 @pytest.mark.compliance("A26")

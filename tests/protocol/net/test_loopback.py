@@ -1,4 +1,4 @@
-"""The loopback redirect (RFC 8252): this machine only, a free port, one answer, closed after it."""
+"""The loopback redirect (RFC 8252) listens on this machine only, takes one response, and closes."""
 
 from __future__ import annotations
 
