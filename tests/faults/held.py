@@ -12,7 +12,6 @@ from django.db import connection as database
 from django.db import connections, transaction
 
 from oauth_connect.models import Connection
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.support.waiting import TIMEOUT, Tally, eventually
 
 
@@ -85,10 +84,3 @@ def retries() -> Iterator[Tally]:
         yield tally
     finally:
         logger.removeHandler(listener)
-
-
-def wait_for_follow_ups() -> None:
-    """SQLite: wait until what was saved inside a transaction has been saved once more after it."""
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()

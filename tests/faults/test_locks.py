@@ -15,8 +15,9 @@ from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models import Connection
 from oauth_connect.stores import row as store
-from tests.faults.held import held_by_another, retries, wait_for_follow_ups
+from tests.faults.held import held_by_another, retries
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]

@@ -15,8 +15,8 @@ from oauth_connect.flows import access_token_for, machine_access_token
 from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection
 from oauth_connect.stores.transactions import Placement, placement
-from tests.faults.held import wait_for_follow_ups
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH
 from tests.support.visitor import state_of
 

@@ -30,11 +30,11 @@ from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
-from tests.faults.held import wait_for_follow_ups
 from tests.faults.processes import at_once
 from tests.faults.worker import BEFORE_CLAIM
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.aging import prolong_back_off
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 transactional = pytest.mark.django_db(transaction=True)

@@ -32,10 +32,10 @@ from oauth_connect.flows import (
 from oauth_connect.models import Connection, ConnectionEvent, Owner, PendingRevocation, ProviderState
 from oauth_connect.models.owner import owner_of
 from oauth_connect.stores.columns import token_columns
-from tests.faults.held import wait_for_follow_ups
 from tests.servers.codeyard import MACHINE_ID
 from tests.servers.scripted import Answer
 from tests.support.aging import age, long_back_offs
+from tests.support.follow_ups import wait_for_follow_ups
 
 pytestmark = pytest.mark.django_db
 transactional = pytest.mark.django_db(transaction=True)

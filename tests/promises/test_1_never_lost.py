@@ -20,8 +20,8 @@ from oauth_connect.flows import session_for
 from oauth_connect.models import Connection
 from oauth_connect.models.querysets import ProtocolColumnsError
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import FRESH, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,12 +40,6 @@ def refresh_and_raise(request: Any) -> HttpResponse:
 
 
 urlpatterns = [path("refresh-and-raise/", refresh_and_raise)]
-
-
-def wait_for_follow_ups() -> None:
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
 
 
 # --- not to a rolled-back request -----------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from django.utils import timezone
 from oauth_connect.errors import CallError
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.lifecycle import history
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH
 
 transactional = pytest.mark.django_db(transaction=True)
@@ -32,9 +31,7 @@ def expired(make_connection, configure) -> Connection:
 
 
 def events() -> list[tuple[str, str]]:
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+    wait_for_follow_ups()
     return list(ConnectionEvent.objects.order_by("pk").values_list("action", "error"))
 
 
@@ -124,9 +121,7 @@ def no_table(django_db_blocker: Any) -> Any:
     with connections["default"].schema_editor() as editor:
         editor.alter_db_table(ConnectionEvent, "oauth_connect_connectionevent", "renamed_table")
     yield
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+    wait_for_follow_ups()
     with connections["default"].schema_editor() as editor:
         editor.alter_db_table(ConnectionEvent, "renamed_table", "oauth_connect_connectionevent")
 
@@ -141,9 +136,7 @@ def test_a_history_that_cannot_be_written_costs_no_token(scripted, expired, no_t
             Connection.objects.filter(pk=expired.pk).update(account_label="the transaction continues")
     else:
         assert expired.access_token() == "access-1"
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+    wait_for_follow_ups()
     stored = Connection.objects.get()
     assert stored.token.access_token == "access-1"
     assert stored.account_label == ("the transaction continues" if inside else "")
