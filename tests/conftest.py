@@ -34,19 +34,19 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
-# For the long run, --hypothesis-profile=thorough. Each test has twenty times as many examples.
+# For the long run: --hypothesis-profile=thorough. Each test has twenty times as many examples.
 hypothesis.settings.register_profile("thorough", hypothesis.settings.default, max_examples=2000)
 collect_ignore = [] if django.VERSION >= (6, 0) else ["test_django_tasks.py"]
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings_parallel_suffix() -> None:
-    """The databases already have the worker's name, which child processes know (tests/support/databases.py)."""
+    """The databases already have the worker's name, known to child processes (support/databases.py)."""
 
 
 @pytest.fixture(scope="session")
 def shared_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that the workers of this run share."""
+    """A folder that the workers of this run share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if WORKER in os.environ else base
 

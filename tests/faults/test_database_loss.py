@@ -157,7 +157,7 @@ def test_a_database_that_stays_away_ends_the_tries_with_a_clear_error_and_no_sec
 
 @pytest.mark.compliance("D31")
 @pytest.mark.vendor("postgresql")
-def test_a_host_that_has_become_read_only_is_left_for_the_one_that_writes(
+def test_a_host_that_has_become_read_only_is_replaced_by_the_one_that_writes(
     make_connection, scripted, monkeypatch
 ):
     """After a failover: the session goes on to answer, and refuses every write."""
