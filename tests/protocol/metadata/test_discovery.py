@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import ssl
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.protocol.client import AuthorizationServer
@@ -28,10 +21,7 @@ from oauth_connect.protocol.metadata.discovery import (
     metadata_urls,
     read_metadata,
 )
-from oauth_connect.protocol.net import addresses
-from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused
-from oauth_connect.protocol.net.guarded import guarded_session
-from oauth_connect.protocol.net.transport import deadline
+from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from tests.servers.scripted import Answer, ScriptedServer
@@ -425,29 +415,6 @@ def test_a_certificate_without_a_trusted_issuer_is_refused(tls_server: ScriptedS
 # --- addresses ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[str]]]]:
-    """Names with the results of resolving them, one after the other. The last result is repeated."""
-    names: dict[str, list[list[str]]] = {}
-    real = socket.getaddrinfo
-
-    def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        if host not in names:
-            return real(host, port, *args, **kwargs)
-        answers = names[host]
-        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [entry for address in addresses for entry in real(address, port, *args, **kwargs)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    return names
-
-
-@pytest.fixture
-def only_second_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count 127.0.0.1, the address of the server, as public, and 127.0.0.2 as private."""
-    monkeypatch.setattr(addresses, "is_public", lambda address: address != "127.0.0.2")
-
-
 @pytest.mark.compliance("A26")
 @pytest.mark.compliance("D51")
 @pytest.mark.parametrize(
@@ -490,90 +457,10 @@ def test_a_name_in_the_settings_may_be_private(
     assert scripted.asked(OAUTH)
 
 
-@pytest.mark.compliance("D51")
-@pytest.mark.usefixtures("only_second_is_private")
-def test_the_address_that_was_checked_is_the_one_connected_to(
-    scripted: ScriptedServer, resolver: dict[str, list[list[str]]]
-) -> None:
-    resolver["id.example"] = [["127.0.0.1"], ["127.0.0.2"]]
-    scripted.on("/x", Answer(body={}))
-    with guarded_session(AddressGuard()) as session, deadline(5):
-        response = session.get(f"http://id.example:{scripted.port}/x", timeout=60)
-    assert response.status_code == 200
-    assert scripted.asked("/x")[0].headers["Host"] == f"id.example:{scripted.port}"
-    assert len(resolver["id.example"]) == 1
-
-
-@pytest.mark.usefixtures("only_second_is_private")
-def test_an_unreachable_address_does_not_hide_a_reachable_one(
-    scripted: ScriptedServer, resolver: dict[str, list[list[str]]]
-) -> None:
-    resolver["id.example"] = [["127.0.0.3", "127.0.0.1"]]
-    scripted.on("/x", Answer(body={}))
-    with guarded_session(AddressGuard()) as session, deadline(5):
-        assert session.get(f"http://id.example:{scripted.port}/x", timeout=60).status_code == 200
-
-
 @pytest.mark.parametrize("host", ["nowhere.invalid", f"{'x' * 70}.example"])
 def test_a_name_that_has_no_address_is_unreachable(host: str) -> None:
     with pytest.raises(ProviderUnavailable):
         fetch(f"https://{host}", guard=AddressGuard())
-
-
-@pytest.mark.compliance("A23")
-@pytest.mark.usefixtures("only_second_is_private")
-def test_tls_is_about_the_name_and_not_the_address(
-    tmp_path: Path, resolver: dict[str, list[list[str]]]
-) -> None:
-    path = certificate_for("id.example", tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    asked_for: list[str | None] = []
-    context.sni_callback = lambda sock, name, context: asked_for.append(name)
-    server = ScriptedServer(context)
-    resolver["id.example"] = resolver["evil.example"] = [["127.0.0.1"]]
-    server.on("/x", Answer(body={}))
-    try:
-        with guarded_session(AddressGuard()) as session, deadline(5):
-            options: dict[str, Any] = {"timeout": 5, "verify": str(path)}
-            assert session.get(f"https://id.example:{server.port}/x", **options).status_code == 200
-            with pytest.raises(requests.exceptions.SSLError):
-                session.get(f"https://evil.example:{server.port}/x", **options)
-    finally:
-        server.close()
-    assert asked_for == ["id.example", "evil.example"]
-    assert len(server.requests) == 1
-
-
-def certificate_for(name: str, folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(issuer_name=subject, subject_name=subject, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = folder / "named.pem"
-    path.write_bytes(private + signed.public_bytes(pem))
-    return path
-
-
-@pytest.mark.compliance("D39")
-def test_behind_a_proxy_the_proxy_resolves(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", scripted.url)
-    scripted.on("/x", Answer(body={}))
-    with guarded_session(AddressGuard()) as session, deadline(5):
-        assert session.get("http://id.example/x", timeout=60).status_code == 200
-        with pytest.raises(AddressRefused):
-            session.get("http://169.254.169.254/x", timeout=60)
-    assert len(scripted.requests) == 1
 
 
 # --- requests to its endpoints -------------------------------------------------------------------
