@@ -1,4 +1,4 @@
-"""What all commands have in common."""
+"""The behaviour that all commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oauth_connect.management import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
-ASKING = {"oauth_import", "oauth_login", "oauth_logout"}  # they want to be told of what
+WITH_ARGUMENTS = {"oauth_import", "oauth_login", "oauth_logout"}  # they have required arguments
 USED = {
     "oauth_import": ["allauth"],
     "oauth_login": ["scripted", "--user", "grace"],
@@ -27,7 +27,7 @@ def test_there_are_commands() -> None:
 def test_help_shows_examples_and_the_exit_status(process, name) -> None:
     run = process(name, "--help")
     assert run.status == 0
-    assert f"\n  manage.py {name} " in run.out, "as they are written, a line each"
+    assert f"\n  manage.py {name} " in run.out, "as written, one line each"
     assert "exit status: 0" in run.out
     assert "--json" in run.out
     assert "--verbosity" in run.out
@@ -40,13 +40,13 @@ def test_every_command_has_a_section_with_examples(name) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ASKING])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITH_ARGUMENTS])
 def test_a_process_that_has_nothing_to_report_ends_with_0(process, name) -> None:
     run = process(name)
     assert (run.status, run.err) == (0, "")
 
 
-@pytest.mark.parametrize("name", sorted(ASKING))
+@pytest.mark.parametrize("name", sorted(WITH_ARGUMENTS))
 def test_a_process_without_its_argument_ends_with_2(process, name) -> None:
     run = process(name)
     assert (run.status, run.out) == (2, "")
@@ -63,7 +63,7 @@ def test_a_wrong_option_ends_with_2(process, arguments) -> None:
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"oauth_doctor", "oauth_providers"}))
 def test_without_time_zones_nothing_is_started_and_the_reason_is_printed(command, settings, name) -> None:
     settings.USE_TZ = False
-    run = command(name, *USED.get(name, []))  # no database here: asking it would fail the test
+    run = command(name, *USED.get(name, []))  # this test may not use the database
     assert run.status == 2
     assert run.err.startswith("USE_TZ = False: ")
     assert "Set USE_TZ = True" in run.err

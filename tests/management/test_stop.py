@@ -23,8 +23,8 @@ def test_a_stop_requested_before_there_is_anything_to_stop_is_remembered(ctrl_c)
     called: list[str] = []
     with stop_request() as request:
         signal.raise_signal(signal.SIGINT)
-        request.then(lambda: called.append("at once"))
-    assert called == ["at once"]
+        request.then(lambda: called.append("immediately"))
+    assert called == ["immediately"]
 
 
 def test_in_a_thread_signals_are_not_received_and_the_code_still_works(calls_at_once) -> None:

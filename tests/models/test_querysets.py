@@ -65,10 +65,10 @@ def test_connections_are_found_by_user_owner_and_key(make_connection, user, othe
     assert list(Connection.objects.for_owner(other_user)) == [theirs]
 
 
-@pytest.mark.parametrize("nobody", [None, AnonymousUser(), 5, object()])
-def test_a_value_that_is_no_owner_is_refused(nobody) -> None:
+@pytest.mark.parametrize("value", [None, AnonymousUser(), 5, object()])
+def test_a_value_that_is_no_owner_is_refused(value) -> None:
     with pytest.raises(TypeError):
-        Connection.objects.for_owner(nobody)
+        Connection.objects.for_owner(value)
 
 
 def test_a_user_that_is_not_saved_owns_nothing() -> None:

@@ -150,7 +150,7 @@ def test_the_bearer_wins_over_netrc_and_a_header_of_the_callers(scripted, kind, 
 @pytest.mark.compliance("A24", "D36", "D38")
 @pytest.mark.parametrize("url", [url for url in NOT_THE_API if url])
 def test_nothing_is_sent_elsewhere(kind, url: str) -> None:
-    """The address is refused before a token is even asked for: by us, or by the library as no URL at all."""
+    """The address is refused before a token is requested, by us or by the library (as no URL)."""
     source = Source(acme())
     source.current = pytest.fail  # type: ignore[assignment]
     refused = (ForbiddenDestination, kind.library.InvalidURL, kind.library.UnsupportedProtocol)
@@ -367,7 +367,7 @@ def test_a_streamed_answer_is_the_retrys(scripted, source) -> None:
 
 
 class Slow(Source):
-    """Takes its time for each token, as a refresh does: until ``ready`` returns. Notes who made it."""
+    """Waits for ``ready`` before each token, as a refresh does. Records which thread called it."""
 
     ready: Callable[[], object]
 

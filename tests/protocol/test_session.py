@@ -183,7 +183,7 @@ def test_a_calls_own_timeout_is_kept(scripted, open_session) -> None:
 @pytest.mark.compliance("D38")
 @pytest.mark.parametrize("url", [url for url in NOT_THE_API if url])
 def test_nothing_is_sent_elsewhere(url: str) -> None:
-    """The address is refused before a token is even asked for."""
+    """The address is refused before a token is requested."""
     source = Source(acme())
     source.current = pytest.fail  # type: ignore[assignment]
     with ApiSession(source) as http, pytest.raises(ForbiddenDestination):

@@ -61,7 +61,7 @@ def test_an_unavailable_secret_stops_no_run_while_its_provider_is_backed_off(two
 def test_a_run_ends_the_alarm_of_a_provider_that_takes_the_client_again(
     scripted, scripted_provider, make_connection
 ):
-    """Any connection ends it, because the one that met the alarm may be reconnected or deleted."""
+    """Any connection ends it, because the one that started the alarm may be reconnected or deleted."""
     scripted.on("/token", Answer(body=FRESH))
     provider_health.begin_alarm("default", "scripted", "invalid_client")
     for _ in range(3):

@@ -224,7 +224,7 @@ def test_a_stop_finishes_the_requests_in_flight(scripted, scripted_provider, mak
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_a_run_that_can_claim_no_more_reports_all_it_has_started(rotating, many, monkeypatch, error):
     many(10)
-    real, claims, told = worker_pool.claim_due, [], []
+    real, claims, reported = worker_pool.claim_due, [], []
 
     def claim_due(*arguments: Any, **options: Any) -> ClaimResult:
         claims.append(1)
@@ -234,16 +234,16 @@ def test_a_run_that_can_claim_no_more_reports_all_it_has_started(rotating, many,
 
     def listen() -> None:
         for result in refresh_due(Due(), workers=1):
-            told.append(result.outcome)
+            reported.append(result.outcome)
 
     monkeypatch.setattr(worker_pool, "claim_due", claim_due)
     with pytest.raises(error):
         listen()
-    assert Connection.objects.filter(version=1, lease_owner="").count() == len(told) > 1
+    assert Connection.objects.filter(version=1, lease_owner="").count() == len(reported) > 1
 
 
 def test_if_a_batch_cannot_be_saved_each_row_is_saved_alone(rotating, many, monkeypatch):
-    """More of them than there are places for what is not settled yet."""
+    """The rows are more than the pool has places for unfinished jobs."""
 
     def fail(*_: Any) -> bool:
         raise OperationalError("not together")
@@ -274,7 +274,7 @@ def test_a_row_locked_while_its_response_arrives_is_saved_once_free_and_the_othe
         scripted.wait_for("/token", 3)
         with held_by_another(due[0]):
             hold.set()
-            eventually(lambda: len(saved) >= 2, "two saved beside the row that is locked")
+            eventually(lambda: len(saved) >= 2, "two saved while the other row is locked")
             assert set(saved) == {due[1].pk, due[2].pk}
         runner.join()
     finally:
@@ -285,31 +285,31 @@ def test_a_row_locked_while_its_response_arrives_is_saved_once_free_and_the_othe
 def test_a_received_token_is_saved_although_reports_of_others_fail_repeatedly(
     scripted, other, make_connection, monkeypatch
 ):
-    """The first save fails as well, and nobody iterates any more who would wait for the next.
+    """The first save fails too, and no thread iterates any more, so that none waits for the next save.
 
-    That is so once the others, which are all under way before the first is answered, have been told of.
+    This is the state after the others are reported. All of them are in flight before the first response.
     """
     other.on("/token", Answer(400, {"error": "invalid_scope"}, until=lambda: other.wait_for("/token", 3)))
     for _ in range(3):
         make_connection("other", age=EXPIRED)
     scripted.on("/token", Answer(body=FRESH))
     connection = make_connection(age=EXPIRED)
-    tell, save, failed = access.publish, Saves.run, Tally("telling of another failed")
+    publish, save, failed = access.publish, Saves.run, Tally("a report of another failed")
 
-    def telling(told: Connection, event: Event) -> None:
-        if told.provider == "other":
+    def failing_publish(published: Connection, event: Event) -> None:
+        if published.provider == "other":
             failed.add()
-            raise RuntimeError("of who was told")
-        tell(told, event)
+            raise RuntimeError("of a receiver")
+        publish(published, event)
 
     def saving(self: Saves, saves: Any) -> bool:
         failed.wait_for(3)
         monkeypatch.setattr(Saves, "run", save)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(access, "publish", telling)
+    monkeypatch.setattr(access, "publish", failing_publish)
     monkeypatch.setattr(Saves, "run", saving)
-    with pytest.raises(RuntimeError, match="of who was told"):
+    with pytest.raises(RuntimeError, match="of a receiver"):
         outcomes(refresh_due(Due(), workers=8))
     row = Connection.objects.get(pk=connection.pk)
     assert (row.version, row.token.refresh_token, row.lease_owner) == (1, "refresh-1", "")
@@ -321,7 +321,7 @@ def test_a_received_token_is_saved_although_reports_of_others_fail_repeatedly(
 def test_a_row_that_cannot_be_deferred_stops_nothing(
     scripted, scripted_provider, make_connection, monkeypatch, error, run
 ):
-    """None of those with which nothing can begin, as another client has obtained them."""
+    """Another client obtained the token of that row, so the run cannot refresh it and defers it."""
     scripted.on("/token", Answer(body=FRESH))
     anothers, _ = make_connection(age=EXPIRED * 2), make_connection(age=EXPIRED)
     rows().filter(pk=anothers.pk).update(client_id="another")

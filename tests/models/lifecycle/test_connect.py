@@ -95,7 +95,7 @@ def test_a_second_store_changes_the_same_connection(make_connection) -> None:
 
 def test_a_second_store_clears_a_mark_and_ends_every_lease(make_connection) -> None:
     connection = make_connection(account_id="1")
-    connection.status, connection.lease_owner = Connection.Status.REAUTHORIZATION_REQUIRED, "somebody"
+    connection.status, connection.lease_owner = Connection.Status.REAUTHORIZATION_REQUIRED, "another"
     connection.failures, connection.last_error, connection.in_doubt = 3, "revoked", True
     names = ["status", "lease_owner", "failures", "last_error", "in_doubt"]
     connection.save(update_fields=names)

@@ -57,7 +57,7 @@ def test_the_alarm_ends_even_if_the_provider_was_unavailable_in_between(scripted
 
 @pytest.mark.django_db(transaction=True)
 def test_a_connected_account_ends_the_alarm_about_the_settings(visitor, scripted_provider, issues):
-    """The connection that met the alarm may have been reconnected, and then has no error any more."""
+    """The connection that started the alarm may have been reconnected, and then has no error any more."""
     provider_health.begin_alarm("default", "scripted", "invalid_client")
     visitor.connect()
     assert ProviderState.objects.get().alarm == ""
