@@ -25,7 +25,7 @@ from tests.support.tokens import EXPIRED, FRESH
 # Python 3.12 warns of just what is shown here: a thread's locks come along, and the thread does not.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
-PATIENCE = 60  # seconds after which a child that hangs is ended by its alarm
+CHILD_TIMEOUT = 60  # seconds after which an alarm ends a child that hangs
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -35,7 +35,7 @@ def forked(work: Callable[[], object]) -> int:
         return pid
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(PATIENCE)
+        signal.alarm(CHILD_TIMEOUT)
         os._exit(0 if work() else 1)
     finally:
         os._exit(2)
