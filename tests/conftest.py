@@ -20,28 +20,28 @@ from django.db import connections
 from filelock import FileLock
 
 from oauth_connect.models import Connection
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.codeyard import Codeyard
 from tests.servers.rotating import RotatingServer
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support import processes
 from tests.support.databases import WORKER
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.visitor import Visitor
 
 pytest_plugins = ["tests.support.selection"]
-# A busy machine is no fault of the code.
+# A busy machine must not fail a test.
 hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
-# The long run: --hypothesis-profile=thorough. Every search, of every test, has twenty times as many examples.
+# For the long run: --hypothesis-profile=thorough. Each test has twenty times as many examples.
 hypothesis.settings.register_profile("thorough", hypothesis.settings.default, max_examples=2000)
 collect_ignore = [] if django.VERSION >= (6, 0) else ["test_django_tasks.py"]
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings_parallel_suffix() -> None:
-    """The databases have the worker's name already (tests/support/databases.py); child processes know it."""
+    """The databases already have the worker's name, known to child processes (support/databases.py)."""
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def shared_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def codeyard_process(tmp_path_factory: pytest.TempPathFactory, shared_path: Path) -> Iterator[Codeyard]:
-    """Codeyard, one for each worker. The first one's database is copied: its migrations take seconds."""
+    """Codeyard, one for each worker. The first database is copied, because its migrations take seconds."""
     database = Path(tmp_path_factory.mktemp("codeyard"), "codeyard.sqlite3")
     template = shared_path / database.name
     with FileLock(template.with_suffix(".lock")):
@@ -68,13 +68,11 @@ def codeyard_process(tmp_path_factory: pytest.TempPathFactory, shared_path: Path
 
 
 @pytest.fixture(autouse=True)
-def nothing_goes_on_after_a_test() -> Iterator[None]:
-    """Neither a process, nor the thread that on SQLite writes what a transaction leaves to do."""
+def nothing_runs_after_a_test() -> Iterator[None]:
+    """End the processes of the test, and wait for the follow-up thread (SQLite)."""
     yield
     processes.end_all()
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+    wait_for_follow_ups()
 
 
 @pytest.fixture
@@ -89,7 +87,7 @@ def configure(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def codeyard(codeyard_process: Codeyard, configure: Callable[..., None]) -> Codeyard:
-    """The real authorization server, its counters at zero, and its provider in the settings."""
+    """The real authorization server with its counters at zero. Its provider is in the settings."""
     codeyard_process.reset()
     configure(PROVIDERS={"codeyard": codeyard_process.entry()})
     return codeyard_process
@@ -104,7 +102,7 @@ def scripted() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def scripted_entry(scripted: ScriptedServer) -> dict[str, Any]:
-    """The settings of a provider at the scripted server."""
+    """Return the settings entry of a provider at the scripted server."""
     return {
         "client_id": "client",
         "client_secret": "secret",
@@ -128,7 +126,7 @@ def user(db: None) -> Any:
 
 @pytest.fixture
 def make_connection(user: Any) -> Callable[..., Connection]:
-    """Store a connection; ``age`` is how many seconds ago its token (of an hour's life) was obtained."""
+    """Store a connection. Its token is valid for an hour, and was obtained ``age`` seconds ago."""
     accounts = itertools.count(1)
 
     def make(
@@ -138,7 +136,7 @@ def make_connection(user: Any) -> Callable[..., Connection]:
         response: dict[str, Any] | None = None,
         **options: Any,
     ) -> Connection:
-        answer = response or {
+        token_response = response or {
             "access_token": "access-0",
             "refresh_token": "refresh-0",
             "token_type": "Bearer",
@@ -147,7 +145,7 @@ def make_connection(user: Any) -> Callable[..., Connection]:
         return Connection.objects.store(
             **{"owner": user, "account_id": str(next(accounts)), **options},
             provider=provider,
-            token_response=answer,
+            token_response=token_response,
             obtained_at=datetime.now(UTC) - timedelta(seconds=age),
         )
 
@@ -163,7 +161,7 @@ def rotating_process() -> Iterator[RotatingServer]:
 
 @pytest.fixture
 def rotating(rotating_process: RotatingServer, configure: Callable[..., None]) -> RotatingServer:
-    """A strict provider in a process of its own, in the settings."""
+    """A strict provider in a process of its own. It is in the settings."""
     rotating_process.reset()
     configure(PROVIDERS={"rotating": rotating_process.entry()})
     return rotating_process
@@ -198,13 +196,13 @@ def other_user(db: None) -> Any:
 
 @pytest.fixture
 def canary() -> str:
-    """What every token of a test begins with; it may be found nowhere."""
+    """Return the start of every token of a test. No output may contain it."""
     return f"canary-{secrets.token_hex(8)}"
 
 
 @pytest.fixture
 def issues(scripted: ScriptedServer, canary: str) -> Callable[..., None]:
-    """Let the scripted server's token endpoint issue a token; ``None`` leaves a field out."""
+    """Let the scripted server's token endpoint issue a token. ``None`` leaves a field out."""
 
     def issue(**fields: Any) -> None:
         answer = {
@@ -223,7 +221,7 @@ def issues(scripted: ScriptedServer, canary: str) -> Callable[..., None]:
 
 @pytest.fixture
 def calls_at_once() -> Callable[[int, Callable[[], Any]], list[Any]]:
-    """Make the same call from several threads at one moment; return results, or what was raised."""
+    """Call from several threads in parallel, and return the results or the exceptions."""
 
     def run(count: int, call: Callable[[], Any]) -> list[Any]:
         barrier = threading.Barrier(count)

@@ -83,7 +83,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.compliance("A12")
 @pytest.mark.compliance("B6")
 @pytest.mark.parametrize(("number", "wrong", "word"), CASES)
-def test_a_wrong_setting_is_told_with_what_to_do(configure, settings, number, wrong, word) -> None:
+def test_a_wrong_setting_is_reported_with_its_fix(configure, settings, number, wrong, word) -> None:
     settings.SECRET_KEY = KEY
     configure(**wrong)
     messages = found()
@@ -93,7 +93,7 @@ def test_a_wrong_setting_is_told_with_what_to_do(configure, settings, number, wr
     assert messages[number].is_serious() is number.startswith("E")
 
 
-def test_every_wrong_provider_and_setting_is_told_at_once(configure) -> None:
+def test_every_wrong_provider_and_setting_is_reported_together(configure) -> None:
     configure(KEY=1, BASEURL=2, PROVIDERS={"a": {}, "b": {}, "acme": ACME})
     messages = [message for check in OURS for message in check(app_configs=None)]
     assert [message.id for message in messages].count("oauth_connect.E004") == 2
@@ -101,7 +101,7 @@ def test_every_wrong_provider_and_setting_is_told_at_once(configure) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, [], "x", 5])
-def test_settings_that_are_no_dict_are_told_and_crash_nothing(settings, wrong: Any) -> None:
+def test_settings_that_are_no_dict_are_reported_without_a_crash(settings, wrong: Any) -> None:
     settings.OAUTH_CONNECT = wrong
     messages = found()
     assert {"E001", "E004"} <= set(messages)
@@ -126,7 +126,7 @@ def test_a_base_url_of_a_callable_is_not_asked_without_a_request(configure) -> N
 
 
 @override_settings(ROOT_URLCONF=URLCONF)
-def test_urls_that_are_not_included_are_told() -> None:
+def test_urls_that_are_not_included_are_reported() -> None:
     message = found()["W007"]
     assert "include(" in (message.hint or "")
 
@@ -137,7 +137,7 @@ def test_a_site_without_urls_needs_none(settings) -> None:
 
 
 @override_settings(SESSION_COOKIE_SAMESITE="Strict")
-def test_a_session_that_does_not_come_back_is_told() -> None:
+def test_a_session_that_does_not_come_back_is_reported() -> None:
     assert "Lax" in (found()["E008"].hint or "")
 
 
@@ -152,26 +152,26 @@ MEMORY = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache", "CACHES": MEMORY}, "W019"),
     ],
 )
-def test_sessions_that_a_flow_could_be_lost_in_are_told(changes, number) -> None:
+def test_sessions_that_could_lose_a_flow_are_reported(changes, number) -> None:
     with override_settings(**changes):
         messages = found()
     assert set(messages) == {number}
     assert messages[number].hint
 
 
-def test_sessions_in_a_database_without_their_app_are_told(settings) -> None:
+def test_sessions_in_a_database_without_their_app_are_reported(settings) -> None:
     installed = [name for name in settings.INSTALLED_APPS if name != "django.contrib.sessions"]
     with override_settings(INSTALLED_APPS=installed):
         assert "migrate" in (found()["E018"].hint or "")
 
 
-def test_an_app_without_users_is_told(settings) -> None:
+def test_an_app_without_users_is_reported(settings) -> None:
     installed = [name for name in settings.INSTALLED_APPS if name == "oauth_connect"]
     with override_settings(INSTALLED_APPS=installed):
         assert "INSTALLED_APPS" in (found()["E009"].hint or "")
 
 
-def test_moments_without_a_time_zone_are_told(settings) -> None:
+def test_times_without_a_time_zone_are_reported(settings) -> None:
     settings.USE_TZ = False
     messages = found()
     assert set(messages) == {"E021"}
@@ -187,7 +187,7 @@ def test_moments_without_a_time_zone_are_told(settings) -> None:
         ("django.db.backends.postgresql", True, set()),
     ],
 )
-def test_atomic_requests_on_sqlite_are_told(monkeypatch, settings, engine, atomic, told) -> None:
+def test_atomic_requests_on_sqlite_are_reported(monkeypatch, settings, engine, atomic, told) -> None:
     options = {"transaction_mode": "IMMEDIATE"}  # without which another check speaks
     entry = {
         **settings.DATABASES["default"],
@@ -212,7 +212,7 @@ def test_atomic_requests_on_sqlite_are_told(monkeypatch, settings, engine, atomi
         ("django.db.backends.postgresql", {}, set()),
     ],
 )
-def test_transactions_on_sqlite_that_begin_as_readers_are_told(
+def test_transactions_on_sqlite_that_begin_as_readers_are_reported(
     monkeypatch, settings, engine, options, told
 ) -> None:
     entry = {**settings.DATABASES["default"], "ENGINE": engine, "OPTIONS": options}
@@ -224,7 +224,9 @@ def test_transactions_on_sqlite_that_begin_as_readers_are_told(
 
 @pytest.mark.compliance("B6")
 @pytest.mark.django_db(databases="__all__")
-def test_rows_that_no_key_opens_are_told_once_the_database_is_asked(configure, make_connection) -> None:
+def test_rows_that_no_key_opens_are_reported_when_the_check_may_use_the_database(
+    configure, make_connection
+) -> None:
     make_connection("acme")
     assert found() == {}
     configure(KEYS=[KEY])

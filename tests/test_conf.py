@@ -38,7 +38,7 @@ def test_keys_may_be_bytes_and_in_the_standard_alphabet(configure) -> None:
 
 
 @pytest.mark.compliance("B3")
-def test_fernet_keys_stand_in_and_the_secret_key_never_does(configure, settings) -> None:
+def test_fernet_keys_are_used_instead_and_the_secret_key_never(configure, settings) -> None:
     settings.SECRET_KEY = OLD
     configure(KEYS=None)
     with pytest.raises(ImproperlyConfigured, match="KEYS"):
@@ -75,7 +75,7 @@ def test_settings_are_read_at_each_access() -> None:
     assert (conf.http_timeout, conf.api_timeout) == (15.0, 30.0)
 
 
-def test_a_changed_provider_is_seen_at_once(configure) -> None:
+def test_a_changed_provider_is_used_immediately(configure) -> None:
     configure(PROVIDERS={"acme": ACME})
     assert conf.provider("acme") is conf.provider("acme")
     configure(PROVIDERS={"acme": {**ACME, "client_id": "another"}})
@@ -140,7 +140,7 @@ def test_a_preset_that_is_not_there_is_named(configure, preset: Any) -> None:
         conf.provider("acme")
 
 
-def test_an_unknown_provider_is_told_with_the_known_ones(configure) -> None:
+def test_an_unknown_provider_is_reported_with_the_known_ones(configure) -> None:
     configure(PROVIDERS={"acme": ACME})
     with pytest.raises(UnknownProvider, match=r"'nowhere'.*has: 'acme'"):
         conf.provider("nowhere")
@@ -257,7 +257,7 @@ def test_what_a_loader_returns_names_no_code_and_no_file(configure, entry, path)
         conf.provider("acme")
 
 
-def test_a_misspelt_preset_is_named_beside_the_right_one(configure) -> None:
+def test_a_misspelt_preset_is_named_with_the_right_one(configure) -> None:
     for entries in ({"githbu": {"client_id": "x"}}, {"mine": {"preset": "githbu", "client_id": "x"}}):
         configure(PROVIDERS=entries)
         with pytest.raises(ImproperlyConfigured, match="did you mean 'github'"):

@@ -102,7 +102,7 @@ def test_the_entry_overrules_the_document(scripted, acme) -> None:
     assert provider.userinfo_endpoint == f"{scripted.url}/me"
 
 
-def test_a_preset_stands_between_them(scripted, acme, monkeypatch) -> None:
+def test_a_preset_comes_between_entry_and_metadata(scripted, acme, monkeypatch) -> None:
     preset = {"name": "Acme", "revocation_endpoint": f"{scripted.url}/preset", "scopes": ["a"]}
     monkeypatch.setattr("oauth_connect.presets.load", lambda name: preset if name == "acme" else None)
     acme(scopes=["b"])
@@ -119,7 +119,7 @@ def test_endpoints_by_hand_are_believed_and_nothing_is_asked(scripted, acme) -> 
     assert not scripted.requests
 
 
-def test_a_changed_entry_is_seen_at_once_and_asks_nothing(scripted, acme) -> None:
+def test_a_changed_entry_is_used_immediately_without_a_request(scripted, acme) -> None:
     acme()
     conf.provider("acme")
     acme(client_id="another")
@@ -246,7 +246,7 @@ def test_the_cache_is_one_of_the_sites(configure, alias: Any) -> None:
 
 @pytest.mark.compliance("D51")
 @pytest.mark.django_db(transaction=True)
-def test_an_endpoint_that_has_become_private_alarms_and_marks_nobody(
+def test_an_endpoint_that_has_become_private_alarms_and_marks_no_connection(
     acme, make_connection, monkeypatch
 ) -> None:
     real = socket.getaddrinfo
@@ -292,7 +292,7 @@ def test_an_entry_is_checked_as_far_as_it_goes(configure, no_network, entry: Any
 
 
 @pytest.mark.django_db(databases="__all__")  # since 6.1 some of Django's own ask the database
-def test_check_asks_nobody(configure, no_network) -> None:
+def test_check_sends_no_request(configure, no_network) -> None:
     configure(
         PROVIDERS={"acme": {"issuer": "https://id.example", "api_base_url": "https://api.example", **CLIENT}}
     )
@@ -303,7 +303,7 @@ def test_check_asks_nobody(configure, no_network) -> None:
 
 
 @pytest.mark.django_db
-def test_pages_and_valid_tokens_ask_nobody(configure, user, visitor, no_network) -> None:
+def test_pages_and_valid_tokens_send_no_request(configure, user, visitor, no_network) -> None:
     entry = {"issuer": "https://id.example", "api_base_url": "https://api.example/", **CLIENT}
     configure(PROVIDERS={"acme": entry})
     answer = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "expires_in": 3600}
@@ -354,7 +354,7 @@ def test_a_disconnected_token_is_kept_while_nothing_can_be_learnt(acme, scripted
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_provider_that_is_turned_off_is_not_asked(acme, scripted, make_connection) -> None:
+def test_a_disabled_provider_gets_no_request(acme, scripted, make_connection) -> None:
     acme(enabled=False)
     with pytest.raises(ProviderMisconfigured, match="disabled"):
         make_connection("acme", age=7200).access_token()

@@ -11,8 +11,8 @@ from django.utils.module_loading import import_string
 from oauth_connect import tasks
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 DUMMY = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
 
 
@@ -28,7 +28,7 @@ def test_a_dispatch_refreshes_what_is_due(scripted, scripted_provider, make_conn
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_result_tells_the_outcomes(scripted, scripted_provider, make_connection) -> None:
+def test_the_result_has_the_outcomes(scripted, scripted_provider, make_connection) -> None:
     scripted.on("/token", Answer(body=FRESH))
     pks = [str(make_connection(age=7200).pk)]
     assert tasks.refresh_task.enqueue(pks, provider="scripted").return_value == {"refreshed": 1}

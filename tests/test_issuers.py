@@ -22,7 +22,7 @@ from oauth_connect.issuers import MAX_STALE, RETRY_PAUSE, SALT, Issuers, Terms
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from tests.servers.scripted import Answer, ScriptedServer
-from tests.support.waiting import PATIENCE, Tally, tally_of
+from tests.support.waiting import TIMEOUT, Tally, tally_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -107,7 +107,7 @@ def test_a_server_says_for_how_long(scripted, publish, known, clock, alone) -> N
     assert asked(scripted) == 2
 
 
-def test_callers_at_once_make_one_request(
+def test_parallel_callers_make_one_request(
     scripted, publish, known, alone, calls_at_once, monkeypatch
 ) -> None:
     callers = tally_of(monkeypatch, known, "_slot")
@@ -117,7 +117,7 @@ def test_callers_at_once_make_one_request(
     assert asked(scripted) == 1
 
 
-def test_callers_at_once_meet_one_failure(scripted, known, alone, calls_at_once, monkeypatch) -> None:
+def test_parallel_callers_get_one_failure(scripted, known, alone, calls_at_once, monkeypatch) -> None:
     callers = tally_of(monkeypatch, known, "_slot")
     scripted.on(WELL_KNOWN, Answer(503, until=lambda: callers.wait_for(12)))
     found = calls_at_once(12, lambda: known.metadata(scripted.url, alone))
@@ -126,7 +126,7 @@ def test_callers_at_once_meet_one_failure(scripted, known, alone, calls_at_once,
     assert asked(scripted) == 1
 
 
-def test_an_expired_document_serves_while_somebody_fetches(
+def test_an_expired_document_is_used_while_another_caller_fetches(
     scripted, publish, known, clock, alone, calls_at_once
 ) -> None:
     known.metadata(scripted.url, alone)
@@ -144,10 +144,10 @@ def test_an_expired_document_serves_while_somebody_fetches(
     assert asked(scripted) == 2
 
 
-def test_nobody_waits_for_ever(scripted, publish, known, alone, monkeypatch) -> None:
+def test_no_caller_waits_for_ever(scripted, publish, known, alone, monkeypatch) -> None:
     monkeypatch.setattr(issuers, "LOCK_MARGIN", -4.9)
     given_up = threading.Event()
-    publish(until=lambda: given_up.wait(PATIENCE))
+    publish(until=lambda: given_up.wait(TIMEOUT))
     leader = threading.Thread(target=known.metadata, args=(scripted.url, alone))
     leader.start()
     scripted.wait_for(WELL_KNOWN)
@@ -205,7 +205,7 @@ def test_an_expired_document_serves_for_a_day_and_it_is_logged(
         known.metadata(scripted.url, alone)
 
 
-def test_a_failure_is_not_repeated_at_once(scripted, publish, known, clock, alone) -> None:
+def test_a_failed_fetch_is_not_repeated_immediately(scripted, publish, known, clock, alone) -> None:
     known.metadata(scripted.url, alone)
     scripted.on(WELL_KNOWN, Answer(503))
     clock.now += HOUR + 1
@@ -219,7 +219,7 @@ def test_a_failure_is_not_repeated_at_once(scripted, publish, known, clock, alon
     assert asked(scripted) == 3
 
 
-def test_with_nothing_known_the_failure_is_told_each_time(scripted, known, clock, alone) -> None:
+def test_without_a_document_the_failure_is_raised_each_time(scripted, known, clock, alone) -> None:
     for _ in range(3):
         with pytest.raises(ProviderMisconfigured) as error:
             known.metadata(scripted.url, alone)

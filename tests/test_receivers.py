@@ -16,10 +16,9 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.lifecycle.revocation import attempt
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 
 
 def the_row(connection, user):
@@ -66,7 +65,9 @@ def test_what_is_deleted_is_kept_sealed_and_revoked_later(
 
 
 @DELETIONS
-def test_it_stands_in_the_history_and_the_signal_is_sent(delete, user, scripted_provider, make_connection):
+def test_a_deletion_is_in_the_history_and_the_signal_is_sent(
+    delete, user, scripted_provider, make_connection
+):
     heard = []
 
     def receiver(sender, connection, **extra):
@@ -128,7 +129,7 @@ def test_a_token_that_no_key_opens_stops_no_deletion(scripted_provider, configur
     assert [record.action for record in caplog.records] == ["token_unopened"]
 
 
-def test_a_stale_instance_does_not_put_a_spent_token_aside(scripted, scripted_provider, make_connection):
+def test_a_stale_instance_does_not_queue_a_spent_token(scripted, scripted_provider, make_connection):
     """Django reads the rows of a deletion some time before it deletes them."""
     connection = make_connection()
     scripted.on("/token", Answer(body=FRESH))
@@ -161,29 +162,6 @@ def test_a_row_that_is_deleted_while_it_is_refreshed_leaves_no_living_token_behi
     for pending in PendingRevocation.objects.all():
         attempt(pending, Connection)
     assert {call.form["token"] for call in scripted.asked("/revoke")} == {"refresh-0", "refresh-1"}
-
-
-def test_one_of_two_accounts_is_revoked_although_the_owner_keeps_the_other(
-    scripted, scripted_provider, make_connection
-):
-    """A revocation ends a grant, and the grant is the account's."""
-    gone, stays = make_connection(account_id="ada"), make_connection(account_id="linus")
-    scripted.on("/revoke", Answer(200))
-    gone.delete()
-    assert attempt(PendingRevocation.objects.get(), Connection).outcome == "revoked"
-    assert Connection.objects.get() == stays
-
-
-def test_a_retry_does_not_end_what_was_connected_again_meanwhile(
-    user, scripted, scripted_provider, make_connection
-):
-    scripted.on("/revoke", Answer(503))
-    make_connection(account_id="ada").disconnect()
-    make_connection(account_id="ada")
-    scripted.on("/revoke", Answer(200))
-    assert attempt(PendingRevocation.objects.get(), Connection).outcome == "spared"
-    assert len(scripted.asked("/revoke")) == 1
-    assert not PendingRevocation.objects.exists()
 
 
 def test_no_other_model_s_deletion_is_listened_to():

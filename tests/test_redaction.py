@@ -207,7 +207,7 @@ def test_messages_and_arguments_are_masked(logger, message, arguments):
     assert written(logger), "and something is said"
 
 
-def test_a_record_without_secrets_is_left_alone(logger):
+def test_a_record_without_secrets_is_unchanged(logger):
     arguments = ({"a": 1}, "text")
     record = logging.LogRecord("n", logging.INFO, "p", 1, "%s and %s", arguments, None)
     before = dict(vars(record))

@@ -16,6 +16,7 @@ from oauth_connect.flows import machine_connection
 from oauth_connect.models import Connection, PendingRevocation
 from tests.admin.pages import Staff, path, text, told
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, stored
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -23,12 +24,7 @@ pytestmark = [
     pytest.mark.compliance("D49"),
 ]
 
-EXPIRED = 7200
 OTHER_KEY = base64.urlsafe_b64encode(b"a key of somebody else".ljust(32, b".")).decode()
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
 
 
 def history(connection: Connection) -> list[str]:
@@ -48,7 +44,7 @@ def disconnecter(transactional_db: None) -> Staff:
 # --- refresh --------------------------------------------------------------------------------------
 
 
-def test_refresh_refreshes_tells_and_is_written_down(scripted, issues, refresher, make_connection, canary):
+def test_refresh_refreshes_reports_and_is_logged(scripted, issues, refresher, make_connection, canary):
     connections = [make_connection(age=age, account_label=f"a{age}") for age in (EXPIRED, 60)]
     issues()
 
@@ -92,9 +88,7 @@ FAILURES: dict[str, tuple[Answer, str, str]] = {
 
 @pytest.mark.compliance("D45", "D60")
 @pytest.mark.parametrize(("answer", "level", "message"), FAILURES.values(), ids=FAILURES)
-def test_a_failure_is_told_for_what_it_is_in_our_words(
-    scripted, refresher, make_connection, answer, level, message
-):
+def test_a_failure_is_reported_in_our_words(scripted, refresher, make_connection, answer, level, message):
     scripted.on("/token", answer)
     connection = make_connection(age=EXPIRED)
     page = refresher.act("refresh_selected", [connection])
@@ -143,7 +137,7 @@ def test_one_bad_row_does_not_stop_the_others(
     assert {row.status for row in Connection.objects.all()} == {"active"}
 
 
-def test_what_cannot_be_refreshed_is_left_alone_while_it_is_valid(scripted, refresher, make_connection):
+def test_a_valid_token_that_cannot_be_refreshed_is_unchanged(scripted, refresher, make_connection):
     """The refresh protocol would mark it: without a refresh token, the owner is all that is left."""
     endless = {"access_token": "a", "token_type": "Bearer"}
     valid = make_connection(response=endless, account_label="endless")
@@ -189,7 +183,9 @@ def test_the_bound_is_what_a_page_of_the_list_holds(superuser, make_connection):
     assert superuser.get("changelist").context["cl"].list_per_page == actions.MAX_SELECTED == 50
 
 
-def test_nothing_more_is_begun_once_the_time_is_up(scripted, issues, refresher, make_connection, monkeypatch):
+def test_nothing_more_is_started_after_the_time_limit(
+    scripted, issues, refresher, make_connection, monkeypatch
+):
     """A web server that loses its patience would kill the worker in the middle of a refresh."""
     monkeypatch.setattr(actions, "BUDGET", 0.1)
     issues()
@@ -205,7 +201,7 @@ def test_nothing_more_is_begun_once_the_time_is_up(scripted, issues, refresher, 
 
 
 @pytest.mark.compliance("D30")
-def test_two_members_of_staff_at_once_never_spend_one_token_twice(
+def test_two_members_of_staff_in_parallel_never_spend_one_token_twice(
     scripted, issues, refresher, make_connection, calls_at_once
 ):
     connection = make_connection(age=EXPIRED)
@@ -229,7 +225,7 @@ def test_from_a_connections_own_page_one_comes_back_to_it(issues, refresher, mak
     assert "Refreshed (1)" in text(page)
 
 
-def test_outcomes_are_told_in_the_language_of_the_reader():
+def test_outcomes_are_shown_in_the_language_of_the_reader():
     outcomes = [each for each in vars(actions).values() if isinstance(each, actions.Outcome)]
     outcomes += actions.OUTCOMES.values()
     assert all(isinstance(outcome.text, Promise) for outcome in outcomes)

@@ -102,7 +102,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(superuser, make_conne
 # --- one connection -------------------------------------------------------------------------------
 
 
-def test_a_page_tells_the_whole_story(superuser, make_connection, change):
+def test_a_page_shows_the_whole_state(superuser, make_connection, change):
     connection = make_connection(account_label="octocat")
     change(
         connection,
@@ -122,7 +122,7 @@ def test_a_page_tells_the_whole_story(superuser, make_connection, change):
     assert "The response to a refresh may have been lost. The next attempt shows whether" in page
 
 
-def test_nobody_is_led_to_connect_from_here(superuser, make_connection, change):
+def test_the_page_does_not_link_to_connecting(superuser, make_connection, change):
     """The connect page connects the account of whoever opens it: here, of the staff."""
     connection = change(make_connection(), status="reauthorization_required")
     for page in (superuser.get("changelist"), superuser.get("change", connection.pk)):

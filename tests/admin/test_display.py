@@ -26,11 +26,11 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize(("distance", "words"), MOMENTS.items(), ids=MOMENTS.values())
-def test_a_moment_is_told_in_its_largest_unit(distance, words):
+def test_a_time_is_shown_in_its_largest_unit(distance, words):
     assert display.relative(datetime.now(UTC) + distance).replace("\xa0", " ") == words
 
 
-def test_the_exact_moment_stands_beside_it():
+def test_the_exact_time_is_shown_too():
     moment = datetime(2020, 2, 29, 12, tzinfo=UTC)
     assert 'datetime="2020-02-29T12:00:00+00:00"' in display.moment_in_list(moment)
     assert "Feb. 29, 2020" in display.moment_in_full(moment)

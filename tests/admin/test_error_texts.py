@@ -9,7 +9,7 @@ from oauth_connect.protocol.grants.responses import MISCONFIGURED, TRANSIENT
 
 
 @pytest.mark.parametrize("code", sorted(TRANSIENT | MISCONFIGURED))
-def test_every_code_the_engine_tells_apart_has_words_of_its_own(code):
+def test_every_code_of_the_engine_has_its_own_text(code):
     assert explanation(code) == EXPLANATIONS[code]
 
 
@@ -18,7 +18,7 @@ def test_where_the_owner_is_needed_the_words_say_so(code):
     assert "owner" in explanation(code)
 
 
-def test_others_are_told_for_what_they_are():
+def test_any_other_code_has_a_general_text():
     assert "reports a temporary problem" in explanation("http_503")
     assert "refused" in explanation("some_code_of_its_own")
     assert explanation("") == ""

@@ -59,7 +59,7 @@ def test_many_events_cost_no_more_queries_and_no_key(
 
 
 @pytest.mark.compliance("D49")
-def test_what_staff_disconnect_is_told_apart_from_what_its_owner_does(superuser, connection, scripted):
+def test_a_disconnect_by_staff_differs_from_one_by_the_owner(superuser, connection, scripted):
     scripted.on("/revoke", Answer(200))
     superuser.act("disconnect_selected", [connection], confirmed="yes")
     newest = ConnectionEvent.objects.latest("pk")

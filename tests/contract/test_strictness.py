@@ -75,7 +75,7 @@ def test_a_request_as_it_should_be_passes(facts: Facts) -> None:
         (Asked("POST", URL, "x=1", asked(GOOD).headers, GOOD.encode()), "query: parameter x: '1'"),
     ],
 )
-def test_a_request_that_differs_is_told(request_: Asked, told: str, facts: Facts) -> None:
+def test_a_request_that_differs_is_reported(request_: Asked, told: str, facts: Facts) -> None:
     assert any(told in one for one in differences(request_, EXPECTED, facts))
 
 
@@ -110,7 +110,9 @@ def test_an_authorization_url_as_it_should_be_passes(facts: Facts) -> None:
         ("&prompt", "&client_secret=s&prompt", "parameter client_secret: 's' was not expected"),
     ],
 )
-def test_an_authorization_url_that_differs_is_told(was: str, becomes: str, told: str, facts: Facts) -> None:
+def test_an_authorization_url_that_differs_is_reported(
+    was: str, becomes: str, told: str, facts: Facts
+) -> None:
     [*found] = authorization_differences(GOOD_URL.replace(was, becomes), AUTHORIZATION, facts)
 
     assert any(told in one for one in found)

@@ -13,14 +13,13 @@ from django.test import AsyncClient
 
 from oauth_connect.protocol.background import THREADS
 from tests.contrib.asgi import VIEWS, Site
-from tests.contrib.test_httpx import FRESH, run
-from tests.faults.processes import stored
+from tests.contrib.test_httpx import run
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, stored
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXPIRED = 7200
 # Django opens a database connection for each request under ASGI, and PostgreSQL has a hundred by default.
 REQUESTS = 40
 
@@ -131,7 +130,7 @@ def test_other_requests_are_answered_while_a_provider_takes_its_time(
     assert len(scripted.asked("/token")) == 1
 
 
-def test_a_visitor_who_leaves_during_a_refresh_takes_the_token_from_nobody(
+def test_a_visitor_who_leaves_during_a_refresh_takes_the_token_from_no_other(
     scripted, scripted_entry, scripted_provider, make_connection, site
 ) -> None:
     """The provider, which has been asked, answers only after the site has seen that the visitor is gone."""

@@ -21,9 +21,10 @@ from tests.contrib.site import new_app
 from tests.contrib.workers import Fleet, children
 from tests.servers.rotating import RotatingServer
 from tests.support.services import RABBITMQ, REDIS, Service
+from tests.support.tokens import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-DUE = 20
+COUNT = 20
 
 
 def test_the_names_of_the_tasks_are_stable() -> None:
@@ -55,7 +56,7 @@ def test_without_celery_the_import_says_what_to_install(tmp_path: Path) -> None:
 def test_a_message_can_be_routed_by_its_provider_and_expires(
     due: list[Connection], current_app: Celery
 ) -> None:
-    bridge.dispatch_due(chunk=DUE, within=60, expires=120)
+    bridge.dispatch_due(chunk=COUNT, within=60, expires=120)
     with current_app.connection_for_read() as connection:
         message = connection.SimpleQueue(current_app.conf.task_default_queue).get(timeout=60)
     _, keywords, _ = message.payload
@@ -91,7 +92,7 @@ def due(
                 "expires_in": 3600,
             },
         )
-        for number in range(DUE)
+        for number in range(COUNT)
     ]
 
 
@@ -106,10 +107,6 @@ def fleet(request: pytest.FixtureRequest, rotating: RotatingServer, tmp_path: Pa
     made.end()
 
 
-def rows() -> Any:
-    return Connection._base_manager
-
-
 def refreshed() -> int:
     return int(rows().filter(version=1).count())
 
@@ -121,7 +118,7 @@ def let_time_pass() -> None:
 
 
 def assert_all_is_well(rotating: RotatingServer) -> None:
-    assert rotating.spent == {f"token_{number}-0": 1 for number in range(DUE)}
+    assert rotating.spent == {f"token_{number}-0": 1 for number in range(COUNT)}
     states = set(rows().values_list("version", "status", "in_doubt", "lease_owner"))
     assert states == {(1, "active", False, "")}
 
@@ -135,8 +132,8 @@ def test_a_worker_killed_in_mid_batch_costs_no_connection(
     """Killed while requests of its batch are under way; the rest is refreshed by the other worker."""
     rotating.hang("token_3-0", "token_7-0")
     first = fleet.start()
-    fleet.dispatch(chunk=DUE)
-    fleet.wait_until(lambda: len(rotating.hanging) == 2 and refreshed() == DUE - 2, "a batch half done")
+    fleet.dispatch(chunk=COUNT)
+    fleet.wait_until(lambda: len(rotating.hanging) == 2 and refreshed() == COUNT - 2, "a batch half done")
 
     fleet.start()
     fleet.kill(first)
@@ -144,7 +141,7 @@ def test_a_worker_killed_in_mid_batch_costs_no_connection(
     let_time_pass()
     fleet.dispatch(chunk=5)
 
-    fleet.wait_until(lambda: refreshed() == DUE, "everything refreshed")
+    fleet.wait_until(lambda: refreshed() == COUNT, "everything refreshed")
     assert_all_is_well(rotating)
 
 
@@ -159,7 +156,7 @@ def test_two_workers_with_the_same_messages_spend_each_refresh_token_once(
     for _ in range(4):
         fleet.send("oauth_connect.refresh_connections", keys)
         fleet.dispatch(chunk=7)
-    fleet.wait_until(lambda: refreshed() == DUE, "everything refreshed")
+    fleet.wait_until(lambda: refreshed() == COUNT, "everything refreshed")
     fleet.wait_until(lambda: fleet.told.count(" succeeded in ") >= 8, "every message read")
     assert_all_is_well(rotating)
 
@@ -174,7 +171,9 @@ def test_what_one_worker_is_at_another_leaves_alone(
     fleet.start()
     keys = [str(connection.pk) for connection in due]
     fleet.send("oauth_connect.refresh_connections", keys)
-    fleet.wait_until(lambda: rotating.hanging == ["token_3-0"] and refreshed() == DUE - 1, "all but one done")
+    fleet.wait_until(
+        lambda: rotating.hanging == ["token_3-0"] and refreshed() == COUNT - 1, "all but one done"
+    )
     rows().filter(version=0).update(refresh_at=datetime.now(UTC) - timedelta(minutes=1))
 
     fleet.start()
@@ -194,12 +193,14 @@ def test_a_child_killed_in_mid_batch_gives_its_message_back(
     rotating.hang("token_3-0")
     worker = fleet.start("--pool", "prefork", "--concurrency", "1")
     fleet.send("oauth_connect.refresh_connections", [str(connection.pk) for connection in due])
-    fleet.wait_until(lambda: rotating.hanging == ["token_3-0"] and refreshed() == DUE - 1, "all but one done")
+    fleet.wait_until(
+        lambda: rotating.hanging == ["token_3-0"] and refreshed() == COUNT - 1, "all but one done"
+    )
 
     let_time_pass_after_the_kill(worker)
     rotating.hang()
 
-    fleet.wait_until(lambda: refreshed() == DUE, "everything refreshed")
+    fleet.wait_until(lambda: refreshed() == COUNT, "everything refreshed")
     assert_all_is_well(rotating)
 
 

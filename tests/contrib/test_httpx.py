@@ -30,17 +30,15 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle.async_access import in_thread
 from oauth_connect.protocol.background import MAX_PER_PROVIDER, THREADS
 from oauth_connect.protocol.client import AuthorizationServer
-from tests.faults.processes import raw, stored
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.databases import ROOT, worker_environment
-from tests.support.processes import told
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.processes import send_line
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
+from tests.support.waiting import TIMEOUT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 MANY = 200
 
 
@@ -63,7 +61,7 @@ def threads() -> list[str]:
 def a_turn() -> Callable[[], None]:
     """Return what a thread calls to wait for a turn of this event loop; blocked, the loop takes none."""
     loop = asyncio.get_running_loop()
-    return lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(PATIENCE)
+    return lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(TIMEOUT)
 
 
 # --- calls --------------------------------------------------------------------------------------
@@ -114,7 +112,7 @@ def test_a_token_that_the_api_refuses_is_refreshed_once_and_the_call_repeated(
 
 @pytest.mark.compliance("D40")
 @pytest.mark.parametrize(("age", "status"), [(10, 401), (100, 403)], ids=["a young token", "a 403"])
-def test_what_no_refresh_mends_is_the_callers(
+def test_an_error_that_no_refresh_corrects_is_the_callers(
     scripted, scripted_provider, make_connection, age: int, status: int
 ) -> None:
     scripted.on("/api/user", Answer(status))
@@ -216,7 +214,7 @@ def test_two_hundred_callers_at_one_expiry_are_one_token_request_in_eight_thread
 
 
 @pytest.mark.compliance("D30")
-def test_two_hundred_that_the_api_refuses_at_once_are_one_token_request(codeyard, make_connection) -> None:
+def test_two_hundred_parallel_refusals_of_the_api_are_one_token_request(codeyard, make_connection) -> None:
     connection = make_connection("codeyard", age=100, response=codeyard.grant(lifetime=300))
     codeyard.expire()
     instances = [stored(connection) for _ in range(MANY)]
@@ -233,7 +231,7 @@ def test_two_hundred_that_the_api_refuses_at_once_are_one_token_request(codeyard
     assert len(threads()) <= THREADS
 
 
-def test_refreshes_asked_for_at_once_are_one(codeyard, make_connection) -> None:
+def test_parallel_refreshes_are_one(codeyard, make_connection) -> None:
     connection = make_connection("codeyard", response=codeyard.grant())
     instances = [stored(connection) for _ in range(50)]
 
@@ -315,7 +313,7 @@ def test_those_who_wait_for_one_row_take_one_thread(
 # --- the event loop, and callers that go away ---------------------------------------------------
 
 
-def test_the_event_loop_goes_on_while_the_provider_takes_its_time(
+def test_the_event_loop_continues_while_the_provider_is_slow(
     scripted, scripted_provider, make_connection
 ) -> None:
     """Which answers only after a turn of the loop, and after one more."""
@@ -330,7 +328,7 @@ def test_the_event_loop_goes_on_while_the_provider_takes_its_time(
 
 
 @pytest.mark.parametrize("cancelled", [1, 3], ids=["one of them", "all"])
-def test_a_caller_that_is_cancelled_takes_the_token_from_nobody(
+def test_a_cancelled_caller_takes_the_token_from_no_other(
     scripted, scripted_provider, make_connection, cancelled: int
 ) -> None:
     answered = threading.Event()
@@ -411,13 +409,13 @@ def test_a_process_that_ends_during_a_refresh_saves_the_token_first(
     )
     try:
         scripted.wait_for("/token")
-        told(leaving, "asked")
+        send_line(leaving, "asked")
         assert leaving.stdout is not None
         assert leaving.stdout.readline() == "left\n"
         assert leaving.poll() is None
     finally:
         left.set()
-        leaving.communicate(timeout=PATIENCE)
+        leaving.communicate(timeout=TIMEOUT)
     assert leaving.returncode == 0
     assert len(scripted.asked("/token")) == 1
     assert stored(connection).token.refresh_token == "refresh-1"
@@ -444,7 +442,7 @@ def test_all_who_waited_hear_why_and_one_asked(scripted, scripted_provider, make
     assert len(scripted.asked("/token")) == 1
 
 
-def test_a_provider_that_is_down_is_told_and_the_token_that_works_goes_on_serving(
+def test_a_provider_that_is_down_is_reported_and_a_valid_token_is_still_used(
     scripted, scripted_provider, make_connection
 ) -> None:
     scripted.on("/token", Answer(503))
@@ -680,7 +678,7 @@ def test_the_callers_own_hooks_are_called_too(scripted, scripted_provider, make_
     assert seen == ["/api/user"]
 
 
-def test_a_row_that_is_gone_is_told_of(scripted, scripted_provider, make_connection) -> None:
+def test_a_deleted_row_is_reported(scripted, scripted_provider, make_connection) -> None:
     connection = make_connection(age=EXPIRED)
     raw(connection).delete()
     with pytest.raises(ReauthorizationRequired) as required:

@@ -20,13 +20,12 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access
 from oauth_connect.stores import transactions
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
 # Python 3.12 warns of just what is shown here: a thread's locks come along, and the thread does not.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
-PATIENCE = 60  # seconds after which a child that hangs is ended by its alarm
+CHILD_TIMEOUT = 60  # seconds after which an alarm ends a child that hangs
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -36,7 +35,7 @@ def forked(work: Callable[[], object]) -> int:
         return pid
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(PATIENCE)
+        signal.alarm(CHILD_TIMEOUT)
         os._exit(0 if work() else 1)
     finally:
         os._exit(2)
@@ -118,7 +117,7 @@ def test_a_child_forked_while_a_thread_looks_for_its_turn_can_look_for_one():
 
 
 @pytest.mark.process
-def test_a_child_forked_while_every_connection_aside_is_taken_has_all_of_them():
+def test_a_child_forked_while_every_extra_connection_is_in_use_has_all_of_them():
     def takes_all() -> bool:
         slots = transactions._slots.free
         return all(slots.acquire(blocking=False) for _ in range(transactions.MAX_CONNECTIONS))

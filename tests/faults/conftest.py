@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from oauth_connect.models import Connection
-from tests.faults.held import wait_for_follow_ups
 from tests.faults.processes import Start, Worker
+from tests.support.follow_ups import wait_for_follow_ups
 
 
 @pytest.fixture

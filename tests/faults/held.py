@@ -12,8 +12,7 @@ from django.db import connection as database
 from django.db import connections, transaction
 
 from oauth_connect.models import Connection
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
-from tests.support.waiting import PATIENCE, Tally, eventually
+from tests.support.waiting import TIMEOUT, Tally, eventually
 
 
 @contextmanager
@@ -36,7 +35,7 @@ def held_by_another(connection: Connection, seconds: float = 20.0) -> Iterator[N
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        assert locked.wait(PATIENCE)
+        assert locked.wait(TIMEOUT)
         yield
     finally:
         done.set()
@@ -65,7 +64,7 @@ def wait_until_somebody_waits() -> None:
             return bool(cursor.fetchone()[0])
 
     # InnoDB shows the same list again to a reader that comes back within a tenth of a second.
-    eventually(somebody_waits, "a session that waits for the lock", look=0.2)
+    eventually(somebody_waits, "a session that waits for the lock", interval=0.2)
 
 
 @contextmanager
@@ -85,10 +84,3 @@ def retries() -> Iterator[Tally]:
         yield tally
     finally:
         logger.removeHandler(listener)
-
-
-def wait_for_follow_ups() -> None:
-    """SQLite: wait until what was saved inside a transaction has been saved once more after it."""
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()

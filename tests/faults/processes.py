@@ -11,7 +11,8 @@ from django.conf import settings
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.clock import DatabaseMilliseconds
-from tests.support.processes import started, told
+from tests.support.processes import send_line, started
+from tests.support.tokens import raw
 
 Start = Callable[..., "Worker"]
 
@@ -57,7 +58,7 @@ class Worker:
 
     def go(self) -> Worker:
         """Begin, or go on where it has stopped."""
-        told(self.process, "go")
+        send_line(self.process, "go")
         return self
 
     def until(self, point: str) -> Worker:
@@ -92,15 +93,6 @@ def at_once(workers: list[Worker]) -> list[Worker]:
     for worker in workers:
         worker.go()
     return workers
-
-
-def raw(connection: Connection) -> Any:
-    """The row by a plain queryset, without the guards of the protocol's columns."""
-    return Connection._base_manager.filter(pk=connection.pk)
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
 
 
 def let_lease_run_out(connection: Connection) -> None:

@@ -9,14 +9,13 @@ import pytest
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.models import Connection, ProviderState
-from tests.faults.processes import at_once, let_back_off_pass, raw, stored
+from tests.faults.processes import at_once, let_back_off_pass
 from tests.servers.scripted import Answer
 from tests.support.aging import prolong_back_off
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 PATIENT = 50  # seconds for an answer that comes at once
 INVALID_CLIENT = Answer(401, {"error": "invalid_client"})
 
@@ -64,7 +63,7 @@ NOT_NOW: dict[str, tuple[Answer, str, bool, float, float]] = {
 @pytest.mark.parametrize(
     ("answer", "code", "in_doubt", "at_least", "at_most"), NOT_NOW.values(), ids=NOT_NOW.keys()
 )
-def test_not_now_frees_the_lease_marks_nobody_and_is_asked_again_in_time(
+def test_a_temporary_failure_releases_the_lease_marks_no_connection_and_is_retried_in_time(
     scripted, make_connection, configure, answer, code, in_doubt, at_least, at_most
 ):
     configure(HTTP_TIMEOUT=1 if code == "timeout" else PATIENT)

@@ -29,11 +29,11 @@ from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support import processes
 from tests.support.databases import ROOT, worker_environment
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.tokens import FRESH, rows
+from tests.support.waiting import TIMEOUT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 TABLE = Connection._meta.db_table
 # By the table, not by its rows: a run passes over rows that are locked.
 HOLD_WRITES = {
@@ -41,10 +41,6 @@ HOLD_WRITES = {
     "postgresql": (["BEGIN", f"LOCK TABLE {TABLE} IN SHARE MODE"], "ROLLBACK"),
     "mysql": ([f"LOCK TABLES {TABLE} READ"], "UNLOCK TABLES"),
 }
-
-
-def rows() -> Any:
-    return Connection._base_manager.all()
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +80,7 @@ class Run:
         return json.loads(self._out.read_text())
 
     def ended(self) -> int:
-        return self.process.wait(timeout=2 * PATIENCE)
+        return self.process.wait(timeout=2 * TIMEOUT)
 
     def retries(self) -> None:
         """Wait until it has met the database's absence."""
@@ -181,7 +177,7 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
 
 @pytest.mark.compliance("D31")
 @pytest.mark.vendor("postgresql", "mysql")
-def test_a_loop_whose_database_was_away_goes_on_with_its_next_pass(
+def test_a_loop_whose_database_was_unavailable_continues_with_its_next_pass(
     scripted, scripted_provider, many, start, proxy
 ):
     """So many answers that the history is the first to meet the broken connection, and a claim the next."""

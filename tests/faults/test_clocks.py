@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.processes import at_once, raw, stored
+from tests.faults.processes import at_once
 from tests.faults.worker import BEFORE_SAVE
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 FAST, RIGHT, SLOW = 600, 0, -600
 each_clock = pytest.mark.parametrize("clock", [FAST, RIGHT, SLOW], ids=["fast", "right", "slow"])
 

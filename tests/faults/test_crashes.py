@@ -9,13 +9,13 @@ from django.db import connection as database
 
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.errors import ProviderUnavailable, ReauthorizationRequired
-from tests.faults.processes import let_back_off_pass, let_lease_run_out, raw, stored
+from tests.faults.processes import let_back_off_pass, let_lease_run_out
 from tests.faults.worker import AFTER_SAVE, BEFORE_POST, BEFORE_SAVE
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXPIRED = 7200
 REFUSED = Answer(400, {"error": "invalid_grant"})
 
 
@@ -45,7 +45,7 @@ def test_killed_before_the_post_the_next_one_refreshes_when_the_lease_has_run_ou
 
 
 @pytest.mark.compliance("D31")
-def test_killed_between_answer_and_save_it_ends_as_rotation_lost_and_nobody_loops(
+def test_killed_between_response_and_save_it_ends_as_rotation_lost_without_a_loop(
     codeyard, make_connection, start
 ):
     connection = make_connection("codeyard", age=3600, response=codeyard.grant())
@@ -62,7 +62,7 @@ def test_killed_between_answer_and_save_it_ends_as_rotation_lost_and_nobody_loop
 
 
 @pytest.mark.compliance("D31")
-def test_a_revocation_is_told_apart_from_a_lost_rotation(codeyard, make_connection, start):
+def test_a_revocation_differs_from_a_lost_rotation(codeyard, make_connection, start):
     connection = make_connection("codeyard", age=3600, response=codeyard.grant())
     codeyard.revoke()
     met = start(connection).ready().go().result()
@@ -98,7 +98,7 @@ def test_killed_after_the_save_nothing_is_missing(codeyard, make_connection, sta
 
 
 @pytest.mark.compliance("D31")
-def test_until_a_killed_leaders_lease_has_run_out_nobody_else_asks(
+def test_until_a_killed_leaders_lease_has_run_out_no_other_process_sends_a_request(
     scripted, scripted_provider, make_connection, start, configure
 ):
     scripted.on("/token", Answer(body=rotated()))

@@ -20,15 +20,14 @@ from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models import Connection
 from oauth_connect.stores import transactions
 from tests.faults.held import held_by_another, retries
-from tests.faults.processes import Worker, let_lease_run_out, raw, stored
+from tests.faults.processes import Worker, let_lease_run_out
 from tests.faults.worker import BEFORE_SAVE
 from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 Outage = Callable[[Connection], AbstractContextManager[None]]
 
 
@@ -158,7 +157,7 @@ def test_a_database_that_stays_away_ends_the_tries_with_a_clear_error_and_no_sec
 
 @pytest.mark.compliance("D31")
 @pytest.mark.vendor("postgresql")
-def test_a_host_that_has_become_read_only_is_left_for_the_one_that_writes(
+def test_a_host_that_has_become_read_only_is_replaced_by_the_one_that_writes(
     make_connection, scripted, monkeypatch
 ):
     """After a failover: the session goes on to answer, and refuses every write."""
@@ -202,9 +201,7 @@ def test_a_failure_that_cannot_be_noted_leaves_a_lease_that_runs_out(
     assert stored(connection).access_token() == "access-1"
 
 
-def test_while_no_connection_of_its_own_gets_free_a_save_goes_on_trying(
-    make_connection, scripted, monkeypatch
-):
+def test_while_no_connection_of_its_own_is_free_a_save_is_retried(make_connection, scripted, monkeypatch):
     """Inside a transaction; on SQLite that needs none."""
     monkeypatch.setattr(transactions, "SLOT_TIMEOUT", 0.2)
     connection = make_connection(age=EXPIRED)

@@ -18,15 +18,12 @@ from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.lifecycle import disconnect
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
-from tests.faults.held import wait_for_follow_ups
-from tests.faults.processes import raw, stored
 from tests.faults.test_transactions import repeatable_read
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 
 
 @pytest.fixture

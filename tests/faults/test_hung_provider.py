@@ -10,14 +10,13 @@ import pytest
 from django.db import connection as database
 
 from oauth_connect.models import Connection
-from tests.faults.processes import Worker, raw
+from tests.faults.processes import Worker
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import EXPIRED, FRESH, raw
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 CALLERS = 4
 
 
@@ -63,7 +62,7 @@ def test_another_provider_and_other_writers_go_on(hung, hanging, make_connection
 
 
 @pytest.mark.compliance("D62")
-def test_in_one_process_another_provider_goes_on_too(hung, scripted, make_connection, calls_at_once):
+def test_in_one_process_another_provider_continues_too(hung, scripted, make_connection, calls_at_once):
     stuck = make_connection("hung", age=EXPIRED)
     waiter = threading.Thread(target=lambda: calls_at_once(2, stuck.access_token))
     waiter.start()
@@ -93,7 +92,7 @@ def test_the_waiting_hold_no_database_session_but_the_callers_own(hung, hanging,
     eventually(
         lambda: set(sessions_of_others()) <= {"idle"},
         lambda: f"no transaction of our own: {sessions_of_others()}",
-        look=0.2,  # InnoDB shows nothing new sooner
+        interval=0.2,  # InnoDB shows nothing new sooner
     )
     assert len(sessions_of_others()) <= CALLERS
     hung.set()

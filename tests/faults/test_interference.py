@@ -14,19 +14,12 @@ from django.db import transaction
 from oauth_connect.engine.store import ACTIVE, REVOKED
 from oauth_connect.models import Connection
 from oauth_connect.stores.columns import seal_token
-from tests.faults.processes import raw, stored
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-ROTATED = {
-    "access_token": "access-1",
-    "refresh_token": "refresh-1",
-    "token_type": "Bearer",
-    "expires_in": 3600,
-}
-ANSWERS = {"answered": Answer(body=ROTATED), "refused": Answer(400, {"error": "invalid_grant"})}
-EXPIRED = 7200
+ANSWERS = {"answered": Answer(body=FRESH), "refused": Answer(400, {"error": "invalid_grant"})}
 
 
 @pytest.fixture
@@ -67,7 +60,9 @@ def test_a_reconnect_wins(make_connection, during, scripted, answer):
 
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_a_disconnect_is_not_undone_and_what_was_minted_is_revoked(make_connection, during, scripted, answer):
+def test_a_disconnect_is_not_undone_and_the_issued_token_is_revoked(
+    make_connection, during, scripted, answer
+):
     connection = make_connection(age=EXPIRED)
 
     met = during(connection, lambda: stored(connection).disconnect(), answer)
@@ -82,7 +77,7 @@ def test_a_disconnect_is_not_undone_and_what_was_minted_is_revoked(make_connecti
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("whose", ["connection", "user"])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_a_deleted_row_stays_deleted_and_what_was_minted_is_revoked(
+def test_a_deleted_row_stays_deleted_and_the_issued_token_is_revoked(
     make_connection, during, scripted, user, answer, whose
 ):
     connection = make_connection(age=EXPIRED)
@@ -130,7 +125,7 @@ def test_a_user_deactivated_meanwhile_whose_refresh_is_refused_meets_no_fault(ma
 
 
 @pytest.mark.compliance("D61")
-def test_a_provider_turned_off_meanwhile_keeps_the_new_token_and_is_asked_nothing_more(
+def test_a_provider_disabled_meanwhile_keeps_the_new_token_and_gets_no_more_requests(
     make_connection, during, scripted, scripted_entry, configure
 ):
     connection = make_connection(age=EXPIRED)
@@ -158,7 +153,7 @@ def test_a_key_put_in_front_meanwhile_loses_nothing(make_connection, during, con
 
 
 @pytest.mark.compliance("D43")
-def test_a_key_rotation_that_seals_the_row_anew_meanwhile_does_not_bring_the_spent_token_back(
+def test_a_key_rotation_that_reseals_the_row_meanwhile_does_not_restore_the_spent_token(
     make_connection, during, configure
 ):
     """As a rotation of keys must write: the sealed value alone, if the version is the one read."""

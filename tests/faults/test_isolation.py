@@ -12,14 +12,13 @@ from django.db import connection as database
 
 from oauth_connect.models import Connection
 from tests.faults.held import held_by_another, wait_until_somebody_waits
-from tests.faults.processes import at_once, stored
+from tests.faults.processes import at_once
 from tests.faults.worker import BEFORE_SAVE
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 both_levels = pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 
 

@@ -15,13 +15,12 @@ from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models import Connection
 from oauth_connect.stores import row as store
-from tests.faults.held import held_by_another, retries, wait_for_follow_ups
+from tests.faults.held import held_by_another, retries
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from tests.faults.processes import Worker, at_once, raw, stored
+from tests.faults.processes import Worker, at_once
 from tests.faults.worker import BEFORE_CLAIM, BEFORE_SAVE
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 EXPIRED, WITHIN_LEEWAY = 7200, 2800
 PROCESSES = 16
 
@@ -71,7 +71,7 @@ def test_while_the_present_token_is_valid_no_process_waits_for_the_one_that_refr
 
 
 @pytest.mark.compliance("D30", "D32")
-def test_an_ill_provider_gets_one_attempt_and_not_thirty_two(
+def test_a_failing_provider_gets_one_attempt_and_not_thirty_two(
     scripted, scripted_provider, make_connection, start
 ):
     scripted.on("/token", Answer(503))

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.models import Connection, PendingRevocation
-from tests.faults.processes import Start, raw
+from tests.faults.processes import Start
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,8 +15,9 @@ from oauth_connect.flows import access_token_for, machine_access_token
 from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection
 from oauth_connect.stores.transactions import Placement, placement
-from tests.faults.held import wait_for_follow_ups
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.tokens import EXPIRED, FRESH
 from tests.support.visitor import state_of
 
 pytestmark = [
@@ -24,9 +25,7 @@ pytestmark = [
     pytest.mark.usefixtures("scripted_provider"),
 ]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 REFUSED = Answer(400, {"error": "invalid_grant"})
-EXPIRED = 7200
 REPLICA = "other"
 
 
@@ -62,7 +61,7 @@ def master(connection: Connection) -> Connection:
     return Connection._base_manager.using("default").get(pk=connection.pk)
 
 
-def test_a_replica_that_lags_behind_makes_nobody_spend_a_token_twice(behind, scripted):
+def test_a_replica_that_lags_behind_makes_no_caller_spend_a_token_twice(behind, scripted):
     for _ in range(3):
         stale = Connection.objects.get()
         assert (stale._state.db, stale.version) == (REPLICA, 0)

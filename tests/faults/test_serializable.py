@@ -10,13 +10,10 @@ from django.db import connection as database
 from django.db import transaction
 
 from oauth_connect.errors import ConnectionLocked
-from tests.faults.processes import raw, stored
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.vendor("mysql")]
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 
 
 @contextmanager

@@ -14,15 +14,13 @@ from django.db.models import F
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import connect
-from tests.faults.processes import raw, stored
 from tests.faults.test_transactions import repeatable_read
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 WITHOUT_REFRESH_TOKEN = {"access_token": "access-9", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 MAX_CONNECTIONS = 400  # statements of one store()
 
 

@@ -30,16 +30,15 @@ from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.row import FOLLOW_UP_THREAD
-from tests.faults.held import wait_for_follow_ups
-from tests.faults.processes import at_once, raw, stored
+from tests.faults.processes import at_once
 from tests.faults.worker import BEFORE_CLAIM
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.aging import prolong_back_off
+from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 transactional = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 OF_THE_SITE = "written in the transaction"
 
 
@@ -115,9 +114,7 @@ def test_a_refresh_on_commit_is_outside_of_the_transaction(scripted, scripted_pr
 
 @transactional
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
-def test_a_site_that_has_turned_autocommit_off_keeps_the_token(
-    scripted, scripted_provider, make_connection, ending
-):
+def test_a_site_without_autocommit_keeps_the_token(scripted, scripted_provider, make_connection, ending):
     scripted.on("/token", Answer(body=FRESH))
     connection = make_connection(age=EXPIRED)
 
@@ -462,7 +459,7 @@ def test_what_a_failed_refresh_found_out_is_not_counted_twice_after_a_commit(
 
 
 @transactional
-def test_a_loss_inside_a_transaction_that_was_rolled_back_is_told_as_one(
+def test_a_loss_inside_a_transaction_that_was_rolled_back_is_reported(
     scripted, scripted_provider, make_connection
 ):
     scripted.on("/token", Answer(body=FRESH, cut=9), Answer(400, {"error": "invalid_grant"}))
@@ -521,7 +518,7 @@ def test_an_alarm_outlives_the_rollback_that_its_own_error_causes(
 
 @transactional
 @pytest.mark.vendor("postgresql", "mysql")
-def test_an_alarm_met_inside_a_transaction_holds_up_nobody_else(
+def test_an_alarm_inside_a_transaction_blocks_no_other_caller(
     scripted, scripted_provider, make_connection, calls_at_once, caplog
 ):
     """SQLite has one writer for everything."""
@@ -576,7 +573,7 @@ def test_the_host_that_an_answer_names_leaves_the_row_free(
 
 
 @transactional
-def test_a_row_that_is_read_again_in_the_same_transaction_has_the_host_beside_its_token(
+def test_a_row_that_is_read_again_in_the_same_transaction_has_the_host_of_its_token(
     scripted, scripted_entry, configure
 ):
     configure(PROVIDERS={"scripted": {**scripted_entry, **INSTANCES}})
@@ -590,7 +587,7 @@ def test_a_row_that_is_read_again_in_the_same_transaction_has_the_host_beside_it
 
 @transactional
 @pytest.mark.vendor("postgresql", "mysql")
-def test_a_token_minted_for_a_row_that_only_the_snapshot_still_shows_is_revoked(
+def test_a_token_issued_for_a_row_that_only_the_snapshot_still_shows_is_revoked(
     scripted, scripted_provider, make_connection, monkeypatch, calls_at_once
 ):
     scripted.on("/token", Answer(body=FRESH))

@@ -207,9 +207,7 @@ def test_another_user_in_the_same_session_does_not_finish_the_flow(visitor, othe
 
 
 @pytest.mark.compliance("A10", "D4", "COAT")
-def test_an_authorize_link_of_somebody_else_is_useless_in_a_victim_s_browser(
-    visitor, other_user, nothing_happens
-):
+def test_another_user_s_authorize_link_is_useless_in_a_victim_s_browser(visitor, other_user, nothing_happens):
     attackers_state = state_of(Visitor(other_user).start())
 
     assert visitor.come_back(state=attackers_state, code="the attacker's code").status_code == 400
@@ -227,7 +225,7 @@ def test_after_logging_out_the_state_is_dead_and_a_new_start_is_offered(visitor,
 
 
 @pytest.mark.compliance("D11")
-def test_nobody_finishes_a_flow_while_logged_out(visitor, user, nothing_happens):
+def test_no_flow_is_finished_while_logged_out(visitor, user, nothing_happens):
     state = state_of(visitor.start())
     begun = visitor.session[SESSION_KEY]
     visitor.client.logout()

@@ -171,7 +171,7 @@ def test_without_a_usable_base_url_nothing_begins(base_url, visitor, scripted_pr
 
 
 @pytest.mark.parametrize("missing", ["authorization_endpoint", "enabled"])
-def test_code_that_begins_where_nothing_can_be_connected_is_told_so(
+def test_code_that_starts_a_flow_that_cannot_connect_gets_an_error(
     missing, visitor, user, scripted_entry, configure
 ):
     configure(PROVIDERS={"scripted": {**scripted_entry, missing: "" if missing != "enabled" else False}})
@@ -182,7 +182,7 @@ def test_code_that_begins_where_nothing_can_be_connected_is_told_so(
         flows.begin(request, "scripted")
 
 
-def test_code_that_names_an_unknown_provider_is_told_which_there_are(visitor, user, scripted_provider):
+def test_code_that_names_an_unknown_provider_gets_the_known_ones(visitor, user, scripted_provider):
     request = visitor.request()
     request.user = user
 
@@ -218,7 +218,7 @@ def test_only_codes_are_asked_for(visitor, scripted_provider):
 @pytest.mark.compliance("B1", "D3")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("engine", ["db", "signed_cookies"])  # with cookies, both are sure to see the entry
-def test_a_callback_delivered_twice_at_once_is_exchanged_once(
+def test_a_callback_delivered_twice_in_parallel_is_exchanged_once(
     engine, user, scripted, scripted_provider, issues, settings
 ):
     """The provider answers the one once the three others have been sent away."""

@@ -36,7 +36,7 @@ def test_an_owner_and_an_owner_s_key_name_the_same_connection(user, scripted_pro
 
 
 @pytest.mark.compliance("D57")
-def test_another_user_s_connection_is_nobody_else_s(other_user, scripted_provider, make_connection):
+def test_a_user_s_connection_is_not_used_for_another_user(other_user, scripted_provider, make_connection):
     make_connection()
 
     with pytest.raises(ReauthorizationRequired) as required:
@@ -60,7 +60,7 @@ def test_interleaved_calls_each_carry_their_own_token(
     assert sent == {("one", "Bearer one-token"), ("other", "Bearer other-token")}
 
 
-def test_nobody_has_connections_without_signing_in(scripted_provider):
+def test_no_visitor_has_connections_without_signing_in(scripted_provider):
     with pytest.raises(TypeError, match="saved user"):
         session_for(AnonymousUser(), "scripted")
 
@@ -78,7 +78,7 @@ def test_an_unknown_provider_is_the_site_s_mistake(user, scripted_provider):
 
 
 @pytest.mark.compliance("D61")
-def test_a_provider_that_is_turned_off_gives_no_session_and_keeps_its_rows(
+def test_a_disabled_provider_gives_no_session_and_keeps_its_rows(
     user, scripted, scripted_entry, scripted_provider, make_connection, configure
 ):
     connection = make_connection()
@@ -92,7 +92,7 @@ def test_a_provider_that_is_turned_off_gives_no_session_and_keeps_its_rows(
     assert Connection.objects.get().status == "active"
 
 
-def test_several_accounts_are_told_apart_by_their_id(user, scripted_provider, make_connection):
+def test_several_accounts_are_distinguished_by_their_id(user, scripted_provider, make_connection):
     ada, linus = (make_connection(account_id=account) for account in ("ada", "linus"))
 
     assert connection_for(user, "scripted", account_id="ada") == ada
@@ -149,7 +149,7 @@ def test_scopes_that_were_not_granted_are_asked_for_together_with_the_others(
     assert query_of(url)["scope"].split() == ["read", "write"]
 
 
-def test_a_site_without_these_pages_is_told_all_the_same(user, scripted_provider, settings):
+def test_a_site_without_these_pages_gets_the_error_too(user, scripted_provider, settings):
     settings.ROOT_URLCONF = ()
 
     with pytest.raises(ReauthorizationRequired) as required:

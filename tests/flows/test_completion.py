@@ -286,7 +286,9 @@ def test_the_end_of_the_grant_is_known_from_the_start(visitor, shops):
         ("always", {}, False),
     ],
 )
-def test_a_missing_refresh_token_is_told_at_once(expected, fields, told, visitor, shops, issues, caplog):
+def test_a_missing_refresh_token_is_reported_immediately(
+    expected, fields, told, visitor, shops, issues, caplog
+):
     shops(variables={}, api_hosts=[], refresh={"expected": expected})
     issues(**fields)
     with caplog.at_level(logging.WARNING, "oauth_connect"):
@@ -302,7 +304,7 @@ EXCHANGE = {
 }
 
 
-def test_a_short_token_is_exchanged_at_once_and_again(visitor, shops, scripted):
+def test_a_short_lived_token_is_exchanged_immediately_and_again(visitor, shops, scripted):
     bodies = [{"access_token": f"t-{n}", "token_type": "bearer", "expires_in": 3600} for n in range(3)]
     scripted.on("/token", *(Answer(body=body) for body in bodies))
     shops(variables={}, api_hosts=[], refresh=EXCHANGE)

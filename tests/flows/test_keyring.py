@@ -82,6 +82,6 @@ def test_a_logout_while_nothing_can_be_discovered_ends_local_use_and_can_be_repe
     assert small.entries == {}
 
 
-def test_where_there_is_none_nobody_is_asked(small, discovered, scripted):
+def test_without_a_token_no_request_is_sent(small, discovered, scripted):
     assert forget_in_keyring("acme") == "absent"
     assert not scripted.requests

@@ -32,10 +32,10 @@ from oauth_connect.flows import (
 from oauth_connect.models import Connection, ConnectionEvent, Owner, PendingRevocation, ProviderState
 from oauth_connect.models.owner import owner_of
 from oauth_connect.stores.columns import token_columns
-from tests.faults.held import wait_for_follow_ups
 from tests.servers.codeyard import MACHINE_ID
 from tests.servers.scripted import Answer
 from tests.support.aging import age, long_back_offs
+from tests.support.follow_ups import wait_for_follow_ups
 
 pytestmark = pytest.mark.django_db
 transactional = pytest.mark.django_db(transaction=True)
@@ -96,7 +96,7 @@ def test_its_token_is_a_connection_of_no_user(reports):
     assert connection.token.access_token not in str(connection.sealed_token)
 
 
-def test_a_token_that_has_run_out_is_fetched_anew_by_who_needs_it(reports):
+def test_an_expired_token_is_fetched_again_by_the_caller_that_needs_it(reports):
     connection = machine_connection("reports")
     first = connection.access_token()
     reports.expire()
@@ -108,7 +108,7 @@ def test_a_token_that_has_run_out_is_fetched_anew_by_who_needs_it(reports):
 
 
 @pytest.mark.compliance("A22", "D36")
-def test_a_token_that_the_api_refuses_is_dropped_and_fetched_anew_once(reports):
+def test_a_token_that_the_api_refuses_is_dropped_and_fetched_again_once(reports):
     connection = machine_connection("reports")
     connection.access_token()
     held = age(connection, 100)  # old enough, and by its expiry still valid
@@ -129,7 +129,7 @@ def test_a_token_that_is_refused_within_a_minute_is_not_fetched_again(reports):
     assert reports.machine_requests == 1
 
 
-def test_a_client_that_may_not_have_one_is_told_where_to_allow_it(codeyard, configure):
+def test_for_a_client_that_may_not_have_one_the_error_says_where_to_allow_it(codeyard, configure):
     configure(PROVIDERS={"codeyard": codeyard.entry()})
 
     for _ in range(2):  # the second meets the back-off
@@ -238,7 +238,7 @@ def test_whatever_is_asked_differently_is_another_token(machine, configure, scri
 
 @pytest.mark.compliance("CVE-2025-26620", "D59")
 @transactional
-def test_callers_who_ask_differently_at_once_each_get_their_own(reports, calls_at_once):
+def test_parallel_callers_with_different_parameters_each_get_their_own(reports, calls_at_once):
     wanted = iter([["analytics"], ["profile"], ["analytics", "profile"]] * 4)
 
     def call() -> tuple[list[str], list[str]]:
@@ -389,7 +389,7 @@ def test_a_lost_answer_leaves_nothing_in_doubt(machine, ill):
     assert machine_access_token("scripted") == "access-2"
 
 
-def test_while_the_present_token_works_a_provider_that_is_ill_fails_no_call(machine, configure):
+def test_while_the_token_is_valid_a_failing_provider_fails_no_call(machine, configure):
     configure(REFRESH_LEEWAY=900)
     connection = machine_connection("scripted")
     connection.access_token()
@@ -400,7 +400,7 @@ def test_while_the_present_token_works_a_provider_that_is_ill_fails_no_call(mach
 
 
 @pytest.mark.compliance("D61")
-def test_a_provider_that_is_turned_off_makes_no_row(machine, configure, scripted_entry):
+def test_a_disabled_provider_creates_no_row(machine, configure, scripted_entry):
     configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
 
     with pytest.raises(ProviderMisconfigured, match="disabled"):
@@ -456,7 +456,7 @@ def test_arguments_that_cannot_be_sent_are_refused(machine, arguments, error, na
 # --- the life of its row -----------------------------------------------------------------------
 
 
-def test_nothing_is_due_when_nobody_needs_it(machine):
+def test_a_machine_token_is_never_due(machine):
     connection = machine_connection("scripted")
     connection.access_token()
     assert Connection.objects.get().refresh_at is None
@@ -471,7 +471,7 @@ def test_nothing_is_due_when_nobody_needs_it(machine):
     assert len(machine.asked("/token")) == 2
 
 
-def test_a_session_outlives_the_row_that_somebody_deleted(machine):
+def test_a_session_outlives_its_deleted_row(machine):
     connection = machine_connection("scripted", scopes=["read"])
     http = connection.session()
     assert http.get("figures").ok

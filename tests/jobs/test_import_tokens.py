@@ -1,4 +1,4 @@
-"""Tokens of another package, on each database; tests/contrib/importers has the real packages."""
+"""Imports tokens of a made-up package, on each database. tests/contrib/importers has the real packages."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def row(user: Any, scripted_provider: dict[str, Any]) -> ForeignToken:
 
 
 def take(*rows: ForeignToken, dry_run: bool = False) -> list[str]:
-    taking = TokenImport("theirs", {"theirs": "scripted"}, dry_run=dry_run)
-    return [result.outcome for result in taking.batch(rows)]
+    token_import = TokenImport("theirs", {"theirs": "scripted"}, dry_run=dry_run)
+    return [result.outcome for result in token_import.batch(rows)]
 
 
 def with_identity(configure: Callable[..., None], entry: dict[str, Any], **changes: Any) -> None:
@@ -50,18 +50,18 @@ def identified(configure: Callable[..., None], scripted_provider: dict[str, Any]
     with_identity(configure, scripted_provider, userinfo_endpoint=url)
 
 
-def test_a_connection_that_is_there_is_left_alone_whatever_its_state(
+def test_an_existing_connection_is_unchanged_whatever_its_state(
     row: ForeignToken, make_connection: Callable[..., Connection]
 ) -> None:
-    there = make_connection(account_id="42")
-    there.disconnect()
+    existing = make_connection(account_id="42")
+    existing.disconnect()
     before = Connection.objects.values().get()
     assert take(row) == ["already_here"]
     assert Connection.objects.values().get() == before
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_importers_at_one_moment_one_inserts_a_row(
+def test_only_one_of_parallel_importers_inserts_a_row(
     row: ForeignToken, calls_at_once: Callable[[int, Callable[[], Any]], list[Any]]
 ) -> None:
     many = [replace(row, pk=number, account_id=str(number), profile={}) for number in range(50)]
@@ -93,7 +93,7 @@ def test_a_deadlock_with_another_importer_is_tried_again(
 
 
 def raise_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Raise instead of writing the history, when the rows are inserted and nothing is committed."""
+    """Raise instead of writing the history. The rows are inserted then, and nothing is committed."""
     write = history.write
 
     def fail(*args: Any) -> None:
@@ -111,7 +111,7 @@ def test_the_first_of_two_rows_of_one_account_is_taken(row: ForeignToken) -> Non
     assert Connection.objects.get().token.access_token == "old-access"
 
 
-def test_a_dry_run_tells_of_an_account_once_over_all_batches(row: ForeignToken) -> None:
+def test_a_dry_run_counts_an_account_once_over_all_batches(row: ForeignToken) -> None:
     dry = TokenImport("theirs", {"theirs": "scripted"}, dry_run=True)
     outcomes = [result.outcome for _ in range(2) for result in dry.batch([row])]
     assert outcomes == ["imported", "already_here"]
@@ -142,14 +142,14 @@ def test_a_token_that_was_used_after_its_end_has_no_negative_lifetime(row: Forei
 
 
 @pytest.mark.parametrize("account_id", ["", "x" * 256, "nul\x00"])
-def test_an_account_id_that_no_row_could_hold_costs_only_its_own_row(
+def test_an_account_id_that_no_row_can_store_fails_only_its_own_row(
     row: ForeignToken, account_id: str
 ) -> None:
     bad = replace(row, pk=2, account_id=account_id, profile={})
     assert take(bad, row) == ["unreadable", "imported"]
 
 
-def test_somebody_who_is_no_user_of_this_site_gets_nothing(row: ForeignToken) -> None:
+def test_an_object_that_is_no_user_of_this_site_gets_nothing(row: ForeignToken) -> None:
     assert take(replace(row, user=object())) == ["no_user"]
     assert take(replace(row, user=None)) == ["no_user"]
 
@@ -158,5 +158,5 @@ def test_a_found_row_shows_no_token(row: ForeignToken) -> None:
     assert "old-" not in repr(row)
 
 
-def test_every_outcome_but_the_good_ones_has_its_words() -> None:
+def test_every_failed_outcome_has_a_text() -> None:
     assert set(REASONS) == set(OUTCOMES) - {"imported", "already_here"}

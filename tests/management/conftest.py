@@ -16,7 +16,6 @@ from django.conf import settings as site
 from django.core.management import CommandError, call_command
 
 from oauth_connect import signals
-from oauth_connect.models import Connection
 from tests.support.databases import worker_environment
 from tests.support.processes import PIPE, Forked
 from tests.support.processes import start as start_process
@@ -102,10 +101,6 @@ def process(start: Callable[..., Forked]) -> Callable[..., Run]:
 def finished(started: Forked) -> Run:
     out, err = started.communicate(timeout=120)
     return Run(out, err, started.returncode)
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
 
 
 @pytest.fixture

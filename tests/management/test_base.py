@@ -1,19 +1,16 @@
-"""What all commands have in common."""
+"""The behaviour that all commands share."""
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 
 from oauth_connect.management import commands
-from oauth_connect.management.output import table
-from oauth_connect.management.stop import stop_request
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
-ASKING = {"oauth_import", "oauth_login", "oauth_logout"}  # they want to be told of what
+WITH_ARGUMENTS = {"oauth_import", "oauth_login", "oauth_logout"}  # they have required arguments
 USED = {
     "oauth_import": ["allauth"],
     "oauth_login": ["scripted", "--user", "grace"],
@@ -30,7 +27,7 @@ def test_there_are_commands() -> None:
 def test_help_shows_examples_and_the_exit_status(process, name) -> None:
     run = process(name, "--help")
     assert run.status == 0
-    assert f"\n  manage.py {name} " in run.out, "as they are written, a line each"
+    assert f"\n  manage.py {name} " in run.out, "as written, one line each"
     assert "exit status: 0" in run.out
     assert "--json" in run.out
     assert "--verbosity" in run.out
@@ -43,14 +40,14 @@ def test_every_command_has_a_section_with_examples(name) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ASKING])
-def test_a_process_that_has_nothing_to_tell_ends_with_0(process, name) -> None:
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITH_ARGUMENTS])
+def test_a_process_that_has_nothing_to_report_ends_with_0(process, name) -> None:
     run = process(name)
     assert (run.status, run.err) == (0, "")
 
 
-@pytest.mark.parametrize("name", sorted(ASKING))
-def test_a_process_that_is_not_told_of_what_ends_with_2(process, name) -> None:
+@pytest.mark.parametrize("name", sorted(WITH_ARGUMENTS))
+def test_a_process_without_its_argument_ends_with_2(process, name) -> None:
     run = process(name)
     assert (run.status, run.out) == (2, "")
     assert "required" in run.err
@@ -64,49 +61,15 @@ def test_a_wrong_option_ends_with_2(process, arguments) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"oauth_doctor", "oauth_providers"}))
-def test_without_time_zones_nothing_is_begun_and_it_is_said_why(command, settings, name) -> None:
+def test_without_time_zones_nothing_is_started_and_the_reason_is_printed(command, settings, name) -> None:
     settings.USE_TZ = False
-    run = command(name, *USED.get(name, []))  # no database here: asking it would fail the test
+    run = command(name, *USED.get(name, []))  # this test may not use the database
     assert run.status == 2
     assert run.err.startswith("USE_TZ = False makes ")
     assert "Set USE_TZ = True" in run.err
     assert run.out == ""
 
 
-def test_without_time_zones_providers_are_listed_all_the_same(command, settings) -> None:
+def test_without_time_zones_providers_are_still_listed(command, settings) -> None:
     settings.USE_TZ = False
     assert command("oauth_providers").status == 0
-
-
-def test_numbers_stand_to_the_right() -> None:
-    assert list(table(("name", "count"), [("a", 5), ("long name", 120)])) == [
-        "name       count",
-        "a              5",
-        "long name    120",
-    ]
-
-
-def test_the_first_signal_is_a_request_and_the_second_does_what_it_did(ctrl_c) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stop_request() as asked:
-        signal.raise_signal(signal.SIGINT)
-        assert asked.asked
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_what_was_asked_before_there_was_anything_to_stop_is_not_forgotten(ctrl_c) -> None:
-    called: list[str] = []
-    with stop_request() as request:
-        signal.raise_signal(signal.SIGINT)
-        request.then(lambda: called.append("at once"))
-    assert called == ["at once"]
-
-
-def test_a_thread_cannot_hear_signals_and_works_all_the_same(calls_at_once) -> None:
-    def use() -> bool:
-        with stop_request() as asked:
-            return asked.asked
-
-    assert calls_at_once(2, use) == [False, False]

@@ -78,7 +78,7 @@ def test_json_has_the_same_and_the_numbers(command, make_connection):
         ("Settings", {"PROVIDERS": 5}, "E005"),
     ],
 )
-def test_wrong_settings_are_told_and_the_rest_is_looked_at(line, command, configure, subject, wrong, word):
+def test_wrong_settings_are_reported_and_the_rest_is_checked(line, command, configure, subject, wrong, word):
     configure(**wrong)
     text, status = line(subject)
     assert status == 1
@@ -246,7 +246,7 @@ def test_numbers_by_provider_and_status(line, make_connection, user):
     assert status == 0
 
 
-def test_why_connections_fail_is_said_at_once_and_in_known_words_only(line, command, make_connection):
+def test_the_reason_of_failures_is_shown_immediately_and_only_in_known_words(line, command, make_connection):
     for code in ("timeout", "unauthorized_client", "timeout", "canary", "http_502"):
         row = Connection._base_manager.filter(pk=make_connection().pk)
         row.update(failures=1, last_error=code)
@@ -324,7 +324,7 @@ def test_an_endpoint_is_asked_with_a_bare_get_and_redirects_are_not_followed(com
         assert "Authorization" not in request.headers
 
 
-def test_nobody_listens(line, configure, scripted_entry):
+def test_a_server_that_is_not_reachable_is_an_error(line, configure, scripted_entry):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/token"

@@ -29,7 +29,7 @@ from tests.servers.scripted import Answer
 from tests.support import keyrings
 from tests.support.person import Person
 from tests.support.visitor import query_of
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 if os.name == "posix":
     import pty
@@ -127,7 +127,7 @@ def test_a_refused_device_keeps_nothing(terminal, user, start):
     assert not Connection.objects.exists()
 
 
-def test_nobody_else_can_answer_for_who_entered_the_code(terminal, user, start):
+def test_only_the_user_who_entered_the_code_can_answer(terminal, user, start):
     process = start("oauth_login", "codeyard", "--user", "grace")
     address, code = shown(process)
     consent = Person("ada").enter_code(address, code)
@@ -137,7 +137,7 @@ def test_nobody_else_can_answer_for_who_entered_the_code(terminal, user, start):
 
 
 @pytest.mark.compliance("D53")
-def test_waiting_goes_on_through_pending_slow_down_and_a_lost_network(device, issues, user, process):
+def test_waiting_continues_through_pending_slow_down_and_a_lost_network(device, issues, user, process):
     issued = device.script["/token"][0]
     device.on("/device", Answer(body={**BEGUN, "interval": 0.1}))
     device.on(
@@ -165,7 +165,7 @@ def test_waiting_goes_on_through_pending_slow_down_and_a_lost_network(device, is
         ({"access_token": "access", "token_type": "mac"}, "unknown token_type"),
     ],
 )
-def test_what_ends_it_is_told_and_nothing_is_kept(device, user, command, answer, told):
+def test_the_reason_of_the_end_is_printed_and_nothing_is_stored(device, user, command, answer, told):
     device.on("/token", Answer(400 if "error" in answer else 200, body=answer))
     run = command("oauth_login", "scripted", "--user", "grace")
     assert run.status == 1
@@ -250,7 +250,7 @@ def test_userinfo_and_id_token_of_a_device_speak_of_one_account(
     assert len(device_with_accounts.asked("/revoke")) == status
 
 
-def test_who_connects_at_a_terminal_is_told_to_the_site(device, issues, user, command):
+def test_connecting_at_a_terminal_sends_the_signal(device, issues, user, command):
     heard = []
 
     def receive(connection, **kwargs):
@@ -312,7 +312,7 @@ def test_an_answer_with_another_state_is_none(terminal, user, start):
 
 
 @pytest.mark.compliance("A4")
-def test_a_refusal_in_the_browser_is_told(terminal, user, start):
+def test_a_refusal_in_the_browser_is_reported(terminal, user, start):
     process = start("oauth_login", "site", "--user", "grace", "--no-open")
     process.stdout.readline()
     person = Person()
@@ -414,7 +414,7 @@ def test_logging_out_revokes_and_forgets(terminal, user, command):
     assert (again.status, again.out) == (0, "grace has no connection to site.\n")
 
 
-def test_a_revocation_that_could_not_be_sent_is_kept_and_told(
+def test_a_revocation_that_could_not_be_sent_is_queued_and_reported(
     scripted_provider, scripted, make_connection, command
 ):
     scripted.on("/revoke", Answer(503))
@@ -499,7 +499,7 @@ def start_on_terminal(start, monkeypatch):
 
         def until_counted(self, different):
             """Return what is shown until so many different counts have been."""
-            seen, give_up = "", time.monotonic() + PATIENCE
+            seen, give_up = "", time.monotonic() + TIMEOUT
             while len(set(COUNT.findall(seen))) < different:
                 left = max(0.0, give_up - time.monotonic())
                 assert select.select([leader], [], [], left)[0], seen
@@ -573,7 +573,7 @@ def test_no_database_is_needed_for_the_keyring(device, issues, small, command, d
     assert (again.status, again.document["outcome"]) == (0, "absent")
 
 
-def test_a_keyring_that_must_not_hold_a_token_is_refused_before_anybody_logs_in(device, monkeypatch, command):
+def test_a_keyring_that_must_not_hold_a_token_is_refused_before_the_login(device, monkeypatch, command):
     before = library.get_keyring()
     library.set_keyring(null.Keyring())
     try:

@@ -64,7 +64,7 @@ def test_a_line_says_what_the_data_says(command):
     assert summary(command, "github")["kind"] == "preset"
 
 
-def test_a_provider_that_is_turned_off_says_so(command, configure):
+def test_a_disabled_provider_is_listed_as_disabled(command, configure):
     configure(PROVIDERS={"acme": {**ACME, "enabled": False}})
     assert summary(command, "acme")["kind"] == "disabled"
 
@@ -150,7 +150,7 @@ def test_a_name_that_no_url_can_have_is_said(command, configure):
     assert "use only letters" in run.out + run.err
 
 
-def test_a_name_that_nobody_knows_ends_with_2(command):
+def test_an_unknown_name_ends_with_2(command):
     run = command("oauth_providers", "nowhere", json=True)
     assert run.status == 2
     assert "github-bot" in run.document["error"]

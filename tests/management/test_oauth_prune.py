@@ -121,7 +121,7 @@ def test_no_statement_removes_more_than_a_batch(command, aged, monkeypatch, djan
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_processes_at_once_remove_each_row_once(start, aged):
+def test_several_processes_in_parallel_remove_each_row_once(start, aged):
     aged(400, 1500)
     aged(1, 5)
     runs = [start("oauth_prune", "--json") for _ in range(3)]
@@ -148,7 +148,7 @@ def test_a_table_that_is_not_there_ends_with_1_and_says_what_to_do(command):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_was_removed_before_a_table_was_missing_is_told(command, aged):
+def test_what_was_removed_before_a_table_was_missing_is_reported(command, aged):
     aged(400, 3)
     with connections["default"].schema_editor() as editor:
         editor.alter_db_table(ConsumedState, "oauth_connect_consumedstate", "put_aside")
@@ -314,7 +314,7 @@ def test_a_client_that_is_refused_is_no_reason_to_forget_a_token(command, pendin
     assert not PendingRevocation.objects.exists()
 
 
-def test_a_provider_that_is_down_is_left_alone_after_three_failures(
+def test_a_provider_that_is_down_is_skipped_after_three_failures(
     command, pending, configure, scripted, scripted_entry
 ):
     other = {**scripted_entry, "revocation_endpoint": f"{scripted.url}/revoke/other"}
@@ -349,7 +349,7 @@ def test_a_token_that_no_key_opens_is_not_thrown_away(command, pending, configur
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.compliance("D52")
-def test_several_processes_at_once_revoke_each_token_once(start, pending, scripted):
+def test_several_processes_in_parallel_revoke_each_token_once(start, pending, scripted):
     scripted.on("/revoke", Answer(200))
     pending(30)
     done = [finished(run) for run in [start("oauth_prune", "--json") for _ in range(3)]]
@@ -360,7 +360,7 @@ def test_several_processes_at_once_revoke_each_token_once(start, pending, script
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_signal_ends_it_after_the_token_at_hand(start, pending, scripted):
+def test_a_signal_ends_it_after_the_current_token(start, pending, scripted):
     hold = threading.Event()
     scripted.on("/revoke", Answer(200, hold=hold))
     pending(5)
@@ -374,7 +374,7 @@ def test_a_signal_ends_it_after_the_token_at_hand(start, pending, scripted):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_at_codeyard_what_it_could_not_be_told_is_revoked_by_the_next_run(
+def test_at_codeyard_a_revocation_that_failed_is_repeated_by_the_next_run(
     codeyard, make_connection, command, configure
 ):
     entry = codeyard.entry()

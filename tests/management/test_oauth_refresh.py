@@ -26,10 +26,11 @@ from oauth_connect.management.commands import oauth_refresh
 from oauth_connect.models import Connection
 from oauth_connect.stores.batch import Saves
 from oauth_connect.stores.row import RowStore
-from tests.management.conftest import finished, stored
+from tests.management.conftest import finished
 from tests.servers.scripted import Answer
 from tests.support.aging import long_back_offs
-from tests.support.waiting import PATIENCE, eventually, tally_of
+from tests.support.tokens import EXPIRED, FRESH, rows, stored
+from tests.support.waiting import TIMEOUT, eventually, tally_of
 
 try:
     import termios
@@ -38,13 +39,7 @@ except ImportError:  # Windows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-DUE = 7200
 NONE = dict.fromkeys(outcomes.OUTCOMES, 0)
-
-
-def rows() -> Any:
-    return Connection._base_manager
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +51,7 @@ def provider(scripted_provider: Any, scripted: Any) -> None:
 
 
 def test_what_is_due_is_refreshed_and_nothing_else(command, scripted, make_connection, signals_heard):
-    due, valid = make_connection(age=DUE), make_connection()
+    due, valid = make_connection(age=EXPIRED), make_connection()
     run = command("oauth_refresh")
     assert run.status == 0
     assert stored(due).token.access_token == "access-1"
@@ -83,9 +78,9 @@ def test_within_looks_ahead_and_a_short_new_token_does_not_come_twice(command, s
     assert stored(connection).version == 1
 
 
-def test_within_asks_nobody_who_is_in_back_off(command, scripted, make_connection):
+def test_within_skips_a_connection_in_back_off(command, scripted, make_connection):
     scripted.on("/token", Answer(503, headers={"Retry-After": "600"}))
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert command("oauth_refresh").status == 1
     assert command("oauth_refresh", "--within", "3600").status == 0
     assert len(scripted.asked("/token")) == 1
@@ -93,7 +88,7 @@ def test_within_asks_nobody_who_is_in_back_off(command, scripted, make_connectio
 
 def test_a_provider_by_name(command, configure, scripted_entry, make_connection):
     configure(PROVIDERS={"scripted": scripted_entry, "b": scripted_entry, "c": scripted_entry})
-    a, b, c = (make_connection(slug, age=DUE) for slug in ("scripted", "b", "c"))
+    a, b, c = (make_connection(slug, age=EXPIRED) for slug in ("scripted", "b", "c"))
     run = command("oauth_refresh", provider=["b", "c"], json=True)
     assert run.document["providers"] == {slug: {**NONE, "refreshed": 1} for slug in ("b", "c")}
     assert [stored(one).version for one in (a, b, c)] == [0, 1, 1]
@@ -103,8 +98,8 @@ def test_limit_takes_the_providers_in_turn_and_the_longest_due_first(
     command, configure, scripted_entry, make_connection
 ):
     configure(PROVIDERS={"scripted": scripted_entry, "b": scripted_entry})
-    late, later = make_connection(age=DUE), make_connection(age=DUE * 2)
-    other = make_connection("b", age=DUE)
+    late, later = make_connection(age=EXPIRED), make_connection(age=EXPIRED * 2)
+    other = make_connection("b", age=EXPIRED)
     assert command("oauth_refresh", "--limit", "2", json=True).document["total"] == 2
     assert [stored(one).version for one in (late, later, other)] == [0, 1, 1]
 
@@ -113,7 +108,7 @@ def test_limit_takes_the_providers_in_turn_and_the_longest_due_first(
 def test_claim_after_claim(command, make_connection, workers):
     """Several of the very same refresh_at too."""
     for _ in range(7):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     rows().update(refresh_at=datetime.now(UTC) - timedelta(hours=1))
     run = command("oauth_refresh", workers=workers, json=True)
     assert run.document["providers"]["scripted"] == {**NONE, "refreshed": 7}
@@ -122,7 +117,7 @@ def test_claim_after_claim(command, make_connection, workers):
 def test_a_chunk_at_a_time_is_read(monkeypatch, make_connection, django_assert_num_queries):
     monkeypatch.setattr(due_module, "CHUNK", 2)
     for _ in range(5):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     due = due_module.Due()
     with django_assert_num_queries(1):
         walk = due.connections("scripted")
@@ -131,7 +126,7 @@ def test_a_chunk_at_a_time_is_read(monkeypatch, make_connection, django_assert_n
 
 
 def test_the_index_is_used(make_connection):
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     due = due_module.Due()
     with database.cursor() as cursor:
         if database.vendor == "postgresql":
@@ -147,8 +142,8 @@ def test_the_index_is_used(make_connection):
 def test_a_dry_run_sends_nothing(command, configure, scripted, scripted_entry, make_connection):
     configure(PROVIDERS={"scripted": scripted_entry, "off": scripted_entry})
     for _ in range(3):
-        make_connection(age=DUE)
-    make_connection("off", age=DUE)
+        make_connection(age=EXPIRED)
+    make_connection("off", age=EXPIRED)
     configure(PROVIDERS={"scripted": scripted_entry, "off": {**scripted_entry, "enabled": False}})
     run = command("oauth_refresh", "--dry-run", json=True)
     assert run.document == {
@@ -179,12 +174,12 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("outcome", "answer"), FAILURES.items())
-def test_one_bad_row_stops_nothing_and_is_told_for_what_it_is(
+def test_one_bad_row_stops_nothing_and_is_reported(
     command, scripted, make_connection, monkeypatch, outcome, answer
 ):
     long_back_offs(monkeypatch)
     scripted.on("/token", answer, Answer(body=FRESH))
-    bad, good = make_connection(age=DUE * 2), make_connection(age=DUE)
+    bad, good = make_connection(age=EXPIRED * 2), make_connection(age=EXPIRED)
     run = command("oauth_refresh", workers=1, json=True)
     assert run.status == 1
     assert run.document["failed"] == 1
@@ -218,8 +213,8 @@ def deactivated(connection, **_):
 def test_a_row_with_which_nothing_can_begin_is_put_off_and_not_touched_otherwise(
     command, make_connection, other_user, spoil, outcome, code, status
 ):
-    bad = make_connection(age=DUE * 2)
-    good = make_connection(age=DUE, owner=other_user)
+    bad = make_connection(age=EXPIRED * 2)
+    good = make_connection(age=EXPIRED, owner=other_user)
     spoil(bad)
     before = stored(bad)
     run = command("oauth_refresh", "--within", "3600", verbosity=2)
@@ -232,13 +227,13 @@ def test_a_row_with_which_nothing_can_begin_is_put_off_and_not_touched_otherwise
     assert stored(good).version == 1
 
 
-def test_what_nobody_foresaw_stops_nothing(command, configure, scripted_entry, make_connection, caplog):
+def test_an_unexpected_error_stops_nothing(command, configure, scripted_entry, make_connection, caplog):
     def registry(*_: object) -> None:
         raise RuntimeError("the vault is shut")
 
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     configure(PROVIDERS={"scripted": scripted_entry, "b": scripted_entry})
-    make_connection("b", age=DUE)
+    make_connection("b", age=EXPIRED)
     broken = {**scripted_entry, "hooks": {"register_client": registry}}
     configure(PROVIDERS={"scripted": scripted_entry, "b": broken})
     run = command("oauth_refresh", json=True)
@@ -249,14 +244,14 @@ def test_what_nobody_foresaw_stops_nothing(command, configure, scripted_entry, m
     assert "refresh_crashed" in {getattr(record, "action", "") for record in caplog.records}
 
 
-def test_a_secret_that_cannot_be_had_now_is_a_provider_that_cannot_be_asked(
+def test_a_secret_that_is_unavailable_now_makes_its_provider_unavailable(
     command, configure, scripted, scripted_entry, make_connection
 ):
     def vault() -> str:
         raise RuntimeError("the vault is shut")
 
     configure(PROVIDERS={"scripted": {**scripted_entry, "client_secret": vault}})
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
     run = command("oauth_refresh", json=True)
     assert run.document["providers"]["scripted"] == {**NONE, "unavailable": 1}
     assert "vault" not in run.out + run.err
@@ -265,8 +260,8 @@ def test_a_secret_that_cannot_be_had_now_is_a_provider_that_cannot_be_asked(
     assert (after.lease_owner, after.in_doubt, after.failures) == ("", False, 1)
 
 
-def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, make_connection, monkeypatch):
-    connection = make_connection(age=DUE)
+def test_a_connection_that_another_process_refreshes_is_not_waited_for(command, make_connection, monkeypatch):
+    connection = make_connection(age=EXPIRED)
     later = int((time.time() + 600) * 1000)
     rows().filter(pk=connection.pk).update(lease_owner="another machine", lease_until=later)
     looks = tally_of(monkeypatch, RowStore, "peek")  # who waits, looks again and again
@@ -277,8 +272,8 @@ def test_a_connection_that_somebody_is_refreshing_is_not_waited_for(command, mak
 
 
 def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, make_connection):
-    make_connection(age=DUE * 2)
-    connection = make_connection(age=DUE)
+    make_connection(age=EXPIRED * 2)
+    connection = make_connection(age=EXPIRED)
     results = iter(SequentialRun(Due()))
     assert next(results).outcome == "refreshed"
     connection.refresh()
@@ -287,8 +282,8 @@ def test_a_connection_that_was_refreshed_since_it_was_read_is_let_be(scripted, m
 
 
 def test_nothing_is_asked_of_a_connection_that_was_disconnected_meanwhile(scripted, make_connection):
-    make_connection(age=DUE * 2)
-    connection = make_connection(age=DUE)
+    make_connection(age=EXPIRED * 2)
+    connection = make_connection(age=EXPIRED)
     results = iter(SequentialRun(Due()))
     assert next(results).outcome == "refreshed"
     rows().filter(pk=connection.pk).delete()
@@ -304,7 +299,7 @@ def test_providers_that_are_gone_or_off_are_reported_and_skipped(
 ):
     configure(PROVIDERS=dict.fromkeys(("gone", "off", "scripted"), scripted_entry))
     for slug in ("gone", "off", "scripted"):
-        make_connection(slug, age=DUE)
+        make_connection(slug, age=EXPIRED)
     configure(PROVIDERS={"scripted": scripted_entry, "off": {**scripted_entry, "enabled": False}})
     run = command("oauth_refresh", json=True)
     assert run.status == 0
@@ -321,7 +316,7 @@ def test_a_provider_whose_entry_is_wrong_fails_and_the_others_go_on(
     command, configure, scripted_entry, make_connection
 ):
     configure(PROVIDERS={"scripted": scripted_entry, "wrong": scripted_entry})
-    wrong, good = make_connection("wrong", age=DUE), make_connection(age=DUE)
+    wrong, good = make_connection("wrong", age=EXPIRED), make_connection(age=EXPIRED)
     configure(PROVIDERS={"scripted": scripted_entry, "wrong": {**scripted_entry, "token_endpoint": ""}})
     run = command("oauth_refresh", json=True)
     assert run.status == 1
@@ -333,7 +328,7 @@ def test_a_provider_whose_entry_is_wrong_fails_and_the_others_go_on(
 def test_providers_that_a_loader_knows_are_refreshed(command, configure, scripted_entry, make_connection):
     known = {"tenant", "gone"}
     configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: scripted_entry if slug in known else None)
-    connection, _ = make_connection("tenant", age=DUE), make_connection("gone", age=DUE)
+    connection, _ = make_connection("tenant", age=EXPIRED), make_connection("gone", age=EXPIRED)
     known.remove("gone")
     run = command("oauth_refresh", json=True)
     assert run.status == 0
@@ -346,7 +341,7 @@ def test_providers_that_a_loader_knows_are_refreshed(command, configure, scripte
 
 @pytest.mark.parametrize("wrong", [{"KEYS": None}, {"PROVIDERS": 5}, {"REFRESH_LEEWAY": "soon"}])
 def test_settings_that_nothing_can_work_with_end_it_with_2(command, configure, make_connection, wrong):
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     configure(**wrong)
     run = command("oauth_refresh", json=True)
     assert run.status == 2
@@ -354,7 +349,7 @@ def test_settings_that_nothing_can_work_with_end_it_with_2(command, configure, m
     assert next(iter(wrong)) in run.err
 
 
-def test_a_provider_that_nobody_knows_is_a_wrong_option(command, process):
+def test_an_unknown_provider_is_a_wrong_option(command, process):
     assert command("oauth_refresh", provider=["gibhub"]).status == 2
     run = process("oauth_refresh", "--provider", "gibhub", "--json")
     assert run.status == 2
@@ -372,13 +367,13 @@ def test_a_database_without_tables_ends_it_with_2(command, monkeypatch):
 @pytest.mark.parametrize(
     ("where", "what", "status"), [(worker_pool, "claim_due", 1), (oauth_refresh, "idle", 2)]
 )
-def test_a_database_connection_that_is_lost_is_told_as_such(
+def test_a_lost_database_connection_is_reported(
     command, make_connection, monkeypatch, error, where, what, status
 ):
     def lose(*_: Any, **__: Any) -> None:
         raise error("secret words")
 
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     monkeypatch.setattr(where, what, lose)
     run = command("oauth_refresh")
     assert run.status == status
@@ -390,9 +385,9 @@ def test_a_database_connection_that_is_lost_is_told_as_such(
 
 
 def test_verbosity_0_is_silent_and_2_names_each_connection(command, make_connection):
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
     assert f"scripted {connection.pk}: refreshed" in command("oauth_refresh", verbosity=2).out
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert command("oauth_refresh", verbosity=0).out == ""
 
 
@@ -402,7 +397,7 @@ def test_neither_tokens_nor_a_providers_words_are_shown(command, scripted, make_
     words = {"error": "refresh_token refresh-0 is spent", "error_description": "canary"}
     scripted.on("/token", Answer(400, words), Answer(503, b"canary"), Answer(body=FRESH))
     for _ in range(3):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     run = command("oauth_refresh", **options)
     for secret in ("refresh-0", "access-0", "access-1", "refresh-1", "canary", "spent", "secret"):
         assert secret not in run.out + run.err
@@ -410,7 +405,7 @@ def test_neither_tokens_nor_a_providers_words_are_shown(command, scripted, make_
 
 def test_json_is_one_document_whatever_happens(process, scripted, make_connection):
     scripted.on("/token", Answer(503))
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     run = process("oauth_refresh", "--json", "--verbosity", "3")
     assert run.status == 1
     assert set(run.document) == {
@@ -444,7 +439,7 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     configure(HTTP_TIMEOUT=50)
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
-    due = [make_connection(age=DUE) for _ in range(3)]
+    due = [make_connection(age=EXPIRED) for _ in range(3)]
     running = start("oauth_refresh", "--json", "--workers", "1")
     try:
         scripted.wait_for("/token")
@@ -463,8 +458,8 @@ def test_a_signal_lets_it_finish_what_is_in_flight(scripted, make_connection, st
     assert all(row.refresh_at == before[row.pk] for row in Connection.objects.filter(version=0))
 
 
-def test_a_signal_before_the_run_has_begun_ends_it_as_well(command, scripted, make_connection, monkeypatch):
-    make_connection(age=DUE)
+def test_a_signal_before_the_run_starts_ends_it_too(command, scripted, make_connection, monkeypatch):
+    make_connection(age=EXPIRED)
     look = oauth_refresh.idle
 
     def asked_meanwhile(due: Any) -> Any:
@@ -484,7 +479,7 @@ def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
     """Even where the database is away when the answer comes."""
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
     save = Saves.run
 
     def failing(*_: Any) -> bool:
@@ -511,14 +506,14 @@ def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
 # --- a long-lived worker --------------------------------------------------------------------------
 
 
-def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connection, start):
-    first = make_connection(age=DUE)
+def test_a_loop_repeats_its_pass_until_it_is_asked_to_stop(make_connection, start):
+    first = make_connection(age=EXPIRED)
     running = start("oauth_refresh", "--loop", "1", "--json")
     eventually(lambda: stored(first).version == 1, "the first refreshed")
-    second = make_connection(age=DUE)
+    second = make_connection(age=EXPIRED)
     eventually(lambda: stored(second).version == 1, "the second refreshed")
     running.send_signal(signal.SIGTERM)
-    out, err = running.communicate(timeout=PATIENCE)
+    out, err = running.communicate(timeout=TIMEOUT)
 
     assert running.returncode == 0, err
     passes = [json.loads(line) for line in out.splitlines()]
@@ -526,8 +521,8 @@ def test_a_loop_goes_on_pass_after_pass_until_it_is_asked_to_stop(make_connectio
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_loop_goes_on_when_a_pass_meets_a_database_error(command, make_connection, monkeypatch, error):
-    connection = make_connection(age=DUE)
+def test_a_loop_continues_after_a_database_error(command, make_connection, monkeypatch, error):
+    connection = make_connection(age=EXPIRED)
     work, passes = oauth_refresh.refresh_due, []
 
     def fail_once(*arguments: Any, **options: Any) -> Any:
@@ -561,7 +556,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_it_had_not_sent(
     eventually(lambda: len(rotating.hanging) == 2 and len(rotating.spent) == 10, "two asked in vain")
     eventually(lambda: Connection.objects.filter(version=1).count() == 10, "the others saved")
     running.kill()
-    running.communicate(timeout=PATIENCE)
+    running.communicate(timeout=TIMEOUT)
 
     assert Connection.objects.exclude(lease_owner="").count() == 2
     assert command("oauth_refresh", json=True).document["total"] == 0, "their leases have not run out"
@@ -573,7 +568,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_it_had_not_sent(
 
 
 def test_only_a_users_own(command, make_connection, user, other_user):
-    hers, others = make_connection(age=DUE), make_connection(age=DUE, owner=other_user)
+    hers, others = make_connection(age=EXPIRED), make_connection(age=EXPIRED, owner=other_user)
     assert command("oauth_refresh", "--user", user.username, json=True).document["total"] == 1
     assert (stored(hers).version, stored(others).version) == (1, 0)
     run = command("oauth_refresh", "--user", "nobody")
@@ -609,24 +604,24 @@ def on_a_terminal(start: Any, *arguments: str) -> str:
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     return shown.decode()
 
 
 @pytest.mark.skipif(termios is None, reason="no terminals here")
 def test_a_terminal_shows_a_bar_and_nothing_else_does(make_connection, start, process):
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert "0/1 [" in on_a_terminal(start, "oauth_refresh")
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert on_a_terminal(start, "oauth_refresh", "--json") == ""
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert process("oauth_refresh").err == ""
 
 
 def test_without_tqdm_there_are_lines(make_connection, monkeypatch, capsys):
     monkeypatch.setattr(output, "tqdm", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     call_command("oauth_refresh")
     shown = capsys.readouterr()
     assert shown.err == ""

@@ -19,8 +19,9 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.fields import SealedField
 from oauth_connect.stores.columns import binding
 from tests.faults.held import held_by_another
-from tests.management.conftest import finished, stored
+from tests.management.conftest import finished
 from tests.support.keys import Worker
+from tests.support.tokens import raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,10 +52,6 @@ def worker() -> Iterator[Any]:
     for one in workers:
         if one.process.returncode is None:
             one.kill()
-
-
-def raw(connection: Connection) -> Any:
-    return Connection._base_manager.filter(pk=connection.pk)
 
 
 def pend(connection: Connection) -> PendingRevocation:
@@ -116,7 +113,7 @@ def test_a_connection_without_a_token_is_nothing_to_seal(command, configure, mak
     assert document["opened_by_key"]["connections"] == [0, 0]
 
 
-def test_each_rotation_stands_in_the_history(command, configure, make_connection, old):
+def test_each_rotation_is_in_the_history(command, configure, make_connection, old):
     connection = make_connection()
     pend(connection)
     configure(KEYS=[NEW, old])
@@ -239,7 +236,7 @@ def test_where_nothing_could_be_read_there_is_no_table(command, make_connection,
 
 @pytest.mark.compliance("D43")
 @pytest.mark.parametrize("option", [[], ["--dry-run"]])
-def test_what_no_key_opens_is_told_and_left_and_the_rest_goes_on(
+def test_a_token_that_no_key_opens_is_reported_and_kept_and_the_rest_continues(
     command, configure, make_connection, old, option
 ):
     configure(KEYS=[THIRD])
@@ -264,7 +261,7 @@ def test_what_no_key_opens_is_told_and_left_and_the_rest_goes_on(
 
 
 @pytest.mark.compliance("D44")
-def test_a_copied_ciphertext_is_not_sealed_anew_for_the_row_it_was_copied_to(
+def test_a_copied_ciphertext_is_not_resealed_for_the_row_it_was_copied_to(
     command, configure, make_connection, old
 ):
     mine, other = make_connection(), make_connection()
@@ -295,9 +292,7 @@ def test_a_refresh_between_reading_and_writing_has_the_last_word(
     assert set(rotating.spent.values()) == {1}
 
 
-def test_a_refresh_by_a_machine_with_the_old_ring_is_sealed_anew_all_the_same(
-    rotating, configure, many, worker, old
-):
+def test_a_refresh_by_a_machine_with_the_old_ring_is_resealed_too(rotating, configure, many, worker, old):
     (connection,) = many(1)
     configure(KEYS=[NEW, old])
     run = worker("rotate", stop=1, when="before").until("ready").go().until("stopped")
@@ -319,7 +314,7 @@ def test_a_disconnect_between_reading_and_writing_stays_one(configure, make_conn
 
 
 @pytest.mark.parametrize("deployed", ["everywhere", "not everywhere yet"])
-def test_no_token_is_lost_while_processes_refresh_what_is_sealed_anew(
+def test_no_token_is_lost_while_processes_refresh_what_is_resealed(
     rotating, configure, many, worker, process, old, deployed
 ):
     used = many(8)
@@ -349,7 +344,7 @@ def test_no_token_is_lost_while_processes_refresh_what_is_sealed_anew(
 
 
 @pytest.mark.compliance("D31")
-def test_a_run_that_is_killed_goes_on_with_the_next(configure, many, rotating, worker, process, old):
+def test_a_killed_run_is_continued_by_the_next(configure, many, rotating, worker, process, old):
     used = many(20)
     configure(KEYS=[NEW, old])
     run = worker("rotate", stop=3, batch_size=5).until("ready").go().until("stopped")
@@ -365,7 +360,7 @@ def test_a_run_that_is_killed_goes_on_with_the_next(configure, many, rotating, w
     assert sorted(stored(one).token.refresh_token for one in used) == sorted(f"row{n}-0" for n in range(20))
 
 
-def test_two_runs_at_once_do_no_harm(configure, make_connection, start, old):
+def test_two_parallel_runs_do_no_harm(configure, make_connection, start, old):
     used = [make_connection() for _ in range(60)]
     configure(KEYS=[NEW, old])
     runs = [
@@ -378,7 +373,7 @@ def test_two_runs_at_once_do_no_harm(configure, make_connection, start, old):
 
 
 @pytest.mark.vendor("postgresql", "mysql")
-def test_a_row_that_somebody_holds_does_not_hold_up_the_others(command, configure, make_connection, old):
+def test_a_locked_row_does_not_block_the_others(command, configure, make_connection, old):
     held, free = make_connection(), make_connection()
     configure(KEYS=[NEW, old])
     with held_by_another(held, seconds=40):

@@ -1,3 +1,5 @@
+"""Saving, copying and loading a connection, its token, and its database."""
+
 from __future__ import annotations
 
 import copy
@@ -26,25 +28,18 @@ from oauth_connect.errors import (
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.connection import SITE_FIELDS
 from oauth_connect.models.row import PROTOCOL_COLUMNS
-from tests.models.test_querysets import RESPONSE, protocol_state, stored
 from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH, protocol_state, stored
 from tests.test_crypto import OTHER
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
-
-ROTATED = {
-    "access_token": "access-1",
-    "refresh_token": "refresh-1",
-    "token_type": "Bearer",
-    "expires_in": 3600,
-}
 
 
 # --- save ---------------------------------------------------------------------------------------
 
 
 def spoiled(connection: Connection) -> Connection:
-    """The instance with other values in every column of the protocol, as a stale one has."""
+    """Set every column of the protocol to another value, as in a stale instance."""
     connection.sealed_token = None
     connection.version = 99
     connection.status = Connection.Status.REVOKED
@@ -112,8 +107,8 @@ def test_a_token_is_opened_once_and_again_when_it_changes(make_connection) -> No
     connection = make_connection(account_id="1")
     first = connection.token
     assert connection.token is first
-    connection.sealed_token = make_connection(account_id="1", response=RESPONSE).sealed_token
-    assert connection.token.access_token == "a"
+    connection.sealed_token = make_connection(account_id="1", response=FRESH).sealed_token
+    assert connection.token.access_token == "access-1"
 
 
 def test_without_a_token_there_is_a_way_to_get_one(make_connection) -> None:
@@ -192,102 +187,6 @@ def test_with_its_key_back_a_connection_works_again(make_connection, configure, 
     assert stored(connection).access_token() == "access-0"
 
 
-# --- refreshing and calling ---------------------------------------------------------------------
-
-
-@pytest.mark.compliance("A18")
-@pytest.mark.compliance("D29")
-@pytest.mark.parametrize(
-    ("answered", "kept"),
-    [({"refresh_token": "refresh-1"}, "refresh-1"), ({}, "refresh-0"), ({"refresh_token": ""}, "refresh-0")],
-)
-def test_a_refresh_is_in_the_row(make_connection, scripted, answered, kept: str) -> None:
-    answer = {"access_token": "access-1", "token_type": "Bearer", "expires_in": 60, **answered}
-    scripted.on("/token", Answer(body=answer))
-    connection = make_connection()
-    connection.refresh()
-    for seen in (connection, stored(connection)):
-        assert (seen.token.access_token, seen.token.refresh_token, seen.version) == ("access-1", kept, 1)
-
-
-@pytest.mark.compliance("A22")
-@pytest.mark.parametrize(("status", "refreshes", "calls"), [(401, 1, 2), (403, 0, 1)])
-def test_only_a_401_refreshes_once_and_is_tried_once_more(
-    make_connection, scripted, status: int, refreshes: int, calls: int
-) -> None:
-    insufficient = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
-    scripted.on("/token", Answer(body=ROTATED))
-    scripted.on("/api/user", Answer(status, headers=insufficient))
-    assert make_connection(age=600).session().get("user").status_code == status
-    assert len(scripted.asked("/token")) == refreshes
-    assert len(scripted.asked("/api/user")) == calls
-
-
-@pytest.mark.compliance("D40")
-def test_an_api_that_always_answers_401_makes_no_storm_of_refreshes(make_connection, scripted) -> None:
-    scripted.on("/token", Answer(body=ROTATED))
-    scripted.on("/api/user", Answer(401))
-    connection = make_connection(age=600)
-    for _ in range(5):
-        with connection.session() as http:
-            assert http.get("user").status_code == 401
-    assert len(scripted.asked("/token")) == 1
-
-
-@pytest.mark.compliance("D35")
-@pytest.mark.compliance("A16")
-def test_a_token_of_unknown_expiry_is_refreshed_when_the_api_refuses_it(make_connection, scripted) -> None:
-    scripted.on("/token", Answer(body=ROTATED))
-    scripted.on("/api/user", Answer(401), Answer(body={}))
-    connection = make_connection(age=600, response={**RESPONSE, "expires_in": None})
-    with connection.session() as http:
-        assert http.get("user").status_code == 200
-    assert scripted.asked("/api/user")[-1].headers["Authorization"] == "Bearer access-1"
-
-
-@pytest.mark.compliance("D26")
-@pytest.mark.parametrize("token", [5, ["a"], None, "", "a\nb"])
-def test_a_broken_answer_leaves_the_old_token_in_place(make_connection, scripted, token: Any) -> None:
-    scripted.on("/token", Answer(body={**ROTATED, "access_token": token}))
-    connection = make_connection(age=2800)
-    assert connection.access_token(900) == "access-0"
-    assert stored(connection).token.refresh_token == "refresh-0"
-    assert (stored(connection).status, stored(connection).in_doubt) == ("active", True)
-
-
-def test_a_provider_that_is_turned_off_is_not_called(configure, scripted_entry, make_connection) -> None:
-    connection = make_connection()
-    configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
-    with pytest.raises(ProviderMisconfigured, match="disabled"):
-        connection.session()
-
-
-@pytest.mark.compliance("A17")
-def test_a_narrower_refresh_narrows_what_is_stored(make_connection, scripted) -> None:
-    scripted.on("/token", Answer(body={**ROTATED, "scope": "x"}))
-    connection = make_connection(response={**RESPONSE, "scope": "x y"})
-    assert connection.has_scopes("x", "y")
-    connection.refresh()
-    assert stored(connection).scopes == ["x"]
-    assert not stored(connection).has_scopes("y")
-
-
-@pytest.mark.compliance("A34")
-@pytest.mark.compliance("D50")
-@pytest.mark.parametrize(("status", "pending"), [(503, 1), (200, 0), (400, 0)])
-def test_local_use_ends_at_once_and_an_unrevoked_token_is_kept_for_later(
-    make_connection, scripted, django_capture_on_commit_callbacks, status: int, pending: int
-) -> None:
-    scripted.on("/revoke", Answer(status))
-    connection = make_connection()
-    with django_capture_on_commit_callbacks(execute=True):
-        connection.disconnect()
-    assert (stored(connection).status, stored(connection).sealed_token) == ("revoked", None)
-    assert scripted.asked("/revoke")[0].form["token"] == "refresh-0"
-    kept = PendingRevocation.objects.all()
-    assert [one.open().refresh_token for one in kept] == ["refresh-0"] * pending
-
-
 # --- copies -------------------------------------------------------------------------------------
 
 
@@ -305,7 +204,7 @@ def test_a_pickle_holds_no_open_token_and_still_works(make_connection, protocol:
 @pytest.mark.compliance("D45")
 @pytest.mark.parametrize("thing", ["session", "response", "error"])
 def test_what_carries_an_open_token_is_not_pickled(make_connection, scripted, thing: str) -> None:
-    """A response that a site puts into its cache would take the token along."""
+    """A response that a site puts into its cache would contain the token."""
     scripted.on("/api/user", Answer(body={}))
     scripted.on("/api/lost", Answer(reset=True))
     with make_connection().session() as http:
@@ -368,7 +267,7 @@ def test_a_fixture_with_a_plain_token_is_not_loaded(make_connection) -> None:
         list(serializers.deserialize("json", json.dumps([dumped])))
 
 
-# --- where it lives -----------------------------------------------------------------------------
+# --- its database -------------------------------------------------------------------------------
 
 
 def test_a_user_model_with_another_kind_of_key_serves(make_connection, user) -> None:
@@ -410,7 +309,7 @@ def elsewhere(request, settings) -> Connection:
     return rows.store(
         owner=person,
         provider="scripted",
-        token_response={**RESPONSE, "access_token": "access-0"},
+        token_response={**FRESH, "access_token": "access-0"},
         account_id="1",
         obtained_at=datetime.now(UTC) - timedelta(hours=2),
     )
@@ -427,7 +326,7 @@ class TestAnotherDatabase:
         assert self.row().token.access_token == "access-0"
 
     def test_a_refresh_happens_there(self, elsewhere, scripted) -> None:
-        scripted.on("/token", Answer(body=ROTATED))
+        scripted.on("/token", Answer(body=FRESH))
         scripted.on("/api/user", Answer(body={}))
         with elsewhere.session() as http:
             assert http.get("user").status_code == 200
@@ -447,7 +346,7 @@ class TestAnotherDatabase:
 
     def test_a_reconnect_happens_there(self, elsewhere) -> None:
         again = Connection.objects.using("other").store(
-            owner=elsewhere.owner, provider="scripted", token_response=RESPONSE, account_id="1"
+            owner=elsewhere.owner, provider="scripted", token_response=FRESH, account_id="1"
         )
         assert (again.pk, self.row().version) == (elsewhere.pk, 1)
 
@@ -463,4 +362,4 @@ class TestAnotherDatabase:
         with django_capture_on_commit_callbacks(using="other", execute=True):
             elsewhere.disconnect()
         assert self.row().status == "revoked"
-        assert PendingRevocation.objects.using("other").get().open().refresh_token == "r"
+        assert PendingRevocation.objects.using("other").get().open().refresh_token == "refresh-1"

@@ -11,14 +11,10 @@ from django.forms import modelform_factory
 
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.fields import Sealed, SealedField
+from tests.support.tokens import raw
 from tests.test_crypto import OTHER
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
-
-
-def rows(connection: Connection) -> QuerySet[Connection]:
-    """Rows without the guards of our own QuerySet: the field is the last line of defence."""
-    return QuerySet(Connection).filter(pk=connection.pk)
 
 
 def cell(connection: Connection, alias: str = "default") -> str:
@@ -50,7 +46,7 @@ def test_a_value_that_is_not_sealed_is_not_stored(make_connection, value) -> Non
     connection = make_connection()
     before = cell(connection)
     with pytest.raises(FieldError), transaction.atomic():
-        rows(connection).update(sealed_token=value)
+        raw(connection).update(sealed_token=value)
     connection.sealed_token = value
     with pytest.raises(FieldError), transaction.atomic():
         connection.save(update_fields=["sealed_token"])
@@ -71,7 +67,7 @@ def test_an_expression_that_yields_plain_text_is_not_stored(make_connection, exp
     connection = make_connection()
     before = cell(connection)
     with pytest.raises(FieldError), transaction.atomic():
-        rows(connection).update(sealed_token=expression)
+        raw(connection).update(sealed_token=expression)
     connection.sealed_token = expression
     with pytest.raises(FieldError), transaction.atomic():
         connection.save(update_fields=["sealed_token"])
@@ -80,7 +76,7 @@ def test_an_expression_that_yields_plain_text_is_not_stored(make_connection, exp
 
 def test_an_expression_that_yields_a_sealed_value_is_stored(make_connection) -> None:
     connection = make_connection()
-    assert rows(connection).update(sealed_token=F("sealed_token")) == 1
+    assert raw(connection).update(sealed_token=F("sealed_token")) == 1
     assert cell(connection) == connection.sealed_token
 
 
@@ -93,7 +89,7 @@ def test_a_bulk_update_keeps_each_rows_own_ciphertext(make_connection) -> None:
 
 def test_an_empty_cell_is_none(make_connection) -> None:
     connection = make_connection()
-    rows(connection).update(sealed_token=None)
+    raw(connection).update(sealed_token=None)
     connection.refresh_from_db()
     assert connection.sealed_token is None
 

@@ -1,4 +1,4 @@
-"""Whose a connection is: what stands for an owner, and what does not."""
+"""The owner of a connection: the values that name one, and those that are refused."""
 
 from __future__ import annotations
 

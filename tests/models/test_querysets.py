@@ -1,34 +1,22 @@
+"""The guards of the queryset, and its filters."""
+
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from oauth_connect.errors import InvalidProvider, ProviderUnavailable
 from oauth_connect.models import Connection, Owner
-from oauth_connect.models.lifecycle import connect
 from oauth_connect.models.querysets import ProtocolColumnsError
-from oauth_connect.models.row import PROTOCOL_COLUMNS, identity_of
-from oauth_connect.protocol.token import Token
+from oauth_connect.models.row import PROTOCOL_COLUMNS
+from tests.support.tokens import FRESH, protocol_state, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
 
-RESPONSE = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "expires_in": 3600}
 NOW = datetime.now(UTC)
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
-
-
-def protocol_state(connection: Connection) -> dict[str, object]:
-    return {name: getattr(stored(connection), name) for name in PROTOCOL_COLUMNS}
 
 
 # --- the guards ---------------------------------------------------------------------------------
@@ -77,10 +65,10 @@ def test_connections_are_found_by_user_owner_and_key(make_connection, user, othe
     assert list(Connection.objects.for_owner(other_user)) == [theirs]
 
 
-@pytest.mark.parametrize("nobody", [None, AnonymousUser(), 5, object()])
-def test_nobody_owns_nothing(nobody) -> None:
+@pytest.mark.parametrize("value", [None, AnonymousUser(), 5, object()])
+def test_a_value_that_is_no_owner_is_refused(value) -> None:
     with pytest.raises(TypeError):
-        Connection.objects.for_owner(nobody)
+        Connection.objects.for_owner(value)
 
 
 def test_a_user_that_is_not_saved_owns_nothing() -> None:
@@ -95,7 +83,7 @@ def test_an_owner_need_not_be_a_user(make_connection) -> None:
     assert (connection.owner, connection.user, connection.connected_by) == ("team:1", None, None)
 
 
-def test_due_are_the_active_ones_whose_time_has_come(make_connection) -> None:
+def test_active_connections_are_due_when_their_time_has_come(make_connection) -> None:
     due = make_connection(age=3600)
     soon = make_connection(age=3000)
     make_connection(age=0)
@@ -103,162 +91,8 @@ def test_due_are_the_active_ones_whose_time_has_come(make_connection) -> None:
     assert set(Connection.objects.due(within=timedelta(minutes=15))) == {due, soon}
 
 
-@pytest.mark.parametrize("response", [{**RESPONSE, "refresh_token": ""}, {**RESPONSE, "expires_in": None}])
-def test_what_cannot_or_need_not_be_refreshed_is_never_due(make_connection, response) -> None:
+@pytest.mark.parametrize("response", [{**FRESH, "refresh_token": ""}, {**FRESH, "expires_in": None}])
+def test_a_token_that_cannot_or_need_not_be_refreshed_is_never_due(make_connection, response) -> None:
     connection = make_connection(age=9999, response=response)
     assert connection.refresh_at is None
     assert not Connection.objects.due(within=timedelta(days=9999)).exists()
-
-
-# --- store --------------------------------------------------------------------------------------
-
-
-def test_store_makes_a_connection_of_a_raw_response(user) -> None:
-    connection = Connection.objects.store(
-        owner=user,
-        provider="scripted",
-        token_response={**RESPONSE, "scope": "x y", "team": {"id": "T1"}},
-        account_id="42",
-        account_label="grace",
-        obtained_at=NOW,
-        extra={"site": 1},
-    )
-    found = stored(connection)
-    assert (found.owner, found.user, found.connected_by) == (f"user:{user.pk}", user, user)
-    assert (found.account_id, found.account_label, found.client_id) == ("42", "grace", "client")
-    assert (found.scopes, found.extra, found.status, found.version) == (["x", "y"], {"site": 1}, "active", 0)
-    assert (found.token.access_token, found.token.extra) == ("a", {"team": {"id": "T1"}})
-    assert found.expires_at == NOW + timedelta(hours=1)
-    assert NOW + timedelta(minutes=58) < found.refresh_at < NOW + timedelta(minutes=59)
-
-
-def test_store_takes_a_token_as_well(user) -> None:
-    token = Token("a", NOW, refresh_token="r", scopes=("x",))
-    connection = Connection.objects.store(owner=user, provider="scripted", token_response=token)
-    assert stored(connection).token == token
-
-
-@pytest.mark.compliance("A17")
-@pytest.mark.compliance("C-empty-scope")
-@pytest.mark.parametrize(
-    ("said", "granted"),
-    [({}, True), ({"scope": "x"}, False), ({"scope": ""}, False), ({"scope": "x y z"}, True)],
-)
-def test_what_was_not_granted_is_not_there(configure, scripted_entry, user, said, granted: bool) -> None:
-    configure(PROVIDERS={"scripted": {**scripted_entry, "scopes": ["x", "y"]}})
-    response = {**RESPONSE, **said}
-    connection = Connection.objects.store(owner=user, provider="scripted", token_response=response)
-    assert connection.has_scopes("x", "y") is granted
-    assert not connection.has_scopes("z")
-
-
-@pytest.mark.compliance("A15")
-@pytest.mark.parametrize(
-    "response", [{}, {**RESPONSE, "access_token": None}, {**RESPONSE, "token_type": "mac"}]
-)
-def test_nothing_is_stored_of_what_is_no_token(user, response) -> None:
-    with pytest.raises(ProviderUnavailable):
-        Connection.objects.store(owner=user, provider="scripted", token_response=response)
-    assert not Connection.objects.exists()
-
-
-@pytest.mark.compliance("D19")
-@pytest.mark.parametrize("scope", ["x\x00", "\ud800", "x\x00 y"])
-def test_a_scope_that_no_database_takes_does_not_lose_the_token(make_connection, scope: str) -> None:
-    connection = make_connection(response={**RESPONSE, "scope": scope, "note": f"\x00{scope}"})
-    assert stored(connection).token.refresh_token == "r"
-
-
-@pytest.mark.compliance("D58")
-def test_a_long_token_is_stored_whole(make_connection) -> None:
-    long = "x" * 32_768
-    connection = make_connection(response={**RESPONSE, "access_token": long, "refresh_token": long})
-    assert (stored(connection).token.access_token, stored(connection).token.refresh_token) == (long, long)
-
-
-def test_a_second_store_renews_the_same_connection(make_connection) -> None:
-    first = make_connection(account_id="1", account_label="old")
-    again = make_connection(account_id="1", response={**RESPONSE, "access_token": "newer"})
-    assert again.pk == first.pk
-    assert (again.token.access_token, again.version, again.account_label) == ("newer", 1, "old")
-    assert Connection.objects.count() == 1
-
-
-def test_a_renewal_heals_a_mark_and_ends_every_lease(make_connection) -> None:
-    connection = make_connection(account_id="1")
-    connection.status, connection.lease_owner = Connection.Status.REAUTHORIZATION_REQUIRED, "somebody"
-    connection.failures, connection.last_error, connection.in_doubt = 3, "revoked", True
-    names = ["status", "lease_owner", "failures", "last_error", "in_doubt"]
-    connection.save(update_fields=names)
-    renewed = make_connection(account_id="1")
-    assert [getattr(renewed, name) for name in names] == ["active", "", 0, "", False]
-
-
-@pytest.mark.compliance("A18")
-@pytest.mark.parametrize(("client_id", "kept"), [("client", "r"), ("another", "")])
-def test_a_consent_without_a_refresh_token_keeps_the_one_of_the_same_app(
-    configure, scripted_entry, make_connection, client_id: str, kept: str
-) -> None:
-    make_connection(account_id="1", response=RESPONSE)
-    configure(PROVIDERS={"scripted": {**scripted_entry, "client_id": client_id}})
-    renewed = make_connection(account_id="1", response={**RESPONSE, "refresh_token": None})
-    assert (renewed.token.refresh_token, renewed.client_id) == (kept, client_id)
-
-
-@pytest.mark.parametrize("column", sorted(PROTOCOL_COLUMNS - {"redirect_uri", "client_id"}))
-def test_store_takes_no_column_of_the_protocol(user, column: str) -> None:
-    with pytest.raises((ProtocolColumnsError, TypeError)):
-        Connection.objects.store(owner=user, provider="scripted", token_response=RESPONSE, **{column: "x"})
-
-
-def test_a_variable_that_does_not_fit_is_refused(configure, scripted_entry, user) -> None:
-    tenants = {"tenant": {"pattern": "[a-z]+"}}
-    configure(PROVIDERS={"scripted": {**scripted_entry, "variables": tenants}})
-    with pytest.raises(InvalidProvider, match="tenant"):
-        Connection.objects.store(
-            owner=user, provider="scripted", token_response=RESPONSE, variables={"tenant": "a/b"}
-        )
-
-
-# --- identity -----------------------------------------------------------------------------------
-
-
-def test_an_identity_is_a_hash_of_whose_and_which(make_connection, user) -> None:
-    connection = make_connection(account_id="42")
-    parts = json.dumps([f"user:{user.pk}", "scripted", "42"])
-    assert connection.identity == hashlib.sha256(parts.encode()).hexdigest()
-
-
-@pytest.mark.compliance("C-collation")
-@pytest.mark.parametrize("other", ["ABC", "abc ", "ábc", "abd", ""])
-def test_accounts_are_told_apart_to_the_letter(make_connection, other: str) -> None:
-    first, second = make_connection(account_id="abc"), make_connection(account_id=other)
-    assert first.pk != second.pk
-
-
-def test_parts_of_an_identity_cannot_be_shifted() -> None:
-    assert identity_of("a", "b", "c") != identity_of("a", "bc", "") != identity_of("ab", "", "c")
-
-
-@pytest.mark.compliance("D57")
-def test_two_users_of_one_account_have_a_connection_each(make_connection, user, other_user) -> None:
-    first = make_connection(account_id="1", owner=user)
-    second = make_connection(account_id="1", owner=other_user, response={**RESPONSE, "access_token": "other"})
-    assert first.pk != second.pk
-    assert stored(first).token.access_token == "access-0"
-
-
-def test_one_identity_is_one_row(make_connection) -> None:
-    connection = make_connection()
-    with pytest.raises(IntegrityError), transaction.atomic():
-        Connection(owner="x", provider="scripted", identity=connection.identity).save()
-
-
-def test_simultaneous_stores_end_in_one_row(make_connection, monkeypatch) -> None:
-    """The row appears between our look and our INSERT."""
-    rival = make_connection(account_id="1")
-    looks = iter([lambda *args: None, connect._renew])
-    monkeypatch.setattr(connect, "_renew", lambda *args: next(looks)(*args))
-    connection = make_connection(account_id="1", response={**RESPONSE, "access_token": "newer"})
-    assert connection.pk == rival.pk
-    assert stored(rival).token.access_token == "newer"

@@ -1,3 +1,5 @@
+"""The presets, those of a site and of other packages, and their errors."""
+
 from __future__ import annotations
 
 import re
@@ -136,7 +138,7 @@ def test_merging_changes_neither_side() -> None:
     assert (base, override) == ({"a": {"x": 1}}, {"a": {"y": 2}})
 
 
-# --- what is so in every preset -----------------------------------------------------------------
+# --- rules for every preset ---------------------------------------------------------------------
 
 PACKAGE = Path(presets.__file__).parents[1]
 ENVIRONMENTS = [
@@ -202,7 +204,7 @@ def test_the_engine_knows_no_provider_by_name() -> None:
 
 
 def is_example(line: str) -> bool:
-    """What stands in an example of a docstring or of --help, or in an error's hint, decides nothing."""
+    """Return whether the line is an example: in a docstring, in --help or in a hint. It decides nothing."""
     return "``" in line or line.strip().startswith(("#", ">>>", "manage.py "))
 
 
@@ -233,7 +235,7 @@ def own_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def entry_point(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Another package, installed, that brings a preset under the name ``elsewhere``, and under ``github``."""
+    """Another installed package that has a preset named ``elsewhere`` and one named ``github``."""
     value = f"{__name__}:OWN_MAPPING"
     found = {name: [EntryPoint(name, value, presets.GROUP)] for name in ("elsewhere", "github")}
 
@@ -271,7 +273,7 @@ def test_an_environment_is_chosen_by_the_entry(own_file: Path, configure: Config
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         ({"preset": "nowhere"}, "mine.preset: there is no preset 'nowhere'"),
         ({"preset": "/nowhere.toml"}, "mine.preset: there is no "),
@@ -288,9 +290,11 @@ def test_an_environment_is_chosen_by_the_entry(own_file: Path, configure: Config
         ),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_named(entry: dict[str, Any], told: str, configure: Configure) -> None:
+def test_what_is_wrong_with_an_entry_is_named(
+    entry: dict[str, Any], message: str, configure: Configure
+) -> None:
     configure(PROVIDERS={"mine": {"client_id": "x", **entry}})
-    with pytest.raises(ImproperlyConfigured, match=re.escape(told)):
+    with pytest.raises(ImproperlyConfigured, match=re.escape(message)):
         conf.provider("mine")
 
 
@@ -310,7 +314,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("entry_point")
 @pytest.mark.parametrize(
-    ("preset", "told"),
+    ("preset", "message"),
     [
         ("githbu", "there is no preset 'githbu'; did you mean 'github'?"),
         ("elsewere", "there is no preset 'elsewere'; did you mean 'elsewhere'?"),
@@ -318,12 +322,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (5, "there is no preset 5"),
     ],
 )
-def test_a_preset_that_is_missing_is_told_with_the_nearest(preset: object, told: str) -> None:
-    assert presets.missing(preset) == told
+def test_a_missing_preset_is_reported_with_the_most_similar_name(preset: object, message: str) -> None:
+    assert presets.missing(preset) == message
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
+def test_a_missing_file_is_reported_with_its_folder(
     kind: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -334,7 +338,7 @@ def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
 
 
 @pytest.mark.parametrize(
-    ("slug", "data", "told"),
+    ("slug", "data", "message"),
     [
         ("githbu", {}, " (there is no preset of this name; did you mean 'github'?)"),
         ("githbu", {"token_endpoint": "https://id.example/token"}, ""),
@@ -343,8 +347,8 @@ def test_a_file_that_is_missing_is_told_with_where_it_was_looked_for(
         ("acme", {}, ""),
     ],
 )
-def test_an_entry_that_is_named_nearly_like_a_preset(slug: str, data: dict[str, Any], told: str) -> None:
-    assert presets.overlooked(slug, data) == told
+def test_an_entry_that_is_named_nearly_like_a_preset(slug: str, data: dict[str, Any], message: str) -> None:
+    assert presets.overlooked(slug, data) == message
 
 
 def test_a_variable_may_be_just_its_value(configure: Configure) -> None:

@@ -1,4 +1,4 @@
-"""The published schema is the dataclasses' own; ``python -m tests.presets.test_schema`` writes it afresh."""
+"""The published schema matches the dataclasses. ``python -m tests.presets.test_schema`` writes it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean"
 
 
 def problems(schema: dict[str, Any], value: Any, path: str) -> Iterator[str]:
-    """The few keywords of JSON Schema that the schema uses."""
+    """Yield the paths that do not fit. Knows only the keywords of JSON Schema that the schema uses."""
     if "$ref" in schema:
         schema = preset_schema()
     if "anyOf" in schema:

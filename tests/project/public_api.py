@@ -1,6 +1,6 @@
-"""The public surface, a line each: ``python -m tests.project.public_api`` prints it.
+"""The public API, one line for each name. ``python -m tests.project.public_api`` prints it.
 
-What users build on changes only on purpose: ``tests/project/public_api.txt`` holds it still.
+``tests/project/public_api.txt`` has the same lines, so that the public API changes only on purpose.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def public_names(module: Any) -> list[str]:
 
 def described(path: str, value: Any) -> Iterator[str]:
     if inspect.isfunction(value):
-        # Defaults that are functions have an address in their repr.
+        # The repr of a default that is a function has an address.
         yield re.sub(r" at 0x[0-9a-f]+", "", f"{path}{inspect.signature(value)}")
     elif dataclasses.is_dataclass(value):
         yield f"{path}: {', '.join(field.name for field in dataclasses.fields(value))}"

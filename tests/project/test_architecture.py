@@ -1,4 +1,4 @@
-"""The layout is law: what docs/architecture.md says, the build holds."""
+"""The build enforces the layout that docs/architecture.md describes."""
 
 import configparser
 import os
@@ -29,7 +29,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the package and its contracts, to break."""
+    """A copy of the package and its contracts that a test may break."""
     shutil.copytree(ROOT / "oauth_connect", tmp_path / "oauth_connect")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
@@ -43,7 +43,7 @@ def test_every_import_runs_downwards() -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("module", "statement", "told"),
+    ("module", "statement", "named"),
     [
         ("engine/up.py", "import oauth_connect.models", "engine.up -> oauth_connect.models"),
         ("protocol/up.py", "import oauth_connect.conf", "protocol.up -> oauth_connect.conf"),
@@ -55,11 +55,13 @@ def test_every_import_runs_downwards() -> None:
         ("helpers.py", "", "oauth_connect.helpers"),
     ],
 )
-def test_a_module_that_breaks_the_law_is_named(copy: Path, module: str, statement: str, told: str) -> None:
+def test_a_module_that_breaks_a_contract_is_named(
+    copy: Path, module: str, statement: str, named: str
+) -> None:
     (copy / "oauth_connect" / module).write_text(f"{statement}\n", encoding="utf-8")
     finished = lint_imports(copy)
     assert finished.returncode == 1
-    assert told in finished.stdout
+    assert named in finished.stdout
 
 
 @pytest.mark.django_db
@@ -73,5 +75,5 @@ def test_every_extra_exists() -> None:
     assert set(setup["options.extras_require"]) == EXTRAS
 
 
-def test_metadata_stand_in_setup_cfg_only() -> None:
+def test_metadata_are_only_in_setup_cfg() -> None:
     assert "[project]" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The benchmark runs: what measures nothing for a year would be found broken when it is needed."""
+"""The benchmarks run. Without this test, a broken benchmark would be found only when it is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = ("--rounds", "1", "--count", "50", "--many", "60", "--rows", "500", "--d
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # Settings and databases of its own, whatever these tests run on.
+    # The benchmarks use their own settings and databases, not those of these tests.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OAUTH_CONNECT_")}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     return subprocess.run(
@@ -53,7 +53,7 @@ def test_every_answer_of_a_bulk_run_is_seen_read_sent_and_committed(measured):
             assert 0 <= found["since_read_median"] <= found["since_sent_median"] <= found["since_sent_max"]
 
 
-def test_a_subject_that_there_is_not_is_told():
+def test_an_unknown_subject_is_reported():
     finished = run("--only", "bulk,speed")
     assert finished.returncode == 2
     assert "speed: there are bulk, memory" in finished.stderr

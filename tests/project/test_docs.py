@@ -1,4 +1,4 @@
-"""The docs name everything there is: settings, fields of a provider, checks, errors, signals."""
+"""The docs name every setting, field of a provider, check, error and signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A test that fails leaves nothing behind: no process, no database, no queue."""
+"""A failing test leaves no process, no database and no queue behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.databases import ATTACH, RUN, WORKER, worker_environment
 ROOT = Path(__file__).resolve().parents[2]
 NOTES = "OAUTH_CONNECT_TEST_NOTES"
 FAILING = '''
-"""Each test fails while what it has started still runs."""
+"""Each test fails while a process that it has started still runs."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_with_a_worker():
 
 
 def test_with_callers(monkeypatch):
-    monkeypatch.setattr(workers, "told", fail)
+    monkeypatch.setattr(workers, "send_line", fail)
     workers.call_together(processes=2, threads=1, settings={}, connection="none", path="/")
 
 
@@ -98,7 +98,7 @@ def processes_of(name: str) -> Iterator[psutil.Process]:
             if process.environ().get(RUN) == name and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
         except psutil.Error:
-            continue  # it has ended, or is somebody else's
+            continue  # it has ended, or belongs to another user
 
 
 def databases_of(name: str) -> Iterator[str]:
@@ -125,7 +125,7 @@ def is_there(broker: str, queue: str) -> bool:
 
 @pytest.mark.process
 def test_a_process_does_not_make_the_sqlite_database_that_it_should_find(tmp_path: Path) -> None:
-    """It would work on an empty database of its own, and leave the file behind."""
+    """Otherwise the process would use an empty database of its own, and leave its file behind."""
     name = f"oauth_connect_{secrets.token_hex(4)}"
     code = "import django; django.setup(); from django.db import connection; connection.ensure_connection()"
     finished = subprocess.run(

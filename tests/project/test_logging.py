@@ -1,4 +1,4 @@
-"""Every record has an ``action``, and docs/logging.md has a row for each with its level and its fields."""
+"""Every log record has an ``action``. docs/logging.md has a row for each, with its level and fields."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from oauth_connect.models import ConnectionEvent
 PACKAGE = Path(redaction.__file__).parent
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
-TOLD = "event.action"  # the engine's own words, at a level that depends on them
+ENGINE_ACTION = "event.action"  # an action of the engine; it decides the level
 
 
 @dataclass(frozen=True)
-class Said:
+class Logged:
     action: str
     level: str
     fields: frozenset[str]
     place: str
 
 
-def said() -> Iterator[Said]:
-    """Whatever the package logs, found in its source."""
+def log_calls() -> Iterator[Logged]:
+    """Yield each log record that the package's source can write."""
     for path in PACKAGE.rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef):
@@ -55,7 +55,7 @@ def assigned(function: ast.FunctionDef) -> dict[str, ast.Dict]:
     }
 
 
-def read(call: ast.Call, dicts: dict[str, ast.Dict], place: str) -> Said:
+def read(call: ast.Call, dicts: dict[str, ast.Dict], place: str) -> Logged:
     extra = next((keyword.value for keyword in call.keywords if keyword.arg == "extra"), None)
     if isinstance(extra, ast.Name):
         extra = dicts.get(extra.id)
@@ -65,9 +65,9 @@ def read(call: ast.Call, dicts: dict[str, ast.Dict], place: str) -> Said:
     }
     action = fields.pop("action", None)
     assert action is not None, f"{place} has no action"
-    word = action.value if isinstance(action, ast.Constant) else ast.unparse(action)
+    name = action.value if isinstance(action, ast.Constant) else ast.unparse(action)
     level = LEVELS.get(ast.unparse(call.func).removeprefix("logger."), "")
-    return Said(str(word), level, frozenset(fields), place)
+    return Logged(str(name), level, frozenset(fields), place)
 
 
 def documented() -> dict[str, tuple[str, frozenset[str]]]:
@@ -78,8 +78,8 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 
 def logged() -> dict[str, set[tuple[str, frozenset[str]]]]:
     found: dict[str, set[tuple[str, frozenset[str]]]] = defaultdict(set)
-    for one in said():
-        for action in get_args(Action) if one.action == TOLD else [one.action]:
+    for one in log_calls():
+        for action in get_args(Action) if one.action == ENGINE_ACTION else [one.action]:
             level = one.level or ("INFO" if action == "refreshed" else "WARNING")
             found[action].add((level, one.fields))
     return found

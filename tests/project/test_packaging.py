@@ -1,4 +1,4 @@
-"""What is built is complete, and works in an environment that has nothing but it."""
+"""The distributions are complete, and the wheel works in an environment with nothing else."""
 
 import os
 import re
@@ -74,7 +74,7 @@ class Distributions:
 
 @dataclass(frozen=True)
 class Site:
-    """A folder far from the checkout, and a Python in which the wheel is installed."""
+    """A folder outside the checkout, and a Python in which the wheel is installed."""
 
     folder: Path
     python: Path
@@ -84,7 +84,7 @@ class Site:
 
 
 def run(command: Sequence[str | Path], cwd: Path) -> str:
-    """Run a command to which neither the checkout nor the suite's settings are known."""
+    """Run a command that knows neither the checkout nor the suite's settings."""
     hidden = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH"}
     environ = {key: value for key, value in os.environ.items() if key not in hidden}
     finished = subprocess.run(
@@ -96,9 +96,9 @@ def run(command: Sequence[str | Path], cwd: Path) -> str:
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """The sdist, and the wheel that was built from it."""
+    """The sdist, and the wheel built from it."""
     folder = tmp_path_factory.mktemp("distributions")
-    # A copy, so that nothing that lies in the checkout from an earlier build gets in.
+    # A copy, so that files of an earlier build in the checkout are left out.
     source = shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source], cwd=folder)
     return Distributions(*folder.glob("*.whl"), *folder.glob("*.tar.gz"))
@@ -143,12 +143,12 @@ def test_the_sdist_lacks_no_file_of_the_package(distributions: Distributions) ->
         r"oauth_connect/migrations/0001_initial\.py",
     ],
 )
-def test_both_hold_what_is_not_code(distributions: Distributions, kind: str) -> None:
+def test_both_contain_the_files_that_are_not_code(distributions: Distributions, kind: str) -> None:
     assert any(re.fullmatch(kind, name) for name in distributions.wheel_names())
     assert any(re.fullmatch(kind, name) for name in distributions.sdist_names())
 
 
-def test_the_wheel_installs_nothing_beside_the_package(distributions: Distributions) -> None:
+def test_the_wheel_installs_only_the_package(distributions: Distributions) -> None:
     tops = {name.partition("/")[0] for name in distributions.wheel_names()}
     (metadata,) = tops - {"oauth_connect"}
     assert re.fullmatch(r"django_oauth_connect-.+\.dist-info", metadata)
@@ -159,11 +159,11 @@ def test_the_sdist_can_run_its_own_tests(distributions: Distributions) -> None:
     assert needed <= distributions.sdist_names()
 
 
-def test_an_empty_environment_runs_the_wheel(site: Site) -> None:
+def test_an_empty_environment_imports_the_wheel(site: Site) -> None:
     where = site.run("-c", "import oauth_connect; print(oauth_connect.__file__)")
     assert Path(where).is_relative_to(site.folder / "environment")
 
 
 @pytest.mark.parametrize("command", ["migrate", "check --fail-level WARNING", "makemigrations --check"])
-def test_a_site_far_from_the_checkout_runs(site: Site, command: str) -> None:
+def test_a_site_outside_the_checkout_runs(site: Site, command: str) -> None:
     site.run("-W", "error", "-m", "django", *command.split(), "--settings", "site_settings")

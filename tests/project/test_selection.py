@@ -1,4 +1,4 @@
-"""What the runs on several databases leave out, and what they do not let pass in silence."""
+"""The tests that each kind of run collects, and the missing servers and skips that it reports."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_skipped_by_a_mark(): pass
 def test_expected(): assert False
 """
 ALL = [*everywhere.DATABASES]
-NOBODY = {
+NO_SERVERS = {
     "OAUTH_CONNECT_TEST_POSTGRES_URL": "postgres://nobody@127.0.0.1:1/none",
     "OAUTH_CONNECT_TEST_MARIADB_URL": "",
     "OAUTH_CONNECT_TEST_REDIS_URL": "",
@@ -83,7 +83,7 @@ NOBODY = {
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    # A run of its own: it must not take the databases of this one.
+    # A run of its own, which must not use the databases of this run.
     environ = {name: value for name, value in os.environ.items() if name != databases.RUN}
     return subprocess.run(
         [sys.executable, *command],
@@ -109,22 +109,22 @@ def collected(folder: Path, *options: str, content: str = MODULE) -> set[str]:
     return set(re.findall(r"::test_(\w+)", finished.stdout))
 
 
-def test_on_a_second_database_only_those_run_that_it_may_change(tmp_path: Path) -> None:
+def test_on_a_second_database_only_tests_that_use_a_database_run(tmp_path: Path) -> None:
     assert collected(tmp_path, "--only-database") == {"with_db", "by_another_fixture", "marked", "vendor"}
 
 
-def test_a_fast_run_leaves_out_what_starts_a_process(tmp_path: Path) -> None:
+def test_a_fast_run_skips_tests_that_start_a_process(tmp_path: Path) -> None:
     assert collected(tmp_path, "--fast", content=OF_PROCESSES) == {"without", "unmarked"}
 
 
 def test_in_a_fast_run_a_test_that_starts_a_process_without_a_mark_fails(tmp_path: Path) -> None:
     finished = run_pytest(tmp_path, OF_PROCESSES, "--fast")
     assert "1 failed, 1 passed, 3 deselected" in finished.stdout
-    assert "a test that starts a process is marked `process`" in finished.stdout
+    assert "Mark it `process`." in finished.stdout
 
 
 @pytest.mark.parametrize("given", [["--db", "oracle"], ["--db=oracle"], ["--db"], ["--db", "--fast"]])
-def test_a_database_that_there_is_not_is_refused_in_one_line(given: list[str]) -> None:
+def test_an_unknown_database_is_refused_in_one_line(given: list[str]) -> None:
     finished = run("dev.py", "test", *given)
     assert finished.returncode == 2
     (line,) = finished.stderr.splitlines()
@@ -132,16 +132,16 @@ def test_a_database_that_there_is_not_is_refused_in_one_line(given: list[str]) -
     assert finished.stdout == ""
 
 
-def test_dev_py_knows_the_databases_that_there_are() -> None:
+def test_dev_py_knows_every_database() -> None:
     assert runpy.run_path(str(ROOT / "dev.py"))["DATABASES"] == tuple(everywhere.DATABASES)
 
 
-def test_what_is_of_another_database_is_not_collected(tmp_path: Path) -> None:
+def test_a_test_of_another_database_is_not_collected(tmp_path: Path) -> None:
     everything = {"pure", "with_db", "by_another_fixture", "marked", "once", "vendor"}
     assert collected(tmp_path) == everything
 
 
-def test_a_skip_is_a_failure_where_none_is_allowed(tmp_path: Path) -> None:
+def test_with_no_skips_a_skip_is_a_failure(tmp_path: Path) -> None:
     finished = run_pytest(tmp_path, OF_A_SKIP.format(""), "--no-skips")
     assert finished.returncode == 1
     assert "--no-skips: Skipped: nothing there" in finished.stdout
@@ -149,45 +149,45 @@ def test_a_skip_is_a_failure_where_none_is_allowed(tmp_path: Path) -> None:
     assert "1 failed, 1 xfailed, 1 error" in finished.stdout
 
 
-def test_a_module_that_skips_itself_is_a_failure_there_too(tmp_path: Path) -> None:
+def test_with_no_skips_a_module_that_skips_itself_is_a_failure(tmp_path: Path) -> None:
     content = OF_A_SKIP.format('pytest.skip("a whole module", allow_module_level=True)')
     finished = run_pytest(tmp_path, content, "--no-skips")
     assert finished.returncode == pytest.ExitCode.INTERRUPTED
     assert "--no-skips: Skipped: a whole module" in finished.stdout
 
 
-def test_elsewhere_a_skip_is_a_skip(tmp_path: Path) -> None:
+def test_without_no_skips_a_skip_is_a_skip(tmp_path: Path) -> None:
     finished = run_pytest(tmp_path, OF_A_SKIP.format(""))
     assert finished.returncode == 0
     assert "2 skipped, 1 xfailed" in finished.stdout
 
 
-def test_what_a_bare_machine_lacks_is_told_in_one_closing_line() -> None:
+def test_what_a_machine_lacks_is_printed_in_one_last_line() -> None:
     command = ("-m", "tests.support.everywhere", "--collect-only", "-q", "tests/project/test_selection.py")
-    finished = run(*command, **NOBODY)
+    finished = run(*command, **NO_SERVERS)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     lines = finished.stdout.splitlines()
     assert re.findall(r"=== Tests on (\w+)", finished.stdout) == ["SQLite", "PostgreSQL"]
     assert [line for line in lines if line.startswith("Not tested")] == [lines[-1]]
-    # Node can be there or not.
+    # Node may be installed or not.
     assert re.findall(r"(\w+) \(", lines[-1])[:3] == ["MariaDB", "Redis", "RabbitMQ"]
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name, value in NOBODY.items():
+    for name, value in NO_SERVERS.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
 
 @pytest.mark.usefixtures("bare")
-def test_where_all_is_demanded_what_is_not_there_is_a_failure() -> None:
+def test_with_no_skips_a_missing_server_is_a_failure() -> None:
     assert everywhere.close(0, ALL, strict=True) == 1
     assert everywhere.close(0, ALL, strict=False) == 0
     assert everywhere.close(3, ALL, strict=False) == 3
 
 
-def test_a_server_that_somebody_named_has_to_answer(bare: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_server_that_a_variable_names_must_respond(bare: pytest.MonkeyPatch, capsys: Any) -> None:
     bare.setenv("OAUTH_CONNECT_TEST_REDIS_URL", "redis://127.0.0.1:1/0")
     assert everywhere.close(0, ALL, strict=False) == 1
     assert "Redis (OAUTH_CONNECT_TEST_REDIS_URL, " in capsys.readouterr().out

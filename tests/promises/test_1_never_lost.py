@@ -20,20 +20,15 @@ from oauth_connect.flows import session_for
 from oauth_connect.models import Connection
 from oauth_connect.models.querysets import ProtocolColumnsError
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.tokens import FRESH, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ROTATED = {
-    "access_token": "access-1",
-    "refresh_token": "refresh-1",
-    "token_type": "Bearer",
-    "expires_in": 3600,
-}
 LOST_ANSWERS = {
-    "dropped": Answer(body=ROTATED, cut=-1),
-    "cut": Answer(body=ROTATED, cut=20),
+    "dropped": Answer(body=FRESH, cut=-1),
+    "cut": Answer(body=FRESH, cut=20),
     "not a token response": Answer(body=b"<html>"),
 }
 PROTOCOL_COLUMNS = ["sealed_token", "version", "lease_owner", "status", "expires_at", "failures"]
@@ -45,16 +40,6 @@ def refresh_and_raise(request: Any) -> HttpResponse:
 
 
 urlpatterns = [path("refresh-and-raise/", refresh_and_raise)]
-
-
-def wait_for_follow_ups() -> None:
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
-
-
-def stored(connection: Connection) -> Connection:
-    return Connection.objects.get(pk=connection.pk)
 
 
 # --- not to a rolled-back request -----------------------------------------------------------------
@@ -101,7 +86,7 @@ def test_a_rolled_back_transaction_around_writes_of_its_own_keeps_the_rotated_to
     assert user.email == ""
 
 
-def test_inside_a_transaction_the_instance_has_the_new_token_at_once(codeyard, make_connection):
+def test_inside_a_transaction_the_instance_has_the_new_token_immediately(codeyard, make_connection):
     connection = make_connection("codeyard", age=3600, response=codeyard.grant())
     with transaction.atomic():
         assert connection.session().get("user").status_code == 200
@@ -114,7 +99,7 @@ def test_inside_a_transaction_the_instance_has_the_new_token_at_once(codeyard, m
 def test_a_connection_that_the_transaction_itself_made_shares_its_fate(
     scripted, scripted_provider, make_connection
 ):
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
 
     def work() -> None:
         assert make_connection(age=7200).access_token() == "access-1"
@@ -174,7 +159,7 @@ def test_a_stale_worker_takes_over_what_another_has_refreshed(codeyard, make_con
 def test_a_stale_workers_invalid_grant_loses_nothing(scripted, scripted_provider, make_connection, meanwhile):
     """A leader slower than its lease: the other one's token is kept, and nothing is marked."""
     slow = make_connection(age=7200)
-    scripted.on("/token", Answer(body=ROTATED), Answer(400, {"error": "invalid_grant"}))
+    scripted.on("/token", Answer(body=FRESH), Answer(400, {"error": "invalid_grant"}))
 
     def overtake() -> None:
         let_lease_run_out(slow)
@@ -192,7 +177,7 @@ def test_a_late_answer_is_saved_though_another_holds_the_lease_by_then(
     scripted, scripted_provider, make_connection, meanwhile
 ):
     slow = make_connection(age=7200)
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
 
     def claim_by_another() -> None:
         rows = raw(slow)
@@ -209,7 +194,7 @@ def test_a_late_success_heals_the_mark_of_the_one_who_came_too_early(
     scripted, scripted_provider, make_connection, meanwhile
 ):
     slow = make_connection(age=7200)
-    scripted.on("/token", Answer(400, {"error": "invalid_grant"}), Answer(body=ROTATED))
+    scripted.on("/token", Answer(400, {"error": "invalid_grant"}), Answer(body=FRESH))
 
     def be_refused() -> None:
         let_lease_run_out(slow)
@@ -225,7 +210,7 @@ def test_a_late_success_heals_the_mark_of_the_one_who_came_too_early(
 
 def test_a_reconnect_during_a_refresh_wins(scripted, scripted_provider, make_connection, meanwhile, user):
     connection = make_connection(age=7200, account_id="same")
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
     again = {"access_token": "access-new", "refresh_token": "refresh-new", "token_type": "Bearer"}
     meanwhile(lambda: make_connection(account_id="same", response=again))
 
@@ -234,12 +219,12 @@ def test_a_reconnect_during_a_refresh_wins(scripted, scripted_provider, make_con
     assert not scripted.asked("/revoke"), "revoking the replaced token could end the new grant"
 
 
-def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_being_minted(
+def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_being_issued(
     scripted, scripted_provider, make_connection, meanwhile
 ):
     """Some providers leave the refresh token out when an account consents again."""
     connection = make_connection(age=7200, account_id="same")
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
     again = {"access_token": "access-again", "token_type": "Bearer"}
     meanwhile(lambda: make_connection(account_id="same", response=again))
 
@@ -249,11 +234,11 @@ def test_a_reconnect_that_keeps_the_old_refresh_token_does_not_lose_the_one_bein
 
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("ending", ["deleted", "disconnected"])
-def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
+def test_a_token_issued_for_a_deleted_row_is_revoked(
     scripted, scripted_provider, make_connection, meanwhile, ending
 ):
     connection = make_connection(age=7200)
-    scripted.on("/token", Answer(body=ROTATED))
+    scripted.on("/token", Answer(body=FRESH))
     scripted.on("/revoke", Answer(200))
 
     def end() -> None:
@@ -272,7 +257,7 @@ def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
 
 
 @pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS)
-def test_a_lost_answer_is_told_apart_from_a_revocation(scripted, scripted_provider, make_connection, fault):
+def test_a_lost_response_differs_from_a_revocation(scripted, scripted_provider, make_connection, fault):
     connection = make_connection(age=7200)
     scripted.on("/token", fault, Answer(400, {"error": "invalid_grant"}))
 
@@ -317,11 +302,6 @@ def test_without_its_key_a_token_is_neither_spent_nor_deleted_nor_marked(
 
 
 # --- how the tests reach into a refresh -----------------------------------------------------------
-
-
-def raw(connection: Connection) -> Any:
-    """The row by a plain queryset, without the guards."""
-    return Connection._base_manager.filter(pk=connection.pk)
 
 
 def let_lease_run_out(connection: Connection) -> None:

@@ -36,7 +36,7 @@ def test_expiry_after_expiry_each_refresh_token_is_spent_once(codeyard, make_con
 
 
 @pytest.mark.django_db(transaction=True)
-def test_callers_refused_with_401_at_once_make_one_token_request(codeyard, make_connection):
+def test_parallel_callers_refused_with_401_make_one_token_request(codeyard, make_connection):
     """The token looks valid here, and the API refuses it: no expiry tells the callers to wait."""
     connection = make_connection("codeyard", age=100, response=codeyard.grant(lifetime=300))
     codeyard.expire()

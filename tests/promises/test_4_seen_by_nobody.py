@@ -124,7 +124,7 @@ def test_a_whole_life_at_a_real_server_leaves_no_token_anywhere(codeyard, user, 
     assert found == []
 
 
-def test_not_in_what_the_libraries_tell_of_a_site_that_uses_them_by_itself(codeyard, log, monkeypatch):
+def test_not_in_what_the_libraries_log_of_a_site_that_uses_them_directly(codeyard, log, monkeypatch):
     """They write request and response bodies at DEBUG, tokens and all."""
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     token = codeyard.grant()
@@ -257,7 +257,7 @@ def test_an_entry_that_cannot_work_shows_no_secret_in_error_pages(
     assert leaks([frame["vars"] for frame in frames]) == []
 
 
-def test_a_refused_destination_is_told_without_the_token(connection):
+def test_a_refused_destination_is_reported_without_the_token(connection):
     with pytest.raises(ForbiddenDestination) as caught:
         connection.session().get("https://elsewhere.example/canary")
     assert "elsewhere" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whatever a server or a visitor sends: a typed error or a valid result, never anything else."""
+"""Any input of a server or a visitor gives a typed error or a valid result."""
 
 from __future__ import annotations
 

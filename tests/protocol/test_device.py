@@ -13,7 +13,7 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from tests.servers.scripted import Answer
 
-BEGUN = {
+AUTHORIZATION = {
     "device_code": "device-1",
     "user_code": "WDJB-MJHT",
     "verification_uri": "https://example.com/device",
@@ -71,11 +71,11 @@ AWAY = ProviderUnavailable("", code="unreachable")
 def waited(*answers, interval=5.0, expires_in=1800.0, **options):
     clock = Clock()
     script = Script(clock, *answers)
-    begun = DeviceAuthorization(
+    authorization = DeviceAuthorization(
         "device", "USER", "https://example.com", interval=interval, expires_in=expires_in
     )
     try:
-        outcome = await_token(script, begun, clock=clock, sleep=clock.sleep, **options)
+        outcome = await_token(script, authorization, clock=clock, sleep=clock.sleep, **options)
     except ProviderRejected as error:
         outcome = error.error
     return script, outcome
@@ -89,38 +89,43 @@ def test_a_device_flow_begins_with_code_address_and_interval(scripted, server):
         "/device",
         Answer(
             body={
-                **BEGUN,
+                **AUTHORIZATION,
                 "interval": 7,
                 "verification_uri_complete": "https://example.com/device?user_code=WDJB-MJHT",
             }
         ),
     )
-    begun = server.authorize_device(["repo", "user"])
+    authorization = server.authorize_device(["repo", "user"])
     (request,) = scripted.asked("/device")
     assert request.form == {"client_id": "client", "scope": "repo user"}
     assert request.headers["Authorization"].startswith("Basic ")
-    assert (begun.user_code, begun.verification_uri) == ("WDJB-MJHT", "https://example.com/device")
-    assert begun.verification_uri_complete.endswith("=WDJB-MJHT")
-    assert (begun.interval, begun.expires_in) == (7, 1800)
-    assert "device-1" not in repr(begun)
+    assert (authorization.user_code, authorization.verification_uri) == (
+        "WDJB-MJHT",
+        "https://example.com/device",
+    )
+    assert authorization.verification_uri_complete.endswith("=WDJB-MJHT")
+    assert (authorization.interval, authorization.expires_in) == (7, 1800)
+    assert "device-1" not in repr(authorization)
 
 
 @pytest.mark.compliance("A36")
 @pytest.mark.parametrize("interval", [None, 0, -3, "soon", True])
 def test_without_a_sensible_interval_it_is_five_seconds(scripted, server, interval):
-    scripted.on("/device", Answer(body={**BEGUN, "interval": interval}))
+    scripted.on("/device", Answer(body={**AUTHORIZATION, "interval": interval}))
     assert server.authorize_device().interval == 5
 
 
 def test_an_address_by_its_older_name_will_do(scripted, server):
-    body = {**BEGUN, "verification_url": BEGUN["verification_uri"]}
+    body = {**AUTHORIZATION, "verification_url": AUTHORIZATION["verification_uri"]}
     del body["verification_uri"]
     scripted.on("/device", Answer(body=body))
     assert server.authorize_device().verification_uri == "https://example.com/device"
 
 
 def test_escapes_are_stripped_from_the_code(scripted, server):
-    scripted.on("/device", Answer(body={**BEGUN, "user_code": "\x1b]0;owned\x07\x1b[2JAB\u202eCD\r\nEF"}))
+    scripted.on(
+        "/device", Answer(body={**AUTHORIZATION, "user_code": "\x1b]0;owned\x07\x1b[2JAB\u202eCD\r\nEF"})
+    )
     assert server.authorize_device().user_code == "]0;owned[2JABCD EF"
 
 
@@ -144,7 +149,7 @@ def test_escapes_are_stripped_from_the_code(scripted, server):
     ],
 )
 def test_an_address_that_is_not_plain_https_is_not_shown(scripted, server, name, address):
-    scripted.on("/device", Answer(body={**BEGUN, name: address}))
+    scripted.on("/device", Answer(body={**AUTHORIZATION, name: address}))
     with pytest.raises(ProviderMisconfigured, match="device_authorization_endpoint of 'scripted'") as refused:
         server.authorize_device()
     assert str(address) not in str(refused.value)
@@ -152,13 +157,13 @@ def test_an_address_that_is_not_plain_https_is_not_shown(scripted, server, name,
 
 @pytest.mark.parametrize("name", ["device_code", "user_code", "verification_uri"])
 def test_an_answer_that_lacks_something_cannot_be_used(scripted, server, name):
-    scripted.on("/device", Answer(body={**BEGUN, name: ""}))
+    scripted.on("/device", Answer(body={**AUTHORIZATION, name: ""}))
     with pytest.raises(ProviderMisconfigured):
         server.authorize_device()
 
 
 @pytest.mark.parametrize(("status", "body"), [(400, {"error": "invalid_scope"}), (403, {})])
-def test_a_refusal_is_told_as_one(scripted, server, status, body):
+def test_a_refusal_is_reported(scripted, server, status, body):
     scripted.on("/device", Answer(status, body=body))
     with pytest.raises(ProviderRejected) as refused:
         server.authorize_device()
@@ -197,16 +202,16 @@ def test_any_other_refusal_ends_it(error):
 
 
 @pytest.mark.parametrize("answer", [PENDING, AWAY, SLOW_DOWN])
-def test_when_the_code_has_run_out_nobody_is_asked_any_more(answer):
+def test_after_the_code_has_expired_no_request_is_sent(answer):
     script, outcome = waited(answer, expires_in=30.0)
     assert outcome == "expired_token"
     assert script.asked[-1] < 1030
 
 
-def test_each_second_is_told_with_what_is_left():
-    told: list[float] = []
-    waited(PENDING, TOKEN, interval=2.0, expires_in=100.0, tick=told.append)
-    assert told == [100, 99, 98, 97]
+def test_each_second_is_reported_with_the_time_left():
+    left: list[float] = []
+    waited(PENDING, TOKEN, interval=2.0, expires_in=100.0, tick=left.append)
+    assert left == [100, 99, 98, 97]
 
 
 def test_the_real_server_words_are_understood(scripted, server):
@@ -218,8 +223,8 @@ def test_the_real_server_words_are_understood(scripted, server):
         Answer(body=ISSUED),
     )
     clock = Clock()
-    begun = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
-    token = await_token(server, begun, scopes=["repo"], clock=clock, sleep=clock.sleep)
+    authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
+    token = await_token(server, authorization, scopes=["repo"], clock=clock, sleep=clock.sleep)
     assert token.access_token == "access-1"
     assert token.scopes == ("repo",)
     assert clock.now == 1000 + 1 + 1 + 6 + 6

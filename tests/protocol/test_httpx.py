@@ -30,7 +30,7 @@ from tests.protocol.providers import acme
 from tests.protocol.test_session import HEADERS, Source, tokens_sent
 from tests.protocol.urls import NOT_THE_API
 from tests.servers.scripted import Answer
-from tests.support.waiting import PATIENCE, Tally
+from tests.support.waiting import TIMEOUT, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 # One for all: a client that makes its own reads a bundle of certificates for tens of milliseconds.
@@ -124,7 +124,7 @@ def test_neither_request_nor_headers_show_the_token(scripted, kind, provider_at,
 
 
 @pytest.mark.compliance("D45")
-def test_no_logger_of_the_libraries_tells_the_token(scripted, kind, auth, caplog) -> None:
+def test_no_logger_of_the_libraries_shows_the_token(scripted, kind, auth, caplog) -> None:
     caplog.set_level("DEBUG")
     scripted.on("/api/user", Answer(401), Answer(body={}))
     kind.request(auth, "GET", f"{scripted.url}/api/user")
@@ -150,7 +150,7 @@ def test_the_bearer_wins_over_netrc_and_a_header_of_the_callers(scripted, kind, 
 @pytest.mark.compliance("A24", "D36", "D38")
 @pytest.mark.parametrize("url", [url for url in NOT_THE_API if url])
 def test_nothing_is_sent_elsewhere(kind, url: str) -> None:
-    """The address is refused before a token is even asked for: by us, or by the library as no URL at all."""
+    """The address is refused before a token is requested, by us or by the library (as no URL)."""
     source = Source(acme())
     source.current = pytest.fail  # type: ignore[assignment]
     refused = (ForbiddenDestination, kind.library.InvalidURL, kind.library.UnsupportedProtocol)
@@ -253,7 +253,7 @@ def test_a_second_401_is_the_callers(scripted, kind, auth, source) -> None:
 
 
 @pytest.mark.compliance("D40")
-def test_a_401_that_no_newer_token_can_mend_is_the_callers(scripted, kind, auth, source) -> None:
+def test_a_401_that_no_newer_token_corrects_is_the_callers(scripted, kind, auth, source) -> None:
     scripted.on("/api/user", Answer(401))
     source.renewals = 0
     assert kind.request(auth, "GET", f"{scripted.url}/api/user").status_code == 401
@@ -367,7 +367,7 @@ def test_a_streamed_answer_is_the_retrys(scripted, source) -> None:
 
 
 class Slow(Source):
-    """Takes its time for each token, as a refresh does: until ``ready`` returns. Notes who made it."""
+    """Waits for ``ready`` before each token, as a refresh does. Records which thread called it."""
 
     ready: Callable[[], object]
 
@@ -392,7 +392,7 @@ def test_a_slow_source_is_asked_once_by_many_and_never_in_the_event_loop(
     source.ready = lambda: beats.wait_for(20)
 
     async def call_together() -> None:
-        async with library.AsyncClient(auth=TokenAuth(source), timeout=PATIENCE) as http:
+        async with library.AsyncClient(auth=TokenAuth(source), timeout=TIMEOUT) as http:
             heartbeat = asyncio.create_task(beat())
             await asyncio.gather(*[http.get(f"{scripted.url}/api/user") for _ in range(20)])
             heartbeat.cancel()

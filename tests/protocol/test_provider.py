@@ -92,7 +92,7 @@ def test_the_refresh_endpoint_is_https_too() -> None:
 
 @pytest.mark.compliance("A6")
 @pytest.mark.compliance("B2")
-def test_pkce_is_turned_off_only_with_a_reason() -> None:
+def test_pkce_is_disabled_only_with_a_reason() -> None:
     with pytest.raises(InvalidProvider, match="without_pkce_because"):
         acme(authorize={"code_challenge_method": "none"})
     acme(authorize={"code_challenge_method": "none", "without_pkce_because": "it answers 400"})

@@ -183,7 +183,7 @@ def test_a_calls_own_timeout_is_kept(scripted, open_session) -> None:
 @pytest.mark.compliance("D38")
 @pytest.mark.parametrize("url", [url for url in NOT_THE_API if url])
 def test_nothing_is_sent_elsewhere(url: str) -> None:
-    """The address is refused before a token is even asked for."""
+    """The address is refused before a token is requested."""
     source = Source(acme())
     source.current = pytest.fail  # type: ignore[assignment]
     with ApiSession(source) as http, pytest.raises(ForbiddenDestination):
@@ -271,7 +271,7 @@ def test_a_redirect_down_to_http_is_not_followed(scripted, open_session, locatio
 
 
 @pytest.mark.compliance("A23")
-def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server, open_session) -> None:
+def test_a_certificate_without_a_trusted_issuer_is_refused(tls_server, open_session) -> None:
     with pytest.raises(requests.exceptions.SSLError):
         open_session(api_base_url=f"{tls_server.url}/api/").get("user")
     assert tls_server.requests == []
@@ -308,7 +308,7 @@ def test_a_second_401_is_the_callers(scripted, open_session) -> None:
 
 
 @pytest.mark.compliance("D40")
-def test_a_401_that_no_newer_token_can_mend_is_the_callers(scripted, open_session) -> None:
+def test_a_401_that_no_newer_token_corrects_is_the_callers(scripted, open_session) -> None:
     scripted.on("/api/user", Answer(401))
     assert open_session(renewals=0).get("user").status_code == 401
     assert len(scripted.asked("/api/user")) == 1

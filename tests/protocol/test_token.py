@@ -83,7 +83,7 @@ def test_a_token_survives_json_unchanged(expiry) -> None:
 @pytest.mark.compliance("B3")
 @pytest.mark.compliance("D45")
 @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r:>80}".format, ascii, lambda t: f"{[t]} {t!s}"])
-def test_a_token_shows_itself_to_nobody(show) -> None:
+def test_a_token_never_shows_its_secrets(show) -> None:
     secret = token(access_token="canary-a", refresh_token="canary-r", extra={"id_token": "canary-i"})
     assert "canary" not in show(secret)
 

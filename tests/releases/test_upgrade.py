@@ -13,10 +13,9 @@ from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, Pen
 from oauth_connect.models.lifecycle.revocation import attempt
 from tests.releases import FILES, load, scratch
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import FRESH
 
 pytestmark = pytest.mark.parametrize("release", FILES, ids=lambda path: path.stem, indirect=True)
-
-FRESH = {"access_token": "access-new", "refresh_token": "refresh-new", "expires_in": 3600}
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def release(
     """
     frozen = load(request.param)
     configure(PROVIDERS={"acme": scripted_entry}, KEYS=[frozen["key"]])
-    scripted.on("/token", Answer(body={**FRESH, "token_type": "Bearer"}))
+    scripted.on("/token", Answer(body=FRESH))
     scripted.on("/revoke", Answer())
     with django_db_blocker.unblock(), scratch.scratch_database(tmp_path):
         settings.DATABASE_ROUTERS = ["tests.releases.scratch.Everything"]
@@ -64,12 +63,12 @@ def of_account(name: str) -> Connection:
 def test_what_is_due_is_refreshed(release: dict[str, Any], scripted: ScriptedServer) -> None:
     connection = of_account("due")
     version = connection.version
-    assert connection.access_token() == "access-new"
+    assert connection.access_token() == "access-1"
     (request,) = scripted.asked("/token")
     assert request.form["refresh_token"] == "refresh-due"
     connection = of_account("due")
     assert connection.version == version + 1
-    assert connection.token.refresh_token == "refresh-new"
+    assert connection.token.refresh_token == "refresh-1"
     assert connection.token.extra["team"] == {"id": 7}
 
 
@@ -78,7 +77,7 @@ def test_what_was_in_doubt_under_a_lease_that_ran_out_heals(release: dict[str, A
     of_account("in-doubt").refresh()
     connection = of_account("in-doubt")
     assert (connection.version, connection.in_doubt, connection.lease_owner) == (1, False, "")
-    assert connection.token.access_token == "access-new"
+    assert connection.token.access_token == "access-1"
 
 
 def test_a_token_that_is_still_valid_serves_without_a_request(

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 
 @dataclass
@@ -109,9 +109,9 @@ class ScriptedServer:
     def wait_for(self, path: str, count: int = 1) -> list[Recorded]:
         """Wait until a path has been asked so many times; return what it was asked."""
         with self._asked:
-            self._asked.wait_for(lambda: len(self.asked(path)) >= count, PATIENCE)
+            self._asked.wait_for(lambda: len(self.asked(path)) >= count, TIMEOUT)
             asked = self.asked(path)
-        assert len(asked) >= count, f"{path} was asked {len(asked)} times in {PATIENCE:.0f} s, not {count}"
+        assert len(asked) >= count, f"{path} was asked {len(asked)} times in {TIMEOUT:.0f} s, not {count}"
         return asked
 
     async def awaited(self, path: str, count: int = 1) -> list[Recorded]:
@@ -175,7 +175,7 @@ def _received(handler: BaseHTTPRequestHandler) -> bytes:
 def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
     time.sleep(answer.delay)
     if answer.hold is not None:
-        answer.hold.wait(2 * PATIENCE)  # longer than anybody waits for what happens meanwhile
+        answer.hold.wait(2 * TIMEOUT)  # longer than anybody waits for what happens meanwhile
     if answer.until is not None:
         answer.until()
     try:

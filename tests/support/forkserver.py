@@ -1,14 +1,14 @@
 """A server that forks processes with their imports done: ``python -m tests.support.forkserver FD MODULE``.
 
-Starting Python and importing Django takes most of a second; a fork takes milliseconds. The child is a
-process like any other: it has its own environment, streams and database connections, and can be killed.
+Starting Python and importing Django takes most of a second. A fork takes milliseconds. The child has its own
+environment, streams and database connections, and can be killed.
 
 FD is a socket. A request is a length (four bytes, sent with four descriptors: stdin, stdout, stderr and the
-one to write the exit status to) and that many bytes of JSON. The answer is the process's number.
-`tests.support.processes` speaks to it.
+one to write the exit status to) and that many bytes of JSON. The response is the process id.
+`tests.support.processes` is the client.
 
-MODULE is imported before. It may define ``after_fork()``, which a new process calls when it has its
-environment: for what was read from the environment of the server.
+The server imports MODULE first. MODULE may define ``after_fork()``. Each new process calls it after it has
+set its environment, to replace what the server read from its own environment.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     preloaded = importlib.import_module(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then closes the channel
     gc.collect()
-    gc.freeze()  # or each child would copy all that was imported when it collects, at the latest at its end
+    gc.freeze()  # otherwise a collection in a child copies all imported objects
     serve(channel, getattr(preloaded, "after_fork", lambda: None))
 
 
@@ -88,7 +88,7 @@ def report(running: dict[int, int]) -> None:
         if not pid:
             return
         descriptor = running.pop(pid)
-        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        with contextlib.suppress(BrokenPipeError):  # the test has closed its end
             os.write(descriptor, str(os.waitstatus_to_exitcode(status)).encode())
         os.close(descriptor)
 
@@ -101,7 +101,7 @@ def receive(channel: socket.socket, length: int) -> bytes:
 
 
 def become(orders: dict[str, Any], descriptors: list[int], after_fork: Callable[[], None]) -> None:
-    """Run a module as the main program of this process."""
+    """Run a module as the main program of this forked process."""
     os.close(signal.set_wakeup_fd(-1))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -122,7 +122,7 @@ def become(orders: dict[str, Any], descriptors: list[int], after_fork: Callable[
 
 
 def open_streams() -> None:
-    """Buffer as Python does at its start: by lines on a terminal, or where the environment says so."""
+    """Open the streams as Python does: line-buffered on a terminal or with PYTHONUNBUFFERED."""
     by_lines = os.isatty(1) or "PYTHONUNBUFFERED" in os.environ
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", 1 if by_lines else -1, encoding="utf-8", closefd=False)  # noqa: SIM115

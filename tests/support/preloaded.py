@@ -1,4 +1,4 @@
-"""What processes of the suite's settings have imported when they are forked (tests/support/forkserver.py)."""
+"""The imports of forked processes that use the suite's settings (see tests/support/forkserver.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db import connections
 
 
 def after_fork() -> None:
-    """Read the settings, and choose the keyring, that the environment of this process names."""
+    """Load the settings and the keyring that the environment of this process names."""
     sys.modules.pop(os.environ["DJANGO_SETTINGS_MODULE"], None)
     settings._wrapped = empty  # type: ignore[assignment]
     vars(connections).clear()

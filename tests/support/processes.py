@@ -1,6 +1,6 @@
-"""The processes that a test starts: each is forked from a server, and ends with its test.
+"""Processes that a test starts. Each is forked from a server, and ends with its test.
 
-A fork server is started once for each set of imports and kept until pytest ends.
+A fork server is started once for each set of imports. It runs until pytest ends.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ class Forked:
 
     def poll(self) -> int | None:
         """Return the exit code, or None while the process runs."""
-        return self._look(0)
+        return self._status_within(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code. TimeoutExpired: the process still runs after so many seconds."""
-        if self._look(timeout) is None:
+        """Return the exit code. Raises TimeoutExpired if the process still runs after ``timeout`` seconds."""
+        if self._status_within(timeout) is None:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         assert self.returncode is not None
         return self.returncode
 
     def communicate(self, given: str = "", timeout: float | None = None) -> tuple[str, str]:
-        """Write to stdin and close it; read stdout and stderr to their ends; wait for the process."""
+        """Write to stdin and close it, read stdout and stderr to their ends, and wait for the process."""
         with ThreadPoolExecutor(3) as pool:
             writing = pool.submit(self._write, given)
             reading = [pool.submit(read, stream) for stream in (self.stdout, self.stderr)]
             try:
                 out, err = [done.result(timeout) for done in reading]
             except TimeoutError:
-                self.kill()  # which ends the reads; a caller that gave a time-out has given up
+                self.kill()  # ends the reads
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0) from None
             writing.result()
         self.wait(timeout)
@@ -76,11 +76,11 @@ class Forked:
                 self.stdin.write(given)
                 self.stdin.close()
 
-    def _look(self, timeout: float | None) -> int | None:
+    def _status_within(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
             written = os.read(self._status, 16)
             os.close(self._status)
-            assert written, "the fork server has gone"
+            assert written, "the fork server has ended"
             self.returncode = int(written)
         return self.returncode
 
@@ -93,7 +93,7 @@ def read(stream: IO[str] | None) -> str:
 
 
 class ForkServer:
-    """The server's process, with the imports of a module."""
+    """A server process with the imports of a module."""
 
     def __init__(self, preloaded: str, environment: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
@@ -107,14 +107,14 @@ class ForkServer:
             )
 
     def fork(self, orders: dict[str, Any], descriptors: list[int]) -> int:
-        """Return the number of a new process, which has these descriptors."""
+        """Fork a process that has these descriptors, and return its id."""
         content = json.dumps(orders).encode()
         with self._lock:
             socket.send_fds(self._channel, [LENGTH.pack(len(content))], descriptors)
             self._channel.sendall(content)
-            answer = self._channel.recv(LENGTH.size)
-        assert answer, "the fork server has gone; its traceback is in the captured output"
-        return int(LENGTH.unpack(answer)[0])
+            pid = self._channel.recv(LENGTH.size)
+        assert pid, "the fork server has ended; its traceback is in the captured output"
+        return int(LENGTH.unpack(pid)[0])
 
     def stop(self) -> None:
         self._channel.close()
@@ -140,11 +140,11 @@ def start(
     warnings_are_errors: bool = False,
     new_session: bool = False,
 ) -> Forked:
-    """Run ``python -m module`` in a process of its own, which has the imports of ``preloaded`` already.
+    """Run ``python -m module`` in a new process that already has the imports of ``preloaded``.
 
-    It is killed when the test ends. ``environment``: all of it; by default this one and what attaches to the
-    test databases. ``preloaded_with``: variables that the imports need. The streams are as for
-    `subprocess.Popen`, as text.
+    The process is killed when the test ends. ``environment`` is its whole environment. The default is this
+    process's environment with the variables of the test databases. ``preloaded_with``: variables that the
+    imports need. The streams are those of `subprocess.Popen`, as text.
     """
     server = fork_server(preloaded, frozenset((preloaded_with or {}).items()))
     orders = {
@@ -160,19 +160,19 @@ def start(
         theirs.callback(os.close, write_status)
         pid = server.fork(orders, [*(descriptor for descriptor, _ in ends), write_status])
     process = Forked(pid, status, [ours for _, ours in ends])
-    ending_with_the_test.append(process)
+    processes_of_the_test.append(process)
     return process
 
 
 def started(module: str, orders: Any) -> Forked:
-    """Run a module on this run's test databases; its orders are the first line it reads."""
+    """Run a module on this run's test databases. It reads its orders from the first line of stdin."""
     process = start(module)
-    told(process, json.dumps(orders))
+    send_line(process, json.dumps(orders))
     return process
 
 
 def end_of(stream: int | None, number: int, theirs: contextlib.ExitStack) -> tuple[int, IO[str] | None]:
-    """Return the descriptor for the process, and for a pipe the test's end of it."""
+    """Return the descriptor for the process. For a pipe, also return the test's end."""
     if stream is None:
         return number, None
     if stream == DEVNULL:
@@ -187,20 +187,19 @@ def end_of(stream: int | None, number: int, theirs: contextlib.ExitStack) -> tup
     return descriptor, os.fdopen(ours, mode, encoding="utf-8")
 
 
-def told(process: Forked | subprocess.Popen[str], line: str) -> None:
+def send_line(process: Forked | subprocess.Popen[str], line: str) -> None:
     assert process.stdin is not None
     process.stdin.write(line + "\n")
     process.stdin.flush()
 
 
-# What a test has started, and what ends it.
-ending_with_the_test: list[Forked] = []
+processes_of_the_test: list[Forked] = []
 
 
 def end_all() -> None:
-    """Kill what the test has left running."""
-    while ending_with_the_test:
-        process = ending_with_the_test.pop()
+    """Kill the processes that the test has left running."""
+    while processes_of_the_test:
+        process = processes_of_the_test.pop()
         if process.poll() is None:
             process.kill()
             process.wait()

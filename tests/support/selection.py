@@ -1,8 +1,8 @@
-"""Which tests a run collects, which worker runs them, and what a skip means (loaded by tests/conftest.py).
+"""Selects the tests of a run and the worker of each test (loaded by tests/conftest.py).
 
-``--only-database``: those that use a database, but for those marked ``once``. A test marked ``vendor`` is
-collected on the databases it names only. ``--fast``: those that start no process; one that starts a process
-all the same fails. ``--no-skips``: a skip is a failure.
+``--only-database`` collects the tests that use a database, except those marked ``once``. A test marked
+``vendor`` is collected only on the databases that the mark names. ``--fast`` collects the tests that start no
+process. Such a test fails if it starts one. ``--no-skips`` makes a skip a failure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIXTURES = {
     "django_db_reset_sequences",
     "django_db_serialized_rollback",
 }
-# Each of these starts a process, or has one started.
+# Each of these starts a process, or uses one that starts a process.
 PROCESS_FIXTURES = {
     "codeyard_process",
     "fleet",
@@ -36,8 +36,8 @@ PROCESS_FIXTURES = {
     "start",
     "worker",
 }
-# Modules whose tests share what takes long to make, so that one worker runs them all.
-TOGETHER = {
+# Modules whose tests share something that is slow to create. One worker runs all tests of such a module.
+ON_ONE_WORKER = {
     "tests/contract/test_against_others.py",
     "tests/project/test_benchmarks.py",
     "tests/project/test_packaging.py",
@@ -48,9 +48,9 @@ WRAPPED = pytest.hookimpl(wrapper=True)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("oauth_connect")
-    group.addoption("--only-database", action="store_true", help="run the tests that use a database only")
-    group.addoption("--fast", action="store_true", help="run the tests that start no process only")
-    group.addoption("--no-skips", action="store_true", help="let a skipped test be a failed one")
+    group.addoption("--only-database", action="store_true", help="run only the tests that use a database")
+    group.addoption("--fast", action="store_true", help="run only the tests that start no process")
+    group.addoption("--no-skips", action="store_true", help="make a skipped test a failed one")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,16 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(NoProcesses(), "no-processes")
 
 
-class OneByOne(LoadScopeScheduling):
-    """Hands out one test after the other, because their lengths differ a thousandfold."""
+class OneTestAtATime(LoadScopeScheduling):
+    """Gives a worker one test at a time, because the lengths of tests differ a thousandfold."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return module if module in TOGETHER else nodeid
+        return module if module in ON_ONE_WORKER else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return OneByOne(config, log)
+    return OneTestAtATime(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -77,13 +77,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         conditions.append(differs_by_database)
     if config.getoption("--fast"):
         conditions.append(starts_no_process)
-    chosen = [item for item in items if all(condition(item) for condition in conditions)]
-    left_out = [item for item in items if item not in set(chosen)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-    items[:] = chosen
+    selected = [item for item in items if all(condition(item) for condition in conditions)]
+    others = [item for item in items if item not in set(selected)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+    items[:] = selected
     if hasattr(config, "workerinput"):
-        # The longest first, so that no worker has one left when the others are done.
+        # The longest tests first, so that no worker still runs one when the others are done.
         items.sort(key=lambda item: (item.get_closest_marker("slow") is None, starts_no_process(item)))
 
 
@@ -109,11 +109,11 @@ def starts_no_process(item: pytest.Item) -> bool:
 
 
 class NoProcesses:
-    """Refuse what starts a process while a test runs."""
+    """Refuses to start a process while a test runs."""
 
     def __init__(self) -> None:
         self.forbidden = False
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._on_event)
 
     @WRAPPED
     def pytest_runtest_protocol(self) -> Iterator[Any]:
@@ -123,25 +123,25 @@ class NoProcesses:
         finally:
             self.forbidden = False
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.forbidden and event in STARTS_A_PROCESS:
-            raise RuntimeError("--fast: a test that starts a process is marked `process`")
+            raise RuntimeError("--fast: this test starts a process. Mark it `process`.")
 
 
 @WRAPPED
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
     report = yield
-    return forbidden(report) if item.config.getoption("--no-skips") else report
+    return skip_as_failure(report) if item.config.getoption("--no-skips") else report
 
 
 @WRAPPED
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
     report = yield
-    return forbidden(report) if collector.config.getoption("--no-skips") else report
+    return skip_as_failure(report) if collector.config.getoption("--no-skips") else report
 
 
-def forbidden(report: Any) -> Any:
-    """Turn a skip into a failure; an expected failure is none."""
+def skip_as_failure(report: Any) -> Any:
+    """Make a skip a failure. An expected failure (xfail) is not changed."""
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

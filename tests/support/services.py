@@ -1,8 +1,9 @@
-"""The servers beside the test process: where each is looked for, and whether it answers.
+"""The servers that tests use: the address of each, and whether it responds.
 
-A variable names a server's URL. Unset, the usual local address is tried, and what does not answer there
-is left out; set, the server has to answer; empty, it is not used. ``python -m tests.support.services`` prints
-what does not answer, and ends with 1 where anything does not.
+An environment variable names a server's URL. If it is unset, the usual local address is tried, and a server
+that does not respond is skipped. If it is set, the server must respond. If it is empty, the server is not
+used. ``python -m tests.support.services`` prints which servers do not respond. If there are any, it exits
+with 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from urllib.parse import unquote, urlsplit
 
-PATIENCE = 5  # seconds for an answer
+TIMEOUT = 5  # seconds for a response
 
 
 def connect_to_mariadb(url: str) -> None:
@@ -27,24 +28,24 @@ def connect_to_mariadb(url: str) -> None:
         port=split.port or 3306,
         user=unquote(split.username or ""),
         password=unquote(split.password or ""),
-        connect_timeout=PATIENCE,
+        connect_timeout=TIMEOUT,
     ).close()
 
 
 def connect_to_redis(url: str) -> None:
     redis = importlib.import_module("redis")
-    with redis.Redis.from_url(url, socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE) as client:
+    with redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT, socket_timeout=TIMEOUT) as client:
         client.ping()
 
 
 def connect_to_rabbitmq(url: str) -> None:
     kombu = importlib.import_module("kombu")
-    with kombu.Connection(url, connect_timeout=PATIENCE) as connection:
+    with kombu.Connection(url, connect_timeout=TIMEOUT) as connection:
         connection.connect()
 
 
-def look_for_programs(daemon: str) -> None:
-    """A keyring of the test's own needs two programs; nothing is connected to before the test starts them."""
+def check_programs(daemon: str) -> None:
+    """Check that the two programs of a test's own keyring exist. The test starts them later."""
     for program in (daemon, "dbus-daemon"):
         if shutil.which(program) is None:
             raise FileNotFoundError(program)
@@ -67,12 +68,12 @@ class Service:
 
     @property
     def named(self) -> bool:
-        """Whether somebody said that it is there."""
+        """Return whether the variable names the server."""
         return bool(os.environ.get(self.variable))
 
     @property
     def absence(self) -> str:
-        """Why it is not used; empty where it is."""
+        """Return why the server is not used, or an empty string."""
         return missing(self, self.url)
 
 
@@ -82,7 +83,7 @@ def missing(service: Service, url: str) -> str:
         return f"{service.name} ({service.variable} is empty)"
     try:
         service.connect(url)
-    except Exception as error:  # whatever a driver raises, also where it is not installed
+    except Exception as error:  # of a driver, or because no driver is installed
         return f"{service.name} ({service.variable}, else its usual local address: {type(error).__name__})"
     return ""
 
@@ -98,7 +99,7 @@ RABBITMQ = Service(
     connect_to_rabbitmq,
 )
 SECRET_SERVICE = Service(
-    "gnome-keyring", "OAUTH_CONNECT_TEST_SECRET_SERVICE", "gnome-keyring-daemon", look_for_programs
+    "gnome-keyring", "OAUTH_CONNECT_TEST_SECRET_SERVICE", "gnome-keyring-daemon", check_programs
 )
 ALL = (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE)
 
@@ -106,7 +107,7 @@ ALL = (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE)
 def main() -> int:
     absences = [service.absence for service in ALL if service.absence]
     for absence in absences:
-        print(f"Not there: {absence}.")
+        print(f"Missing: {absence}.")
     return int(bool(absences))
 
 

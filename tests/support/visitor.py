@@ -1,4 +1,4 @@
-"""A visitor's browser: Django's test client for this site, and Codeyard's own pages over HTTP."""
+"""A visitor's browser: Django's test client for this site, and requests to Codeyard's pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CODEYARD_PASSWORD = "codeyard-demo"
 
 
 class Visitor:
-    """Somebody at the site, signed in unless ``user`` is None; over https, as behind ``BASE_URL``."""
+    """A visitor of the site, over https as behind ``BASE_URL``. Signed in unless ``user`` is None."""
 
     def __init__(self, user: AbstractBaseUser | None = None, *, cookies: Any = None) -> None:
         self.client = Client()
@@ -37,7 +37,7 @@ class Visitor:
         return self.client.post(path, data, secure=True, **headers)
 
     def start(self, provider: str = "scripted", *, data: Any = None, **query: Any) -> str:
-        """Press the button of the connect page and return the URL at the provider."""
+        """Submit the connect page, and return the URL at the provider."""
         path = reverse("oauth_connect:connect", kwargs={"provider": provider}, query=query or None)
         return self.follow(path, data)
 
@@ -48,15 +48,15 @@ class Visitor:
         return response["Location"]
 
     def come_back(self, provider: str = "scripted", **query: Any) -> HttpResponseBase:
-        """Arrive at the callback, as the provider's redirect makes a browser do."""
+        """Request the callback, as a browser does after the provider's redirect."""
         return self.get(callback_path(provider), query)
 
     def connect(self, provider: str = "scripted", **query: Any) -> HttpResponseBase:
-        """Start, and come back with a code at once."""
+        """Start a flow, and immediately come back with a code."""
         return self.come_back(provider, state=state_of(self.start(provider, **query)), code="code")
 
     def request(self) -> HttpRequest:
-        """A request of this visitor's, for calling the flow without a view."""
+        """Return a request of this visitor, to call a flow without a view."""
         request = RequestFactory().get("/", secure=True)
         request.session = self.client.session
         return request
@@ -91,7 +91,7 @@ class _Form(HTMLParser):
 
 
 class _CodeyardPages(requests.Session):
-    """Follows redirects at Codeyard, and stops at the one that leads back to the site."""
+    """Follows redirects at Codeyard. Stops at the redirect to the site."""
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         target = super().get_redirect_target(response)
@@ -101,7 +101,7 @@ class _CodeyardPages(requests.Session):
 def answer_of_codeyard(
     authorization_url: str, *, username: str = "ada", allow: bool = True
 ) -> dict[str, str]:
-    """Sign in at Codeyard, allow or refuse, and return the query it sends the browser back with."""
+    """Sign in at Codeyard, allow or deny access, and return the query of the redirect to the site."""
     with _CodeyardPages() as pages:
         pages.trust_env = False
         login = pages.get(authorization_url, timeout=60)

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does: until it has happened, however busy the machine is."""
+"""Waits until another thread or process has done something, also on a busy machine."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds for what takes one or two; only a test that fails waits so long
-LOOK = 0.02  # seconds between two looks at something that cannot wake us
+TIMEOUT = 60.0  # seconds for what takes one or two; only a failing test waits so long
+POLL_INTERVAL = 0.02  # seconds
 
 
-def eventually(condition: Callable[[], T], what: str | Callable[[], str], *, look: float = LOOK) -> T:
-    """Wait until the condition returns something true, and return that.
+def eventually(
+    condition: Callable[[], T], what: str | Callable[[], str], *, interval: float = POLL_INTERVAL
+) -> T:
+    """Wait until the condition returns a true value, and return that value.
 
-    ``what`` says what was waited for, or is called to say it once it has not come. ``look``: seconds
-    between two looks.
+    ``what`` describes it in the error, as text or as a function that returns the text. ``interval``: seconds
+    between two calls.
     """
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + TIMEOUT
     while not (found := condition()):
         _fail_after(give_up, what)
-        time.sleep(look)
+        time.sleep(interval)
     return found
 
 
 def _fail_after(give_up: float, what: str | Callable[[], str]) -> None:
     if time.monotonic() > give_up:
-        raise AssertionError(f"not within {PATIENCE:.0f} s: {what if isinstance(what, str) else what()}")
+        raise AssertionError(f"not within {TIMEOUT:.0f} s: {what if isinstance(what, str) else what()}")
 
 
 class Tally:
-    """Counts what happens, and wakes those who wait for a number of it."""
+    """Counts events, and wakes the threads that wait for a number of them."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -49,12 +51,12 @@ class Tally:
 
     def wait_for(self, count: int) -> None:
         with self._changed:
-            came = self._changed.wait_for(lambda: self.count >= count, PATIENCE)
-            assert came, f"not within {PATIENCE:.0f} s: {count} times {self.what}, only {self.count}"
+            came = self._changed.wait_for(lambda: self.count >= count, TIMEOUT)
+            assert came, f"not within {TIMEOUT:.0f} s: {count} times {self.what}, only {self.count}"
 
 
 def tally_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Tally:
-    """Count the calls of a function of somebody's, each once it has come back."""
+    """Count the calls of a function of ``owner``. A call counts when it has returned."""
     tally, function = Tally(name), getattr(owner, name)
 
     def counted(*args: Any, **options: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Processes that call an API through one connection at the same moment.
+"""Processes that call an API through one connection at the same time.
 
-``python -m tests.support.workers`` reads its orders (JSON) from the first line of stdin, gets ready, says so,
-and begins when a second line comes. Each thread loads the connection for itself, as a request would.
+``python -m tests.support.workers`` reads its orders (JSON) from the first line of stdin and prints "ready".
+It starts when it reads a second line. Each thread loads the connection itself, as a request does.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sys
 import threading
 from typing import Any
 
-from tests.support.processes import Forked, started, told
+from tests.support.processes import Forked, send_line, started
 
 
 def call_together(*, processes: int, threads: int, **orders: Any) -> list[dict[str, Any]]:
-    """Run workers and return what each of their threads met, one dict a call."""
+    """Run the processes, and return a dict for each thread with its response or its error."""
     workers = [started("tests.support.workers", {**orders, "threads": threads}) for _ in range(processes)]
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:
-        told(worker, "go")
+        send_line(worker, "go")
     return [result for worker in workers for result in _results(worker)]
 
 
@@ -74,7 +74,7 @@ def _call(orders: dict[str, Any], barrier: threading.Barrier, results: list[dict
 
 
 def _connection(orders: dict[str, Any], barrier: threading.Barrier) -> Any:
-    """Return the connection, at the same moment as all others; a machine's is made then, if need be."""
+    """Return the connection when all threads are ready. A missing machine connection is created then."""
     from oauth_connect.flows import machine_connection
     from oauth_connect.models import Connection
 

@@ -92,7 +92,7 @@ def test_only_get_is_an_answer(method, visitor, scripted, scripted_provider, iss
     assert visitor.come_back(**query).status_code == 302
 
 
-def test_a_callback_out_of_the_blue_is_a_page_for_anybody(db, scripted_provider):
+def test_a_callback_without_a_flow_is_a_page_for_every_visitor(db, scripted_provider):
     assert Visitor().come_back().status_code == 400
 
 

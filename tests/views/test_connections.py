@@ -51,7 +51,7 @@ def test_the_page_shows_an_owner_s_accounts_with_scopes(visitor, scripted_provid
 
 
 @pytest.mark.compliance("D57")
-def test_nobody_sees_another_s_accounts(other_user, scripted_provider, make_connection):
+def test_no_user_sees_another_s_accounts(other_user, scripted_provider, make_connection):
     make_connection(account_label="ada@example.com")
 
     assert b"ada@example.com" not in Visitor(other_user).get("/oauth/").content

@@ -59,7 +59,7 @@ def test_no_page_can_be_framed(pages):
 
 
 @pytest.mark.compliance("A42")
-def test_no_page_tells_its_address_to_another_site(pages):
+def test_no_page_reveals_its_address_to_another_site(pages):
     for name, page in pages.items():
         policy = "strict-origin" if name.startswith("callback") else "same-origin"
         assert page["Referrer-Policy"] == policy, name

@@ -287,7 +287,8 @@ class Examination:
         )
         self.numbers["alarms"] = found
         for slug, alarm in sorted(found.items()):
-            hint = f"Compare client_id, client_secret and endpoints of {slug!r} with the provider's documentation."
+            fields = f"client_id, client_secret and endpoints of {slug!r}"
+            hint = f"Compare {fields} with the provider's documentation."
             yield Finding(f"Alarm of {slug}", "error", f"{alarm}.", hint)
         if not found:
             yield Finding("Alarms", "ok", "none")

@@ -1,4 +1,4 @@
-"""How a provider stands is judged by itself: what is wrong with one holds up no other."""
+"""Each provider is judged alone. A failure of one provider does not block the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ProviderState
 from oauth_connect.models.lifecycle import provider_health
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-EXPIRED = 7200
 
 
 def shut_vault() -> str:
@@ -39,8 +37,8 @@ def versions(provider: str) -> set[int]:
     return set(Connection.objects.filter(provider=provider).values_list("version", flat=True))
 
 
-def test_a_secret_that_cannot_be_had_ends_no_run_however_many_rows_need_it(two_providers, make_connection):
-    for _ in range(8):  # more than speak for a provider that is ill
+def test_an_unavailable_secret_ends_no_run_however_many_rows_need_it(two_providers, make_connection):
+    for _ in range(8):  # more than the failures that start a back-off
         make_connection("vaulted", age=2 * EXPIRED)
         make_connection("scripted", age=EXPIRED)
 
@@ -52,9 +50,7 @@ def test_a_secret_that_cannot_be_had_ends_no_run_however_many_rows_need_it(two_p
     assert ProviderState.objects.get(provider="vaulted").failures == 1
 
 
-def test_a_secret_that_cannot_be_had_stops_no_run_while_its_provider_is_left_alone(
-    two_providers, make_connection
-):
+def test_an_unavailable_secret_stops_no_run_while_its_provider_is_backed_off(two_providers, make_connection):
     provider_health.back_off("default", conf.declared_provider("vaulted"), None)
     make_connection("vaulted", age=2 * EXPIRED)
     make_connection("scripted", age=EXPIRED)
@@ -65,7 +61,7 @@ def test_a_secret_that_cannot_be_had_stops_no_run_while_its_provider_is_left_alo
 def test_a_run_ends_the_alarm_of_a_provider_that_takes_the_client_again(
     scripted, scripted_provider, make_connection
 ):
-    """Whichever connection shows it: the one that met the alarm has been connected anew, or is gone."""
+    """Any connection ends it, because the one that started the alarm may be reconnected or deleted."""
     scripted.on("/token", Answer(body=FRESH))
     provider_health.begin_alarm("default", "scripted", "invalid_client")
     for _ in range(3):
@@ -121,16 +117,16 @@ def test_a_function_of_the_site_that_ends_its_thread_does_not_hang_the_run(
 def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     scripted, scripted_provider, make_connection, monkeypatch
 ):
-    freeing = threading.Event()
-    # The second request is under way until the rest is freed, so that there is a rest.
-    scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=freeing))
+    releasing = threading.Event()
+    # The second request is in flight until the other claims are released, so that there are other claims.
+    scripted.on("/token", Answer(body=FRESH), Answer(body=FRESH, hold=releasing))
     for _ in range(6):
         make_connection(age=EXPIRED)
     freed = worker_pool.release_claims
 
     def interrupted(claimed: Any) -> None:
         monkeypatch.setattr(worker_pool, "release_claims", freed)
-        freeing.set()
+        releasing.set()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worker_pool, "release_claims", interrupted)
@@ -142,10 +138,10 @@ def test_an_interruption_while_leases_are_freed_leaves_none_behind(
     assert set(Connection.objects.filter(version=0).values_list("lease_owner", flat=True)) == {""}
 
 
-def test_what_went_wrong_before_an_interruption_is_told(
+def test_an_error_before_an_interruption_is_logged(
     scripted, scripted_provider, make_connection, monkeypatch, caplog
 ):
-    """Only one of the two can be raised."""
+    """Only one of the two errors can be raised."""
     run = worker_pool.WorkerPool(Due(), workers=1)
     run._remember_error(OperationalError("away"))
     run._remember_error(KeyboardInterrupt())

@@ -1,4 +1,4 @@
-"""How many statements a refresh costs: alone, and among many, whose history is written in bulk as well."""
+"""The number of statements of a refresh: alone, and in a run, which also writes its events in bulk."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.stores.writer import COMMIT_BATCH, Writer
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ALONE = 4  # look, claim, save, history
+ALONE = 4  # read, claim, save, history
 AMONG_MANY = {"sqlite": 1.25, "postgresql": 1.25, "mysql": 2.0}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """``rows``: how many an ``executemany`` runs it for."""
+    """``rows``: the number of rows of an ``executemany``."""
 
     sql: str
     rows: int
@@ -35,7 +35,7 @@ class Statement:
 
 @contextmanager
 def recorded() -> Iterator[list[Statement]]:
-    """What passes the cursors of all threads, on connections that are open and on those opened meanwhile."""
+    """Record the statements of all threads, on open connections and on those that are opened meanwhile."""
     statements: list[Statement] = []
 
     def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -66,14 +66,14 @@ def into_the_history(statements: list[Statement]) -> list[Statement]:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the writer save when as many have come as fit: how fast a machine is does not count here."""
+    """Let the writer save only full batches, so that the speed of the machine has no effect."""
 
     def expect(saves: int) -> None:
         class Unhurried(Writer):
             left = saves
 
             def _next(self) -> Any:
-                give_up = time.monotonic() + PATIENCE
+                give_up = time.monotonic() + TIMEOUT
                 while self._jobs.qsize() < min(COMMIT_BATCH, self.left) and time.monotonic() < give_up:
                     time.sleep(0.002)
                 orders = super()._next()

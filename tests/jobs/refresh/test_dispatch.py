@@ -1,4 +1,4 @@
-"""What is due is handed out in chunks, and refreshed by whoever is handed it, where it is still due."""
+"""Due rows are dispatched in chunks. The receiver of a chunk refreshes the rows that are still due."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import pytest
 from oauth_connect.models import Connection
 from oauth_connect.tasks import dispatch_due, refresh_connections
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-DUE = 7200
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +35,9 @@ def versions(connections: list[Connection]) -> list[int]:
     return [Connection.objects.get(pk=connection.pk).version for connection in connections]
 
 
-def test_what_is_due_is_handed_out_once_by_provider_the_longest_overdue_first(make_connection):
-    late = [make_connection(age=DUE + age) for age in (0, 300, 100, 200, 400)]
-    other = make_connection("b", age=DUE)
+def test_due_rows_are_dispatched_once_by_provider_the_longest_overdue_first(make_connection):
+    late = [make_connection(age=EXPIRED + age) for age in (0, 300, 100, 200, 400)]
+    other = make_connection("b", age=EXPIRED)
     make_connection()
     queue = Queue()
     assert dispatch_due(queue, chunk=2) == 6
@@ -52,11 +50,11 @@ def test_what_is_due_is_handed_out_once_by_provider_the_longest_overdue_first(ma
             ("scripted", longest[4:]),
         ]
     )
-    assert [provider for provider, _ in queue][:2] == ["b", "scripted"], "the providers in turn"
+    assert [provider for provider, _ in queue][:2] == ["b", "scripted"], "round robin"
 
 
-def test_rows_of_the_same_moment_are_handed_out_once(make_connection):
-    made = [make_connection(age=DUE) for _ in range(7)]
+def test_rows_due_at_the_same_time_are_dispatched_once(make_connection):
+    made = [make_connection(age=EXPIRED) for _ in range(7)]
     Connection._base_manager.update(refresh_at=datetime.now(UTC) - timedelta(hours=1))
     queue = Queue()
     assert dispatch_due(queue, chunk=3) == 7
@@ -66,15 +64,15 @@ def test_rows_of_the_same_moment_are_handed_out_once(make_connection):
 
 def test_a_limit_holds_over_all_providers(make_connection):
     for slug in ("scripted", "b") * 3:
-        make_connection(slug, age=DUE)
+        make_connection(slug, age=EXPIRED)
     queue = Queue()
     assert dispatch_due(queue, chunk=2, limit=3) == 3
     assert [(provider, len(pks)) for provider, pks in queue] == [("b", 2), ("scripted", 1)]
     assert dispatch_due(Queue(), limit=0) == 0
 
 
-def test_a_dispatch_claims_nothing_and_asks_nobody(scripted, make_connection):
-    connection = make_connection(age=DUE)
+def test_a_dispatch_claims_nothing_and_sends_no_request(scripted, make_connection):
+    connection = make_connection(age=EXPIRED)
     assert dispatch_due(Queue()) == dispatch_due(Queue()) == 1
     assert not scripted.requests
     assert Connection._base_manager.get(pk=connection.pk).lease_owner == ""
@@ -82,21 +80,21 @@ def test_a_dispatch_claims_nothing_and_asks_nobody(scripted, make_connection):
 
 def test_a_chunk_is_one_query(make_connection, django_assert_num_queries):
     for _ in range(6):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     queue = Queue()
-    with django_assert_num_queries(5):  # how the provider stands, three chunks, and that no more come
+    with django_assert_num_queries(5):  # the state of the provider, three chunks, and an empty one
         dispatch_due(queue, providers=["scripted"], chunk=2)
     assert len(queue) == 3
 
 
-def test_a_chunk_of_nothing_is_refused():
+def test_a_chunk_size_of_zero_is_refused():
     with pytest.raises(ValueError, match="chunk"):
         dispatch_due(Queue(), chunk=0)
 
 
-def test_providers_by_name_and_none_that_is_off(configure, scripted_entry, make_connection):
-    make_connection(age=DUE)
-    make_connection("b", age=DUE)
+def test_only_named_and_enabled_providers_are_dispatched(configure, scripted_entry, make_connection):
+    make_connection(age=EXPIRED)
+    make_connection("b", age=EXPIRED)
     named = Queue()
     assert dispatch_due(named, providers=["b"]) == 1
     assert [provider for provider, _ in named] == ["b"]
@@ -106,30 +104,30 @@ def test_providers_by_name_and_none_that_is_off(configure, scripted_entry, make_
     assert [provider for provider, _ in enabled] == ["scripted"]
 
 
-def test_what_was_handed_out_is_refreshed(scripted, make_connection):
-    due = [make_connection(age=DUE) for _ in range(5)]
-    untouched = make_connection(age=DUE)
-    told = refresh_connections([str(connection.pk) for connection in due])
-    assert json.loads(json.dumps(told)) == {"refreshed": 5}
+def test_dispatched_rows_are_refreshed(scripted, make_connection):
+    due = [make_connection(age=EXPIRED) for _ in range(5)]
+    untouched = make_connection(age=EXPIRED)
+    counts = refresh_connections([str(connection.pk) for connection in due])
+    assert json.loads(json.dumps(counts)) == {"refreshed": 5}
     assert versions(due) == [1] * 5
     assert versions([untouched]) == [0]
 
 
-def test_what_was_handed_out_twice_is_refreshed_once(scripted, make_connection):
-    pks = [str(make_connection(age=DUE).pk) for _ in range(3)]
+def test_rows_dispatched_twice_are_refreshed_once(scripted, make_connection):
+    pks = [str(make_connection(age=EXPIRED).pk) for _ in range(3)]
     assert refresh_connections(pks, provider="scripted") == {"refreshed": 3}
     assert refresh_connections(pks, provider="scripted") == {}
     assert len(scripted.asked("/token")) == 3
 
 
-def test_what_is_not_due_any_more_or_gone_is_left_alone(scripted, make_connection):
-    gone, valid = make_connection(age=DUE), make_connection()
+def test_a_row_that_is_no_longer_due_or_deleted_is_skipped(scripted, make_connection):
+    gone, valid = make_connection(age=EXPIRED), make_connection()
     Connection.objects.filter(pk=gone.pk).delete()
     assert refresh_connections([str(gone.pk), str(valid.pk)]) == {}
     assert not scripted.requests
 
 
-def test_within_goes_with_the_message(make_connection):
+def test_within_is_part_of_the_message(make_connection):
     connection = make_connection(age=3000)
     assert dispatch_due(Queue()) == 0
     queue = Queue()
@@ -145,5 +143,5 @@ def test_one_bad_row_stops_nothing(scripted, make_connection):
         Answer(400, body={"error": "invalid_grant"}),
         Answer(body=FRESH),
     )
-    pks = [str(make_connection(age=DUE).pk) for _ in range(4)]
+    pks = [str(make_connection(age=EXPIRED).pk) for _ in range(4)]
     assert refresh_connections(pks, workers=1) == {"reauthorization_required": 1, "refreshed": 3}

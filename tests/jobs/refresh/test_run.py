@@ -1,4 +1,4 @@
-"""A run over what is due: several workers, one writer, and nothing lost whatever happens meanwhile."""
+"""A run over the due rows with several workers and one writer, and the events that must lose no token."""
 
 from __future__ import annotations
 
@@ -28,16 +28,10 @@ from oauth_connect.stores.batch import ClaimResult, Saves
 from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import EXPIRED, FRESH, rows
 from tests.support.waiting import Tally, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
-DUE = 7200
-
-
-def rows() -> Any:
-    return Connection._base_manager
 
 
 def outcomes(run: Any) -> Counter[str]:
@@ -55,7 +49,7 @@ def other(scripted_entry: Any, configure: Any) -> Iterator[ScriptedServer]:
     server.close()
 
 
-# --- each once, and saved -------------------------------------------------------------------------
+# --- each row once, and saved ---------------------------------------------------------------------
 
 
 @pytest.mark.compliance("D52")
@@ -78,7 +72,7 @@ def test_a_run_saves_the_very_columns_that_a_single_refresh_does(
     scripted, scripted_provider, make_connection
 ):
     scripted.on("/token", Answer(body={**FRESH, "scope": "read", "refresh_token_expires_in": 9999}))
-    alone, among = make_connection(age=DUE), make_connection(age=DUE)
+    alone, among = make_connection(age=EXPIRED), make_connection(age=EXPIRED)
     alone.refresh()
     outcomes(refresh_due(Due(), workers=2))
 
@@ -112,7 +106,7 @@ def test_the_instance_that_receivers_get_is_the_row_that_was_saved(rotating, man
     assert [pair[:2] for pair in seen] == [(True, True)] * 3
 
 
-def test_a_claim_at_which_others_were_quicker_is_made_again(rotating, many, monkeypatch):
+def test_a_claim_that_others_won_is_repeated(rotating, many, monkeypatch):
     many(3)
     real, calls = worker_pool.claim_due, []
 
@@ -146,7 +140,7 @@ def test_each_refresh_is_in_the_history(rotating, many):
     assert sorted(entries) == sorted(row.pk for row in due)
 
 
-def test_in_a_transaction_they_are_refreshed_one_by_one_and_a_rollback_loses_nothing(rotating, many):
+def test_in_a_transaction_rows_are_refreshed_one_at_a_time_and_a_rollback_loses_nothing(rotating, many):
     many(2)
 
     def work() -> None:
@@ -162,7 +156,7 @@ def test_in_a_transaction_they_are_refreshed_one_by_one_and_a_rollback_loses_not
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
-def test_a_run_that_is_iterated_in_a_transaction_begun_since_shares_nothing_with_it(rotating, many):
+def test_a_run_that_is_iterated_in_a_later_transaction_shares_nothing_with_it(rotating, many):
     due = many(3)
     run = refresh_due(Due(), workers=2)
     with transaction.atomic():
@@ -175,13 +169,15 @@ def test_a_run_that_is_iterated_in_a_transaction_begun_since_shares_nothing_with
 @pytest.mark.django_db(transaction=False)
 def test_a_test_case_of_a_site_can_run_it(scripted, scripted_provider, make_connection):
     scripted.on("/token", Answer(body=FRESH))
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     assert outcomes(refresh_due(Due(), workers=8)) == {"refreshed": 1}
 
 
 def test_only_the_connections_asked_for(rotating, many, make_connection, other_user):
     first, second, _ = many(3)
-    other = make_connection("rotating", age=DUE, owner=other_user, response={**FRESH, "refresh_token": "o-0"})
+    other = make_connection(
+        "rotating", age=EXPIRED, owner=other_user, response={**FRESH, "refresh_token": "o-0"}
+    )
     assert outcomes(refresh_due(Due(pks=[first.pk, str(second.pk)]))) == {"refreshed": 2}
     assert outcomes(refresh_due(Due(owner=other_user))) == {"refreshed": 1}
     assert Connection.objects.get(pk=other.pk).version == 1
@@ -190,7 +186,7 @@ def test_only_the_connections_asked_for(rotating, many, make_connection, other_u
 # --- stopping -------------------------------------------------------------------------------------
 
 
-def test_who_stops_iterating_frees_what_was_not_sent_and_loses_nothing(rotating, many):
+def test_a_stopped_iteration_releases_what_was_not_sent_and_loses_nothing(rotating, many):
     due = many(20)
     for _ in refresh_due(Due(), workers=2):
         break
@@ -206,11 +202,11 @@ def test_who_stops_iterating_frees_what_was_not_sent_and_loses_nothing(rotating,
     assert outcomes(refresh_due(Due()))["refreshed"] == 20 - len(spent)
 
 
-def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_connection):
+def test_a_stop_finishes_the_requests_in_flight(scripted, scripted_provider, make_connection):
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(6):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     run = refresh_due(Due(), workers=2)
 
     def stop() -> None:
@@ -226,9 +222,9 @@ def test_a_stop_finishes_what_is_under_way(scripted, scripted_provider, make_con
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, monkeypatch, error):
+def test_a_run_that_can_claim_no_more_reports_all_it_has_started(rotating, many, monkeypatch, error):
     many(10)
-    real, claims, told = worker_pool.claim_due, [], []
+    real, claims, reported = worker_pool.claim_due, [], []
 
     def claim_due(*arguments: Any, **options: Any) -> ClaimResult:
         claims.append(1)
@@ -238,16 +234,16 @@ def test_a_run_that_can_claim_no_more_tells_of_all_it_has_begun(rotating, many, 
 
     def listen() -> None:
         for result in refresh_due(Due(), workers=1):
-            told.append(result.outcome)
+            reported.append(result.outcome)
 
     monkeypatch.setattr(worker_pool, "claim_due", claim_due)
     with pytest.raises(error):
         listen()
-    assert Connection.objects.filter(version=1, lease_owner="").count() == len(told) > 1
+    assert Connection.objects.filter(version=1, lease_owner="").count() == len(reported) > 1
 
 
-def test_when_nothing_can_be_saved_together_each_is_saved_by_itself(rotating, many, monkeypatch):
-    """More of them than there are places for what is not settled yet."""
+def test_if_a_batch_cannot_be_saved_each_row_is_saved_alone(rotating, many, monkeypatch):
+    """The rows are more than the pool has places for unfinished jobs."""
 
     def fail(*_: Any) -> bool:
         raise OperationalError("not together")
@@ -260,12 +256,12 @@ def test_when_nothing_can_be_saved_together_each_is_saved_by_itself(rotating, ma
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
-def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_others_before(
+def test_a_row_locked_while_its_response_arrives_is_saved_once_free_and_the_others_before(
     scripted, scripted_provider, make_connection
 ):
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
-    due = [make_connection(age=DUE) for _ in range(3)]
+    due = [make_connection(age=EXPIRED) for _ in range(3)]
     saved: list[Any] = []
 
     def note(connection: Connection, **_: Any) -> None:
@@ -278,7 +274,7 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
         scripted.wait_for("/token", 3)
         with held_by_another(due[0]):
             hold.set()
-            eventually(lambda: len(saved) >= 2, "two saved beside the row that is locked")
+            eventually(lambda: len(saved) >= 2, "two saved while the other row is locked")
             assert set(saved) == {due[1].pk, due[2].pk}
         runner.join()
     finally:
@@ -286,34 +282,34 @@ def test_a_row_locked_while_its_answer_comes_is_saved_when_it_is_free_and_the_ot
     assert set(Connection.objects.values_list("version", flat=True)) == {1}
 
 
-def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and_again(
+def test_a_received_token_is_saved_although_reports_of_others_fail_repeatedly(
     scripted, other, make_connection, monkeypatch
 ):
-    """The first save fails as well, and nobody iterates any more who would wait for the next.
+    """The first save fails too, and no thread iterates any more, so that none waits for the next save.
 
-    That is so once the others, which are all under way before the first is answered, have been told of.
+    This is the state after the others are reported. All of them are in flight before the first response.
     """
     other.on("/token", Answer(400, {"error": "invalid_scope"}, until=lambda: other.wait_for("/token", 3)))
     for _ in range(3):
-        make_connection("other", age=DUE)
+        make_connection("other", age=EXPIRED)
     scripted.on("/token", Answer(body=FRESH))
-    connection = make_connection(age=DUE)
-    tell, save, failed = access.publish, Saves.run, Tally("telling of another failed")
+    connection = make_connection(age=EXPIRED)
+    publish, save, failed = access.publish, Saves.run, Tally("a report of another failed")
 
-    def telling(told: Connection, event: Event) -> None:
-        if told.provider == "other":
+    def failing_publish(published: Connection, event: Event) -> None:
+        if published.provider == "other":
             failed.add()
-            raise RuntimeError("of who was told")
-        tell(told, event)
+            raise RuntimeError("of a receiver")
+        publish(published, event)
 
     def saving(self: Saves, saves: Any) -> bool:
         failed.wait_for(3)
         monkeypatch.setattr(Saves, "run", save)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(access, "publish", telling)
+    monkeypatch.setattr(access, "publish", failing_publish)
     monkeypatch.setattr(Saves, "run", saving)
-    with pytest.raises(RuntimeError, match="of who was told"):
+    with pytest.raises(RuntimeError, match="of a receiver"):
         outcomes(refresh_due(Due(), workers=8))
     row = Connection.objects.get(pk=connection.pk)
     assert (row.version, row.token.refresh_token, row.lease_owner) == (1, "refresh-1", "")
@@ -325,9 +321,9 @@ def test_a_token_that_has_come_is_saved_though_telling_of_others_fails_again_and
 def test_a_row_that_cannot_be_deferred_stops_nothing(
     scripted, scripted_provider, make_connection, monkeypatch, error, run
 ):
-    """None of those with which nothing can begin, as another client has obtained them."""
+    """Another client obtained the token of that row, so the run cannot refresh it and defers it."""
     scripted.on("/token", Answer(body=FRESH))
-    anothers, _ = make_connection(age=DUE * 2), make_connection(age=DUE)
+    anothers, _ = make_connection(age=EXPIRED * 2), make_connection(age=EXPIRED)
     rows().filter(pk=anothers.pk).update(client_id="another")
 
     def defer(*_: Any) -> None:
@@ -337,7 +333,7 @@ def test_a_row_that_cannot_be_deferred_stops_nothing(
     assert outcomes(run(Due())) == {"reauthorization_required": 1, "refreshed": 1}
 
 
-# --- providers that are ill -----------------------------------------------------------------------
+# --- providers that fail --------------------------------------------------------------------------
 
 
 def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, configure):
@@ -345,8 +341,8 @@ def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, con
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(12):
-        make_connection("scripted", age=DUE)
-        make_connection("other", age=DUE)
+        make_connection("scripted", age=EXPIRED)
+        make_connection("other", age=EXPIRED)
     run = iter(refresh_due(Due(), workers=4))
     try:
         first = [next(run) for _ in range(12)]
@@ -356,8 +352,8 @@ def test_a_hung_provider_holds_up_no_other(scripted, other, make_connection, con
     outcomes(run)
 
 
-class Keeping:
-    """Whoever iterates keeps up: a request is answered once the results of those before it are known."""
+class InStep:
+    """Answers a request only after the iterating thread has the results of the requests before it."""
 
     def __init__(self, server: ScriptedServer) -> None:
         self.server = server
@@ -373,12 +369,12 @@ class Keeping:
             yield result
 
 
-def test_five_failures_in_a_row_and_a_provider_is_left_alone_by_all(scripted, other, make_connection):
-    keeping = Keeping(scripted)
+def test_after_five_failures_in_a_row_every_run_skips_the_provider(scripted, other, make_connection):
+    keeping = InStep(scripted)
     scripted.on("/token", Answer(503, until=keeping.up))
     for _ in range(20):
-        make_connection("scripted", age=DUE)
-        make_connection("other", age=DUE)
+        make_connection("scripted", age=EXPIRED)
+        make_connection("other", age=EXPIRED)
 
     results = keeping.of(refresh_due(Due(), workers=2), "scripted")
     found = Counter((result.provider, result.outcome) for result in results)
@@ -389,7 +385,7 @@ def test_five_failures_in_a_row_and_a_provider_is_left_alone_by_all(scripted, ot
     state = ProviderState.objects.get()
     assert state.blocked_until > datetime.now(UTC)
     assert not rows().exclude(lease_owner="").exists()
-    # What was not sent is due as before; nobody tries it until the back-off has passed.
+    # A row that was not sent is due as before, but no run sends it before the back-off has passed.
     assert Due().of("scripted").count() >= 20 - found["scripted", "unavailable"]
     assert outcomes(refresh_due(Due(), workers=2)) == {}
 
@@ -403,8 +399,8 @@ def test_a_back_off_that_cannot_be_written_stops_nothing(
 
     scripted.on("/token", Answer(503))
     for _ in range(6):
-        make_connection("scripted", age=DUE)
-        make_connection("other", age=DUE)
+        make_connection("scripted", age=EXPIRED)
+        make_connection("other", age=EXPIRED)
     monkeypatch.setattr(provider_health, "back_off", back_off)
     found = outcomes(refresh_due(Due(), workers=2))
     assert found["refreshed"] == 6
@@ -415,10 +411,10 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     scripted, scripted_entry, configure, make_connection
 ):
     configure(PROVIDERS={"scripted": scripted_entry})
-    keeping = Keeping(scripted)
+    keeping = InStep(scripted)
     scripted.on("/token", Answer(401, {"error": "invalid_client"}, until=keeping.up))
     for _ in range(8):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     met = outcomes(keeping.of(refresh_due(Due(), workers=1), "scripted"))["misconfigured"]
     assert 5 <= met <= 7
     assert ProviderState.objects.get().alarm == "invalid_client"
@@ -430,26 +426,26 @@ def test_a_back_off_ends_with_its_time_or_with_other_settings_and_a_success_forg
     state = ProviderState.objects.get()
     assert (state.failures, state.blocked_until) == (0, None)
 
-    # Those who met it are in their own back-off; the first of them that succeeds ends the alarm.
+    # The rows that met the error are in their own back-off. The first success among them ends the alarm.
     rows().update(refresh_at=datetime.now(UTC) - timedelta(minutes=1))
     outcomes(refresh_due(Due(), workers=1))
     assert ProviderState.objects.get().alarm == ""
 
 
-def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
+def test_a_provider_gets_no_more_parallel_requests_than_its_entry_says(
     scripted, scripted_entry, configure, make_connection
 ):
     configure(PROVIDERS={"scripted": {**scripted_entry, "refresh": {"at_once": 2}}})
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     for _ in range(6):
-        make_connection(age=DUE)
+        make_connection(age=EXPIRED)
     run = refresh_due(Due(), workers=8)
     most: list[int] = []
 
     def watch() -> None:
         scripted.wait_for("/token", 2)
-        time.sleep(0.3)  # a third would come at once
+        time.sleep(0.3)  # a third would arrive immediately
         most.append(len(scripted.asked("/token")))
         hold.set()
 
@@ -460,11 +456,11 @@ def test_a_provider_gets_no_more_requests_at_once_than_its_entry_says(
     assert most == [2]
 
 
-# --- rows that others are at ----------------------------------------------------------------------
+# --- rows that others use ---------------------------------------------------------------------------
 
 
 @pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
-def test_a_row_that_somebodys_transaction_holds_is_passed_over_and_the_others_are_refreshed(rotating, many):
+def test_a_row_locked_by_a_transaction_is_skipped_and_the_others_are_refreshed(rotating, many):
     due = many(4)
     with held_by_another(due[1]):
         assert outcomes(refresh_due(Due(), workers=2)) == {"refreshed": 3}
@@ -472,12 +468,12 @@ def test_a_row_that_somebodys_transaction_holds_is_passed_over_and_the_others_ar
 
 
 @pytest.fixture
-def at_the_post(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let something happen once, when a worker holds a lease and before it posts."""
+def before_the_request(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Call a function once, after a worker has claimed a lease and before it sends its request."""
     refresh = AuthorizationServer.refresh
 
-    def arrange(happening: Any) -> None:
-        pending = [happening]
+    def arrange(call: Any) -> None:
+        pending = [call]
 
         def interrupted(self: AuthorizationServer, *args: Any, **kwargs: Any) -> Any:
             if pending:
@@ -490,11 +486,11 @@ def at_the_post(monkeypatch: pytest.MonkeyPatch) -> Any:
     return arrange
 
 
-def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connection, at_the_post):
+def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connection, before_the_request):
     scripted.on("/token", Answer(body=FRESH))
-    connection = make_connection(age=DUE, account_id="same")
+    connection = make_connection(age=EXPIRED, account_id="same")
     again = {"access_token": "new", "refresh_token": "refresh-new", "token_type": "Bearer"}
-    at_the_post(lambda: make_connection(account_id="same", response=again))
+    before_the_request(lambda: make_connection(account_id="same", response=again))
     assert outcomes(refresh_due(Due())) == {"not_needed": 1}
     row = Connection.objects.get(pk=connection.pk)
     assert row.token.refresh_token == "refresh-new"
@@ -503,25 +499,25 @@ def test_a_reconnect_during_a_run_wins(scripted, scripted_provider, make_connect
 
 @pytest.mark.compliance("D46")
 @pytest.mark.parametrize("ending", ["deleted", "disconnected"])
-def test_a_token_minted_for_a_row_that_is_gone_is_revoked(
-    scripted, scripted_provider, make_connection, at_the_post, ending
+def test_a_token_issued_for_a_deleted_row_is_revoked(
+    scripted, scripted_provider, make_connection, before_the_request, ending
 ):
     scripted.on("/token", Answer(body=FRESH))
     scripted.on("/revoke", Answer(200))
-    connection = make_connection(age=DUE)
+    connection = make_connection(age=EXPIRED)
 
     def end() -> None:
         present = Connection.objects.get(pk=connection.pk)
         present.delete() if ending == "deleted" else present.disconnect()
 
-    at_the_post(end)
+    before_the_request(end)
     assert outcomes(refresh_due(Due())) == {"not_needed": 1}
     assert "refresh-1" in [request.form["token"] for request in scripted.asked("/revoke")]
     assert not Connection.objects.filter(status="active").exists()
 
 
-def test_a_lost_answer_in_a_run_is_told_apart_from_a_revocation(scripted, scripted_provider, make_connection):
-    connection = make_connection(age=DUE)
+def test_a_lost_response_in_a_run_differs_from_a_revocation(scripted, scripted_provider, make_connection):
+    connection = make_connection(age=EXPIRED)
     scripted.on("/token", Answer(body=FRESH, cut=-1), Answer(400, {"error": "invalid_grant"}))
     assert outcomes(refresh_due(Due())) == {"unavailable": 1}
     rows().update(refresh_at=datetime.now(UTC) - timedelta(minutes=1))
@@ -533,10 +529,9 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
     scripted, scripted_provider, make_connection, monkeypatch
 ):
     scripted.on("/token", Answer(body=FRESH))
-    make_connection(age=DUE)
+    make_connection(age=EXPIRED)
     run = refresh_due(Due())
-    claimed: Any = __import__("oauth_connect.jobs.refresh.worker_pool", fromlist=["claim_due"])
-    original = claimed.claim_due
+    original = worker_pool.claim_due
 
     def long_ago(*args: Any, **kwargs: Any) -> Any:
         found = original(*args, **kwargs)
@@ -544,10 +539,10 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
             type(one)(one.row, one.version, one.owner, one.claimed_at - 11, one.due_at)
             for one in found.claimed
         ]
-        monkeypatch.setattr(claimed, "claim_due", original)
+        monkeypatch.setattr(worker_pool, "claim_due", original)
         return type(found)(late, found.exhausted)
 
-    monkeypatch.setattr(claimed, "claim_due", long_ago)
+    monkeypatch.setattr(worker_pool, "claim_due", long_ago)
     assert outcomes(run) == {"not_needed": 1}
     assert scripted.asked("/token") == []
     assert Due().of("scripted").count() == 1

@@ -1,4 +1,4 @@
-"""Who does what next: a job that has been begun has a worker until it is finished."""
+"""The scheduler gives each worker its next job. A started job has a worker until it is finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oauth_connect.jobs.refresh.scheduler import Job, ProviderQueue, Scheduler
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def scheduler(queue: ProviderQueue) -> Scheduler:
 
 @pytest.fixture
 def taken_by_another(scheduler: Scheduler) -> Iterator[Callable[[], list[Job | None]]]:
-    """Have a worker take one job; the list is empty while it waits for one."""
+    """Let a worker take one job. The list is empty while the worker waits."""
     workers: list[threading.Thread] = []
 
     def waits() -> bool:
@@ -40,7 +40,7 @@ def taken_by_another(scheduler: Scheduler) -> Iterator[Callable[[], list[Job | N
 
     yield take
     for worker in workers:
-        worker.join(PATIENCE)
+        worker.join(TIMEOUT)
         assert not worker.is_alive()
 
 
@@ -49,7 +49,7 @@ def a_job(queue: ProviderQueue) -> Job:
     return Job(queue, claimed)
 
 
-def test_workers_stay_until_what_was_begun_is_finished(scheduler, queue, taken_by_another) -> None:
+def test_workers_stay_until_every_job_is_finished(scheduler, queue, taken_by_another) -> None:
     job = a_job(queue)
     scheduler.add([job])
     assert scheduler.take() is job
@@ -61,7 +61,7 @@ def test_workers_stay_until_what_was_begun_is_finished(scheduler, queue, taken_b
     assert scheduler.take() is None
 
 
-def test_what_comes_back_after_the_end_is_still_carried_out(scheduler, queue, taken_by_another) -> None:
+def test_a_job_requeued_after_the_end_is_still_run(scheduler, queue, taken_by_another) -> None:
     job = a_job(queue)
     scheduler.add([job])
     assert scheduler.take() is job
@@ -72,6 +72,6 @@ def test_what_comes_back_after_the_end_is_still_carried_out(scheduler, queue, ta
     assert taken_by_another() == [None]
 
 
-def test_at_the_end_nobody_waits(scheduler) -> None:
+def test_at_the_end_no_worker_waits(scheduler) -> None:
     scheduler.end()
     assert scheduler.take() is None

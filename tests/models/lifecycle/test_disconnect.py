@@ -1,70 +1,27 @@
-"""A revocation that would end another connection is not made."""
+"""Disconnecting ends local use and queues the revocation."""
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
-from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.models import PendingRevocation
 from tests.servers.scripted import Answer
+from tests.support.tokens import stored
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def two(scripted, scripted_entry, configure, make_connection, user, other_user):
-    """Two owners' connections to one account; ``effect``: what a revocation ends there."""
-
-    def make(effect="grant", *, account="1", other="1", variables=None, others=None, **revocation):
-        scripted.on("/revoke", Answer(200))
-        entry = {**scripted_entry, "revocation": {"effect": effect, **revocation}}
-        configure(PROVIDERS={"scripted": entry})
-        mine = make_connection(owner=user, account_id=account, variables=variables or {})
-        return mine, make_connection(owner=other_user, account_id=other, variables=others or {})
-
-    return make
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
 
 
-@pytest.fixture(autouse=True)
-def commits(django_capture_on_commit_callbacks):
-    return django_capture_on_commit_callbacks
-
-
-@pytest.mark.parametrize(
-    ("how", "asked"),
-    [
-        ({"effect": "token"}, 1),
-        ({"effect": "grant"}, 0),
-        ({"effect": "grant", "other": "2"}, 1),
-        ({"effect": "grant", "account": "", "other": ""}, 1),
-        ({"effect": "account"}, 0),
-        ({"effect": "account", "other": "2"}, 1),
-        ({"effect": "account", "other": "2", "variables": {"t": "a"}, "others": {"t": "a"}}, 0),
-        ({"effect": "account", "other": "2", "variables": {"t": "a"}, "others": {"t": "b"}}, 1),
-        ({"effect": "grant", "style": "none"}, 0),
-    ],
-)
-def test_a_grant_that_another_connection_lives_on_is_left(how, asked, two, scripted, commits):
-    mine, _ = two(**how)
-    with commits(execute=True):
-        mine.disconnect()
-    assert len(scripted.asked("/revoke")) == asked
-    assert Connection.objects.get(pk=mine.pk).sealed_token is None
-    assert not PendingRevocation.objects.exists()
-
-
-def test_what_is_left_stands_in_the_log(two, commits, caplog):
-    mine, _ = two()
-    with caplog.at_level(logging.INFO, "oauth_connect"), commits(execute=True):
-        mine.disconnect()
-    assert [record.action for record in caplog.records if "not revoked" in record.message] == [
-        "revocation_skipped"
-    ]
-
-
-def test_the_last_connection_ends_the_grant(two, scripted, commits):
-    for connection in two():
-        with commits(execute=True):
-            connection.disconnect()
-    assert len(scripted.asked("/revoke")) == 1
+@pytest.mark.compliance("A34")
+@pytest.mark.compliance("D50")
+@pytest.mark.parametrize(("status", "pending"), [(503, 1), (200, 0), (400, 0)])
+def test_local_use_ends_immediately_and_an_unrevoked_token_is_queued(
+    make_connection, scripted, django_capture_on_commit_callbacks, status: int, pending: int
+) -> None:
+    scripted.on("/revoke", Answer(status))
+    connection = make_connection()
+    with django_capture_on_commit_callbacks(execute=True):
+        connection.disconnect()
+    assert (stored(connection).status, stored(connection).sealed_token) == ("revoked", None)
+    assert scripted.asked("/revoke")[0].form["token"] == "refresh-0"
+    queued = PendingRevocation.objects.all()
+    assert [one.open().refresh_token for one in queued] == ["refresh-0"] * pending

@@ -1,10 +1,8 @@
-"""The history: who did what to which connection, and when; it costs no token and fails no call."""
+"""The history records the events of connections. A failing history loses no token and fails no call."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,39 +11,34 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from oauth_connect.errors import CallError
-from oauth_connect.jobs.prune import ExpiredRows
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.lifecycle import history
-from oauth_connect.stores import batched_delete
-from oauth_connect.stores.row import FOLLOW_UP_THREAD
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.tokens import EXPIRED, FRESH
 
-EXPIRED = 7200
-FRESH = {"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer", "expires_in": 3600}
 transactional = pytest.mark.django_db(transaction=True)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
 
 
 @pytest.fixture
 def expired(make_connection, configure) -> Connection:
-    """A connection whose token has run out, and no history yet."""
+    """A connection with an expired token and without a history."""
     configure(HISTORY_DAYS=0)
     connection: Connection = make_connection(age=EXPIRED)
     configure(HISTORY_DAYS=365)
     return connection
 
 
-def entries() -> list[tuple[str, str]]:
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+def events() -> list[tuple[str, str]]:
+    wait_for_follow_ups()
     return list(ConnectionEvent.objects.order_by("pk").values_list("action", "error"))
 
 
 # --- refreshes --------------------------------------------------------------------------------------
 
 
-def test_a_refresh_is_written_down(scripted, expired):
+def test_a_refresh_is_recorded(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     expired.access_token()
     (entry,) = ConnectionEvent.objects.all()
@@ -63,11 +56,11 @@ def test_a_refresh_is_written_down(scripted, expired):
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
-def test_a_failure_is_written_down_with_its_code(scripted, expired, answer, expected):
+def test_a_failure_is_recorded_with_its_code(scripted, expired, answer, expected):
     scripted.on("/token", answer)
     with pytest.raises(CallError):
         expired.access_token()
-    assert entries() == [expected]
+    assert events() == [expected]
 
 
 @pytest.mark.compliance("D45", "D60")
@@ -75,30 +68,30 @@ def test_a_providers_own_words_are_not_kept(scripted, expired, canary, caplog):
     scripted.on("/token", Answer(400, {"error": f"{canary}", "error_description": canary}))
     with pytest.raises(CallError):
         expired.access_token()
-    assert entries() == [("refresh_failed", "other_error")]
+    assert events() == [("refresh_failed", "other_error")]
     assert canary not in caplog.text
 
 
 @transactional
-def test_it_outlives_the_rollback_of_the_callers_transaction(scripted, expired):
+def test_an_event_survives_a_rollback_of_the_callers_transaction(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         expired.access_token()
         transaction.set_rollback(True)
-    assert entries() == [("refreshed", "")]
+    assert events() == [("refreshed", "")]
     assert Connection.objects.get().token.access_token == "access-1"
 
 
 @transactional
-def test_it_is_written_once_when_the_callers_transaction_is_committed(scripted, expired):
+def test_an_event_is_written_once_when_the_callers_transaction_is_committed(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         expired.access_token()
-    assert entries() == [("refreshed", "")]
+    assert events() == [("refreshed", "")]
 
 
 @transactional
-def test_with_autocommit_off_too(scripted, expired):
+def test_an_event_survives_a_rollback_with_autocommit_off(scripted, expired):
     scripted.on("/token", Answer(body=FRESH))
     database.set_autocommit(False)
     try:
@@ -106,33 +99,31 @@ def test_with_autocommit_off_too(scripted, expired):
     finally:
         database.rollback()
         database.set_autocommit(True)
-    assert entries() == [("refreshed", "")]
+    assert events() == [("refreshed", "")]
 
 
 @transactional
-def test_a_row_that_is_not_committed_shares_its_fate_with_its_history(make_connection, scripted):
-    """On SQLite nobody else can see what is not committed: there the entry stays."""
+def test_a_row_that_is_not_committed_is_rolled_back_with_its_events(make_connection, scripted):
+    """On SQLite no other connection sees an uncommitted row, so the event stays."""
     scripted.on("/token", Answer(body=FRESH))
     with transaction.atomic():
         make_connection(age=EXPIRED).access_token()
         transaction.set_rollback(True)
-    assert entries() == ([("refreshed", "")] if database.vendor == "sqlite" else [])
+    assert events() == ([("refreshed", "")] if database.vendor == "sqlite" else [])
 
 
-# --- where it cannot be written ---------------------------------------------------------------------
+# --- a failing history -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def no_table(django_db_blocker: Any) -> Any:
-    """The site has not migrated: the table is not there."""
+    """Remove the table, as on a site that has not migrated."""
     with connections["default"].schema_editor() as editor:
-        editor.alter_db_table(ConnectionEvent, "oauth_connect_connectionevent", "put_aside")
+        editor.alter_db_table(ConnectionEvent, "oauth_connect_connectionevent", "renamed_table")
     yield
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+    wait_for_follow_ups()
     with connections["default"].schema_editor() as editor:
-        editor.alter_db_table(ConnectionEvent, "put_aside", "oauth_connect_connectionevent")
+        editor.alter_db_table(ConnectionEvent, "renamed_table", "oauth_connect_connectionevent")
 
 
 @transactional
@@ -142,27 +133,25 @@ def test_a_history_that_cannot_be_written_costs_no_token(scripted, expired, no_t
     if inside:
         with transaction.atomic():
             assert expired.access_token() == "access-1"
-            Connection.objects.filter(pk=expired.pk).update(account_label="the transaction goes on")
+            Connection.objects.filter(pk=expired.pk).update(account_label="the transaction continues")
     else:
         assert expired.access_token() == "access-1"
-    for thread in threading.enumerate():
-        if thread.name == FOLLOW_UP_THREAD:
-            thread.join()
+    wait_for_follow_ups()
     stored = Connection.objects.get()
     assert stored.token.access_token == "access-1"
-    assert stored.account_label == ("the transaction goes on" if inside else "")
+    assert stored.account_label == ("the transaction continues" if inside else "")
     assert [record.action for record in caplog.records if record.levelno >= logging.ERROR] == [
         "history_failed"
     ]
 
 
 @transactional
-def test_what_cannot_be_written_breaks_no_transaction_that_it_is_part_of(expired, no_table, caplog):
+def test_an_event_that_cannot_be_written_breaks_no_transaction(expired, no_table, caplog):
     with transaction.atomic():
         history.record(expired, history.Action.KEY_ROTATED)
         history.write([history.of(expired, history.Action.KEY_ROTATED) for _ in range(3)])
-        Connection.objects.filter(pk=expired.pk).update(account_label="the transaction goes on")
-    assert Connection.objects.get().account_label == "the transaction goes on"
+        Connection.objects.filter(pk=expired.pk).update(account_label="the transaction continues")
+    assert Connection.objects.get().account_label == "the transaction continues"
     assert [record.action for record in caplog.records] == ["history_failed"] * 2
 
 
@@ -173,10 +162,10 @@ def test_a_wrong_setting_costs_no_token(scripted, expired, configure, caplog):
     assert "history_failed" in [getattr(record, "action", "") for record in caplog.records]
 
 
-# --- how much it costs ------------------------------------------------------------------------------
+# --- cost -------------------------------------------------------------------------------------------
 
 
-def test_an_entry_says_when_it_happened_not_when_it_was_written(expired):
+def test_an_event_has_the_time_when_it_happened(expired):
     entry = history.of(expired, history.Action.KEY_ROTATED)
     happened = timezone.now()
     history.write([entry, history.of(expired, history.Action.KEY_ROTATED)])
@@ -185,7 +174,7 @@ def test_an_entry_says_when_it_happened_not_when_it_was_written(expired):
 
 
 @transactional
-def test_many_entries_are_one_insert(expired, django_assert_max_num_queries):
+def test_many_events_are_one_insert(expired, django_assert_max_num_queries):
     many = [history.of(expired, history.Action.KEY_ROTATED) for _ in range(100)]
     with django_assert_max_num_queries(1 + 2) as asked:  # before Django 6.1 with a transaction around it
         history.write(many)
@@ -194,7 +183,7 @@ def test_many_entries_are_one_insert(expired, django_assert_max_num_queries):
 
 
 @transactional
-def test_one_entry_is_one_statement(expired, django_assert_num_queries):
+def test_one_event_is_one_statement(expired, django_assert_num_queries):
     with django_assert_num_queries(1):
         history.record(expired, history.Action.KEY_ROTATED)
 
@@ -207,35 +196,35 @@ def test_without_a_history_a_refresh_is_three_statements(
     scripted.on("/token", Answer(body=FRESH))
     with django_assert_num_queries(3):
         expired.access_token()
-    assert entries() == []
+    assert events() == []
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
-def test_it_lies_in_the_database_of_its_connection(expired, make_connection):
+def test_an_event_is_in_the_database_of_its_connection(expired, make_connection):
     history.record(expired, history.Action.KEY_ROTATED)
     expired._state.db = "other"
     history.record(expired, history.Action.KEY_ROTATED)
     assert [ConnectionEvent.objects.using(alias).count() for alias in ("default", "other")] == [1, 1]
 
 
-# --- who did what -----------------------------------------------------------------------------------
+# --- other events -----------------------------------------------------------------------------------
 
 
-def test_connecting_is_written_down_with_who_did_it(make_connection, other_user):
+def test_connecting_is_recorded_with_its_user(make_connection, other_user):
     connection = make_connection(owner="team:core", connected_by=other_user)
     (entry,) = ConnectionEvent.objects.all()
     assert (entry.action, entry.connection_id) == ("connected", connection.pk)
     assert (entry.owner, entry.actor) == ("team:core", other_user)
 
 
-def test_scopes_that_change_are_written_down(make_connection, scripted, user):
+def test_changed_scopes_are_recorded(make_connection, scripted, user):
     response = {**FRESH, "scope": "read write"}
     connection = make_connection(account_id="a", response=response, age=EXPIRED)
     scripted.on("/token", Answer(body={**FRESH, "scope": "read"}))
     connection.access_token()
     make_connection(account_id="a", response={**FRESH, "scope": "read delete"})
-    told = ConnectionEvent.objects.order_by("pk").values_list("action", "actor", "detail")
-    assert list(told) == [
+    events = ConnectionEvent.objects.order_by("pk").values_list("action", "actor", "detail")
+    assert list(events) == [
         ("connected", user.pk, {}),
         ("refreshed", None, {}),
         ("scopes_changed", None, {"added": [], "removed": ["write"]}),
@@ -248,11 +237,11 @@ def test_scopes_in_another_order_have_not_changed(make_connection, scripted):
     connection = make_connection(response={**FRESH, "scope": "read write"}, age=EXPIRED)
     scripted.on("/token", Answer(body={**FRESH, "scope": "write read"}))
     connection.access_token()
-    assert [action for action, _ in entries()] == ["connected", "refreshed"]
+    assert [action for action, _ in events()] == ["connected", "refreshed"]
 
 
 @pytest.mark.compliance("D49")
-def test_disconnecting_is_written_down_once_with_who_did_it(expired, scripted, user, other_user):
+def test_disconnecting_is_recorded_once_with_its_user(expired, scripted, user, other_user):
     scripted.on("/revoke", Answer(200))
     expired.disconnect(actor=other_user)
     expired.disconnect(actor=user)
@@ -260,55 +249,16 @@ def test_disconnecting_is_written_down_once_with_who_did_it(expired, scripted, u
     assert (entry.action, entry.actor) == ("disconnected", other_user)
 
 
-def test_a_disconnection_that_is_rolled_back_is_not_written_down(expired):
+def test_a_disconnection_that_is_rolled_back_is_not_recorded(expired):
     with transaction.atomic():
         expired.disconnect()
         transaction.set_rollback(True)
-    assert entries() == []
+    assert events() == []
 
 
-def test_an_entry_outlives_its_connection_and_who_did_it(expired, other_user):
+def test_an_event_survives_its_connection_and_its_user(expired, other_user):
     history.record(expired, history.Action.DISCONNECTED, actor=other_user)
     other_user.delete()
     expired.delete()
     entries = ConnectionEvent.objects.all()
     assert [(entry.action, entry.actor) for entry in entries] == [("disconnected", None)] * 2
-
-
-# --- pruning ----------------------------------------------------------------------------------------
-
-
-def aged(connection: Connection, days: int, number: int = 1) -> None:
-    """Write entries that are so many days old."""
-    history.write([history.of(connection, history.Action.KEY_ROTATED) for _ in range(number)])
-    newest = ConnectionEvent._base_manager.order_by("-pk").values_list("pk", flat=True)[:number]
-    moment = timezone.now() - timedelta(days=days)
-    ConnectionEvent._base_manager.filter(pk__in=list(newest)).update(created_at=moment)
-
-
-def older_than(moment: datetime) -> ExpiredRows:
-    return ExpiredRows("history", ConnectionEvent, "created_at", moment)
-
-
-def test_old_entries_are_pruned_in_batches_the_oldest_first(expired, monkeypatch):
-    monkeypatch.setattr(batched_delete, "BATCH", 3)
-    aged(expired, 5, number=4)
-    aged(expired, 9, number=4)
-    aged(expired, 1, number=2)
-    batches = older_than(timezone.now() - timedelta(days=3)).prune()
-    assert next(batches) == 3
-    moments = ConnectionEvent.objects.values_list("created_at", flat=True)
-    assert sorted((timezone.now() - moment).days for moment in moments) == [1, 1, 5, 5, 5, 5, 9]
-    assert list(batches) == [3, 2]
-    assert len(entries()) == 2
-
-
-@transactional
-def test_any_number_may_prune_at_once(expired, monkeypatch, calls_at_once):
-    monkeypatch.setattr(batched_delete, "BATCH", 10)
-    aged(expired, 5, number=200)
-    aged(expired, 1, number=5)
-    before = timezone.now() - timedelta(days=3)
-    counts = calls_at_once(4, lambda: sum(older_than(before).prune()))
-    assert sum(counts) == 200, counts
-    assert len(entries()) == 5

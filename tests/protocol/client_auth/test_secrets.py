@@ -1,4 +1,4 @@
-"""Several secrets of one client: tried in order, and only where nothing but the secret was refused."""
+"""Several secrets of one client. The next one is tried only if the server refused the secret itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.client_auth import secrets
-from tests.protocol.test_client import CALLS
+from tests.protocol.calls import CALLS
 from tests.servers.scripted import Answer, Recorded, ScriptedServer
 
 Make = Callable[..., AuthorizationServer]
@@ -26,7 +26,7 @@ every_call = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_remembered() -> Iterator[None]:
+def no_remembered_secret() -> Iterator[None]:
     secrets._accepted.clear()
     yield
     secrets._accepted.clear()
@@ -69,7 +69,7 @@ def test_the_next_secret_is_tried_where_one_is_refused_and_nothing_else_changes(
         Answer(401, b"<p>no</p>", {"Content-Type": "text/html"}),
     ],
 )
-def test_whichever_way_a_server_says_that_the_secret_is_wrong(scripted, server_of, refusal):
+def test_the_next_secret_is_tried_for_every_form_of_the_refusal(scripted, server_of, refusal):
     scripted.on("/token", refusal, ISSUED)
     CALLS["refresh"][1](server_of(client_secret=BOTH))
     assert secrets_sent(scripted) == BOTH
@@ -106,7 +106,7 @@ def test_the_one_that_was_taken_comes_first_until_it_is_refused(scripted, server
         CALLS["refresh"][1](server_of(client_secret=BOTH))
     assert secrets_sent(scripted) == [*BOTH, "old", "old"]
 
-    scripted.on("/token", REFUSED, ISSUED)  # the server changes over
+    scripted.on("/token", REFUSED, ISSUED)  # the server accepts the new secret now
     CALLS["refresh"][1](server)
     CALLS["refresh"][1](server)
     assert secrets_sent(scripted)[4:] == ["old", BOTH[0], BOTH[0]]
@@ -132,21 +132,21 @@ def test_a_secret_that_left_the_list_is_not_sent(scripted, server_of):
     assert secrets_sent(scripted)[2:] == [BOTH[0], "newest"]
 
 
-def test_when_all_are_refused_the_error_is_told_once_they_all_were_tried(scripted, server_of):
+def test_if_all_are_refused_the_error_is_raised_after_all_were_tried(scripted, server_of):
     scripted.on("/token", REFUSED)
-    with pytest.raises(ProviderMisconfigured, match="client_secret") as met:
+    with pytest.raises(ProviderMisconfigured, match="client_secret") as caught:
         CALLS["refresh"][1](server_of(client_secret=[*BOTH, "oldest"]))
-    assert met.value.error == "invalid_client"
+    assert caught.value.error == "invalid_client"
     assert len(scripted.asked("/token")) == 3
 
 
 def test_all_tries_share_one_deadline(scripted, server_of):
-    """Each is refused well before a deadline of its own; all of them would take longer than the one."""
+    """Each refusal takes less than one deadline. All of them together take longer."""
     secrets = [f"secret-{number}" for number in range(20)]
     scripted.on("/token", Answer(401, {"error": "invalid_client"}, delay=0.1))
-    with pytest.raises(ProviderUnavailable) as met:
+    with pytest.raises(ProviderUnavailable) as caught:
         CALLS["refresh"][1](server_of(timeout=0.8, client_secret=secrets))
-    assert met.value.code == "timeout"
+    assert caught.value.code == "timeout"
     assert len(scripted.asked("/token")) < 20
 
 
@@ -156,25 +156,25 @@ def test_a_function_may_return_several(scripted, server_of):
     assert secrets_sent(scripted) == BOTH
 
 
-def vault_is_away() -> str:
+def unreachable_vault() -> str:
     raise ConnectionError("canary-password of the vault")
 
 
 @pytest.mark.parametrize(
     ("function", "error", "said"),
     [
-        (vault_is_away, ProviderUnavailable, "failed .ConnectionError.. Nothing was sent"),
+        (unreachable_vault, ProviderUnavailable, "failed .ConnectionError.. Nothing was sent"),
         (list, ProviderMisconfigured, "the function returned no secret"),
         (lambda: None, ProviderMisconfigured, "the function returned no secret"),
         (lambda: [None], ProviderMisconfigured, "the function returned no secret"),
     ],
 )
 def test_without_a_secret_nothing_is_sent(scripted, server_of, function: Any, error, said):
-    with pytest.raises(error, match=said) as met:
+    with pytest.raises(error, match=said) as caught:
         CALLS["refresh"][1](server_of(client_secret=function))
     assert scripted.requests == []
-    assert "canary" not in str(met.value)
-    assert (met.value.__cause__, met.value.__context__) == (None, None)
+    assert "canary" not in str(caught.value)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 def test_no_secret_is_in_what_is_remembered_or_shown(scripted, server_of):

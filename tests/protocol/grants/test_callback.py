@@ -1,16 +1,12 @@
-"""What is made of an authorization response. No sockets."""
+"""Reading an authorization response. No sockets."""
 
 from __future__ import annotations
 
 import pytest
 
-from oauth_connect.errors import (
-    CallbackRefused,
-)
+from oauth_connect.errors import CallbackRefused
 from oauth_connect.protocol.grants.callback import check_issuer, read_callback
 from tests.protocol.providers import acme
-
-# --- the authorization response -----------------------------------------------------------------
 
 
 @pytest.mark.compliance("A3")

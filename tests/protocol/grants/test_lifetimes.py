@@ -1,3 +1,5 @@
+"""Reading the lifetimes of tokens and grants. No sockets."""
+
 from __future__ import annotations
 
 import base64
@@ -58,7 +60,7 @@ def test_an_expiry_is_read_in_the_providers_form(unit: str, answer: dict[str, An
         ("jwt", {"access_token": "a.%%%.b"}),
     ],
 )
-def test_a_senseless_expiry_says_nothing(unit: str, answer: dict[str, Any]) -> None:
+def test_a_senseless_expiry_is_ignored(unit: str, answer: dict[str, Any]) -> None:
     assert read(answer, expires_unit=unit).expires_at is None
     assumed = read(answer, expires_unit=unit, assumed_lifetime=60)
     assert assumed.expires_at == NOW + timedelta(minutes=1)
@@ -66,11 +68,11 @@ def test_a_senseless_expiry_says_nothing(unit: str, answer: dict[str, Any]) -> N
 
 def test_the_fields_of_an_answer_may_have_other_names() -> None:
     fields = {"access_token": "key", "refresh_token": "next", "expires_in": "ttl", "scope": "may"}
-    answer = {"key": "k", "next": "n", "ttl": 3600, "may": "a b", "token_type": "bearer", "whose": "ada"}
+    answer = {"key": "k", "next": "n", "ttl": 3600, "may": "a b", "token_type": "bearer", "account": "ada"}
     token = responses.read_token(acme(token_response={"fields": fields}), answer, obtained_at=NOW)
     assert (token.access_token, token.refresh_token, token.scopes) == ("k", "n", ("a", "b"))
     assert token.lifetime == timedelta(hours=1)
-    assert token.extra == {"whose": "ada"}
+    assert token.extra == {"account": "ada"}
 
 
 @pytest.mark.parametrize(

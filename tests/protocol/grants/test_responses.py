@@ -1,4 +1,4 @@
-"""What is made of an authorization server's answers. No sockets."""
+"""Reading the responses of an authorization server. No sockets."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_response_without_a_usable_token_is_refused(wrong: dict[str, Any]) -> 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "\ud800", "😀", "tökén", "a\x7f"])
 def test_a_token_of_other_characters_than_the_rfc_allows_is_refused(name: str, value: str) -> None:
-    """RFC 6749 appendix A.12 and A.17; a line break would end up in a header."""
+    """RFC 6749 appendix A.12 and A.17. A line break would become part of a header."""
     with pytest.raises(ProviderUnavailable):
         read({name: value})
 
@@ -165,7 +165,7 @@ def test_a_lifetime_is_read_as_number_or_text(value: Any) -> None:
         *(1e-9, float("nan"), "NaN", float("inf"), "inf", -float("inf")),
     ],
 )
-def test_what_is_no_lifetime_says_nothing(value: Any) -> None:
+def test_a_value_that_is_no_lifetime_is_ignored(value: Any) -> None:
     assert lifetimes.lifetime(value) is None
     assert read({"expires_in": value}).expires_at is None
 
@@ -277,7 +277,7 @@ def test_an_error_with_status_200_is_an_error(answer: dict[str, Any], error: str
         (400, {"error": "slow_down"}, ProviderUnavailable, "slow_down"),
     ],
 )
-def test_a_refusal_is_told_for_what_it_is(status: int, answer, kind, code: str) -> None:
+def test_a_refusal_has_its_class_and_its_code(status: int, answer, kind, code: str) -> None:
     with pytest.raises(kind) as raised:
         read(answer, status=status)
     assert type(raised.value) is kind
@@ -311,7 +311,7 @@ def test_a_body_is_never_quoted(status: int) -> None:
     assert "canary" not in f"{raised.value}{raised.value!r}{vars(raised.value)}"
 
 
-# --- who it is ----------------------------------------------------------------------------------
+# --- the account --------------------------------------------------------------------------------
 
 
 def id_token(claims: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a document may make this site connect to, and what not."""
+"""The addresses that a metadata document may make this site connect to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_PUBLIC = [
     *("0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1"),
     *("192.0.2.1", "192.168.1.1", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"),
     *("::", "::1", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1", "ff0e::1"),
-    # Those that carry another address, and those nobody has been given.
+    # Addresses that contain another address, and unassigned addresses.
     *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1"),
     *("2002:7f00:1::", "2001:0:7f00:1::", "2001:db8::1", "4000::1"),
 ]

@@ -1,3 +1,5 @@
+"""The hosts that receive a token, and the URLs that may be endpoints."""
+
 from __future__ import annotations
 
 import pytest

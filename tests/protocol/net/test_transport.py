@@ -1,4 +1,4 @@
-"""The session under every exchange: how many connections it keeps, and for how long."""
+"""The session of every exchange: how many connections it keeps, and for how long."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def hosts() -> Iterator[list[ScriptedServer]]:
 
 @pytest.fixture
 def still_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Count the connections that have been opened since, and are not closed."""
+    """Count the connections that were opened in this test and are not closed."""
     opened: list[socket.socket] = []
     connect = transport.Deadlined.connect
 
-    def noted(self: Any) -> None:
+    def recorded(self: Any) -> None:
         connect(self)
         opened.append(self.sock)
 
@@ -42,61 +42,61 @@ def still_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         gc.collect()
         return sum(one.fileno() != -1 for one in opened)
 
-    monkeypatch.setattr(transport.Deadlined, "connect", noted)
+    monkeypatch.setattr(transport.Deadlined, "connect", recorded)
     return count
 
 
-def ask(session: ServerSession, host: ScriptedServer) -> int:
+def post(session: ServerSession, host: ScriptedServer) -> int:
     with deadline(10):
         return session.exchange(
             "POST", f"{host.url}/token", headers={}, credentials={}, form={"a": "b"}
         ).status
 
 
-def test_connections_are_kept_to_the_hosts_asked_last(hosts, still_open):
+def test_connections_are_kept_to_the_most_recent_hosts(hosts, still_open):
     with new_session(3) as session:
         for host in hosts:
-            assert [ask(session, host) for _ in range(2)] == [200, 200]
+            assert [post(session, host) for _ in range(2)] == [200, 200]
         assert still_open() == 3
 
 
-def test_who_is_asked_often_stays(hosts, still_open, monkeypatch):
+def test_a_host_that_is_used_often_is_kept(hosts, still_open, monkeypatch):
     found = []
     with new_session(3) as session:
         route = transport.DeadlineAdapter.route
 
-        def noted(self, request, environment):
+        def recorded(self, request, environment):
             found.append(request.url)
             return route(self, request, environment)
 
-        monkeypatch.setattr(transport.DeadlineAdapter, "route", noted)
+        monkeypatch.setattr(transport.DeadlineAdapter, "route", recorded)
         for host in hosts:
-            ask(session, hosts[0])
-            ask(session, host)
+            post(session, hosts[0])
+            post(session, host)
     assert found.count(f"{hosts[0].url}/token") == 1
 
 
 def test_closing_closes_all(hosts, still_open):
     session = new_session(3)
     for host in hosts[:3]:
-        ask(session, host)
+        post(session, host)
     assert still_open() == 3
     session.close()
     assert still_open() == 0
-    assert ask(session, hosts[0]) == 200
+    assert post(session, hosts[0]) == 200
     session.close()
     assert still_open() == 0
 
 
-def test_a_host_that_is_dropped_while_it_answers_still_answers(hosts):
+def test_a_host_that_is_dropped_during_a_response_still_responds(hosts):
     held = threading.Event()
     hosts[0].on("/token", Answer(body={"n": 1}, hold=held))
     with new_session(2) as session, ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(ask, session, hosts[0])
+        slow = pool.submit(post, session, hosts[0])
         while not hosts[0].asked("/token"):
             assert not slow.done()
         for host in hosts[1:]:
-            ask(session, host)
+            post(session, host)
         gc.collect()
         held.set()
         assert slow.result() == 200
@@ -104,5 +104,5 @@ def test_a_host_that_is_dropped_while_it_answers_still_answers(hosts):
 
 def test_many_threads_may_share_it(hosts):
     with new_session(2) as session, ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(ask, session, hosts[number % MANY]) for number in range(20 * MANY)]
+        asked = [pool.submit(post, session, hosts[number % MANY]) for number in range(20 * MANY)]
         assert {one.result() for one in asked} == {200}

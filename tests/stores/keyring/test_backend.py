@@ -94,7 +94,7 @@ def test_a_locked_keyring_is_refused_and_its_words_are_not_repeated(use, provide
     assert canary not in str(told.value)
 
 
-def test_any_other_failure_is_told_by_its_kind(use, provider):
+def test_any_other_failure_is_reported_by_its_class(use, provider):
     class Broken(LockedKeyring):
         def get_password(self, service, username):
             raise OSError("D-Bus went away with canary")
@@ -152,7 +152,7 @@ def test_the_folder_of_locks_is_the_users_own(small, provider, token, home):
         keyring.keep(provider, token())
 
 
-def test_a_lock_that_is_held_for_too_long_is_told(small, provider, monkeypatch, calls_at_once):
+def test_a_lock_that_is_held_for_too_long_is_reported(small, provider, monkeypatch, calls_at_once):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0.1)
 
     def other():

@@ -22,9 +22,9 @@ from tests.management.test_oauth_login import shown
 from tests.stores.keyring.script import Script
 from tests.support.person import Person
 from tests.support.services import SECRET_SERVICE
+from tests.support.tokens import EXPIRED
 from tests.support.waiting import eventually
 
-DUE = 7200
 LONG = "long" * 1500
 # A bus that starts nothing by itself: a keyring that it started, asked before ours is there, is a locked one.
 BUS = """<busconfig>
@@ -117,7 +117,7 @@ def is_unlocked() -> bool:
 def test_tokens_live_in_the_desktops_keyring_and_scripts_share_them(desktop, entry, rotating, token):
     desktop(unlocked=True)
     provider = Provider.from_mapping("rotating", entry)
-    keyring.keep(provider, token(f"{LONG}-0", age=DUE), account="ada")
+    keyring.keep(provider, token(f"{LONG}-0", age=EXPIRED), account="ada")
     scripts = [Script(entry, threads=2) for _ in range(3)]
     for script in scripts:
         script.go()

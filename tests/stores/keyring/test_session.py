@@ -19,18 +19,18 @@ from tests.servers.scripted import Answer
 from tests.stores.keyring.script import Script
 from tests.support.aging import long_back_offs
 from tests.support.keyrings import SmallKeyring
+from tests.support.tokens import EXPIRED
 from tests.support.waiting import eventually
 
-DUE = 7200
 OLD = TOO_YOUNG.total_seconds() + 5
-FRESH = {"access_token": "access-1", "refresh_token": "row-1", "token_type": "Bearer", "expires_in": 3600}
+ROTATED = {"access_token": "access-1", "refresh_token": "row-1", "token_type": "Bearer", "expires_in": 3600}
 
 
 @pytest.fixture
 def kept(entry, token, keyring):
     """A token that has run out, in the keyring."""
     provider = Provider.from_mapping("rotating", entry)
-    store.keep(provider, token(age=DUE))
+    store.keep(provider, token(age=EXPIRED))
     return provider
 
 
@@ -68,7 +68,7 @@ def test_a_script_without_django_refreshes_and_calls_with_httpx(kept, entry, rot
 
 
 def test_of_two_that_found_the_lease_free_one_gets_it(keep):
-    first, second = (store.KeyringStore(keep(age=DUE)) for _ in range(2))
+    first, second = (store.KeyringStore(keep(age=EXPIRED)) for _ in range(2))
     seen = second.read()
     assert first.claim(first.read(), "first", 30)
     assert not second.claim(seen, "second", 30)
@@ -118,7 +118,7 @@ def test_a_valid_token_costs_one_look_at_the_keyring(keep, scripted, small):
     assert reads == []
 
 
-def test_nobody_has_logged_in(small, provider):
+def test_without_a_login_there_is_no_token(small, provider):
     with pytest.raises(ReauthorizationRequired, match="oauth_login scripted --store keyring") as told:
         store.session_for(provider)
     assert told.value.reason == "not_connected"
@@ -132,7 +132,7 @@ def test_another_client_has_another_entry(keep, scripted_entry):
 
 
 def test_another_server_of_the_same_name_never_sees_the_refresh_token(keep, scripted, scripted_entry):
-    keep(age=DUE)
+    keep(age=EXPIRED)
     moved = {**scripted_entry, "token_endpoint": "https://evil.test/token"}
     http = store.session_for(Provider.from_mapping("scripted", moved))
     with pytest.raises(ReauthorizationRequired, match="another server") as told:
@@ -144,7 +144,7 @@ def test_another_server_of_the_same_name_never_sees_the_refresh_token(keep, scri
 
 def test_a_401_brings_one_refresh_and_one_retry(keep, scripted):
     provider = keep(age=OLD)
-    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/token", Answer(body=ROTATED))
     scripted.on("/api/x", Answer(401), Answer(200))
     assert store.session_for(provider).get("x").status_code == 200
     assert len(scripted.asked("/token")) == 1
@@ -168,7 +168,7 @@ def test_a_token_younger_than_a_minute_is_not_refreshed_on_401(keep, scripted):
 
 
 def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(keep, scripted):
-    provider = keep(age=DUE)
+    provider = keep(age=EXPIRED)
     scripted.on("/token", Answer(400, body={"error": "invalid_grant"}))
     http = store.session_for(provider)
     for _ in range(2):
@@ -180,7 +180,7 @@ def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(ke
 
 def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted, monkeypatch):
     long_back_offs(monkeypatch)
-    provider = keep(age=DUE)
+    provider = keep(age=EXPIRED)
     scripted.on("/token", Answer(cut=-1))
     http = store.session_for(provider)
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scri
 def test_a_keyring_that_cannot_keep_the_new_token_is_found_out_before_the_old_one_is_spent(
     keep, scripted, use
 ):
-    provider = keep(age=DUE)
+    provider = keep(age=EXPIRED)
 
     class Full(SmallKeyring):
         def set_password(self, service, username, password):
@@ -210,8 +210,8 @@ def test_a_keyring_that_cannot_keep_the_new_token_is_found_out_before_the_old_on
 
 
 def test_a_keyring_that_fails_for_a_moment_after_the_answer_gets_the_token_all_the_same(keep, scripted, use):
-    provider = keep(age=DUE)
-    scripted.on("/token", Answer(body=FRESH))
+    provider = keep(age=EXPIRED)
+    scripted.on("/token", Answer(body=ROTATED))
     scripted.on("/api/x", Answer())
 
     class Moody(SmallKeyring):
@@ -240,7 +240,7 @@ def test_variables_of_the_login_are_those_of_every_session(small, scripted, scri
     assert store.session_for(provider).get("x").status_code == 200
 
 
-def test_a_script_is_told_to_name_what_only_a_site_discovers(small):
+def test_a_script_must_name_the_endpoints_that_only_a_site_discovers(small):
     provider = Provider.from_mapping("acme", {"client_id": "client", "issuer": "https://id.acme.example"})
     with pytest.raises(InvalidProvider, match="token_endpoint"):
         store.session_for(provider)
@@ -272,10 +272,10 @@ def test_a_revocation_that_fails_stops_local_use_and_can_be_repeated(keep, scrip
     assert http is not None
 
 
-def test_a_token_minted_while_it_was_logged_out_is_revoked_too(keep, scripted):
-    provider = keep(age=DUE)
+def test_a_token_issued_during_a_logout_is_revoked_too(keep, scripted):
+    provider = keep(age=EXPIRED)
     scripted.on("/revoke", Answer())
-    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/token", Answer(body=ROTATED))
     http = store.session_for(provider)
     store_of = store.KeyringStore(provider)
     original = store.KeyringStore.check_writable
@@ -294,7 +294,7 @@ def test_a_token_minted_while_it_was_logged_out_is_revoked_too(keep, scripted):
 
 
 def test_a_login_heals_what_was_marked_or_logged_out(keep, scripted):
-    provider = keep(age=DUE)
+    provider = keep(age=EXPIRED)
     scripted.on("/token", Answer(400, body={"error": "invalid_grant"}))
     scripted.on("/api/x", Answer())
     with pytest.raises(ReauthorizationRequired):
@@ -304,7 +304,7 @@ def test_a_login_heals_what_was_marked_or_logged_out(keep, scripted):
 
 def test_no_token_is_logged_or_shown(keep, scripted, token, caplog, canary):
     caplog.set_level("DEBUG")
-    provider = keep(refresh_token=f"{canary}-0", age=DUE)
+    provider = keep(refresh_token=f"{canary}-0", age=EXPIRED)
     scripted.on("/token", Answer(400, body={"error": "invalid_grant"}))
     http = store.session_for(provider)
     with pytest.raises(ReauthorizationRequired):

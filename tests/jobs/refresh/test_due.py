@@ -1,4 +1,4 @@
-"""What is due is found by the index, however little or much is due."""
+"""The index finds the due rows, whether few or many are due."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ QUESTION = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mysql": 
 
 
 @pytest.fixture
-def stored() -> None:
-    """One falls due every minute, the first of a thousand already."""
+def many_rows() -> None:
+    """Store rows of which one becomes due every minute. Ten are due already."""
     first = datetime.now(UTC) - timedelta(minutes=ROWS // 1000)
     Connection.objects.bulk_create(
         [
@@ -33,7 +33,7 @@ def stored() -> None:
                 provider="acme",
                 identity=f"{number:064}",
                 sealed_token=SEALED,
-                # In no order, as they are in life.
+                # In no order, as in production.
                 refresh_at=first + timedelta(minutes=number * 7919 % ROWS),
             )
             for number in range(ROWS)
@@ -50,8 +50,8 @@ def analyze() -> None:
 
 
 @pytest.mark.parametrize(("within", "due"), [(0, 0.001), (0.299 * ROWS, 0.3)], ids=["few due", "many due"])
-@pytest.mark.usefixtures("stored")
-def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
+@pytest.mark.usefixtures("many_rows")
+def test_the_next_rows_to_claim_are_found_by_the_index(within, due):
     rows = Due(["acme"], timedelta(minutes=within)).of("acme")
     assert rows.count() == pytest.approx(due * ROWS, abs=10)
     sql, parameters = what_a_claim_selects(rows)
@@ -59,9 +59,9 @@ def test_the_next_to_be_claimed_are_found_by_the_index(within, due):
 
 
 @pytest.mark.vendor("mysql")
-@pytest.mark.usefixtures("stored")
-def test_after_an_outage_what_is_never_due_is_not_read():
-    """Tokens that do not expire, and connections that have ended, stand first in the index."""
+@pytest.mark.usefixtures("many_rows")
+def test_after_an_outage_rows_that_are_never_due_are_not_read():
+    """Tokens that do not expire, and connections that have ended, come first in the index."""
     QuerySet(Connection).filter(identity__regex="[0-5]$").update(refresh_at=None)
     analyze()
     due = Due(["acme"], timedelta(minutes=0.9 * ROWS))
@@ -89,10 +89,10 @@ def what_a_claim_selects(rows: Any) -> tuple[str, Any]:
 
 
 def indexes_used(sql: str, parameters: Any) -> Iterator[str]:
-    """Yield what the database says of the indexes it uses for a statement."""
+    """Yield the indexes that the database uses for a statement."""
     with database.cursor() as cursor:
         cursor.execute(QUESTION[database.vendor] + sql, parameters)
         names = [column[0] for column in cursor.description]
         for line in cursor.fetchall():
-            # MariaDB also lists the indexes that it might use.
+            # MariaDB also lists indexes that it could use.
             yield str(line[names.index("key")] if "key" in names else line[-1])

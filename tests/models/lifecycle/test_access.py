@@ -1,0 +1,92 @@
+"""Refreshes of a row, and calls of its API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oauth_connect.errors import (
+    ProviderMisconfigured,
+)
+from tests.servers.scripted import Answer
+from tests.support.tokens import FRESH, stored
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
+
+
+@pytest.mark.compliance("A18")
+@pytest.mark.compliance("D29")
+@pytest.mark.parametrize(
+    ("answered", "kept"),
+    [({"refresh_token": "refresh-1"}, "refresh-1"), ({}, "refresh-0"), ({"refresh_token": ""}, "refresh-0")],
+)
+def test_a_refresh_is_in_the_row(make_connection, scripted, answered, kept: str) -> None:
+    answer = {"access_token": "access-1", "token_type": "Bearer", "expires_in": 60, **answered}
+    scripted.on("/token", Answer(body=answer))
+    connection = make_connection()
+    connection.refresh()
+    for seen in (connection, stored(connection)):
+        assert (seen.token.access_token, seen.token.refresh_token, seen.version) == ("access-1", kept, 1)
+
+
+@pytest.mark.compliance("A22")
+@pytest.mark.parametrize(("status", "refreshes", "calls"), [(401, 1, 2), (403, 0, 1)])
+def test_only_a_401_refreshes_once_and_is_retried_once(
+    make_connection, scripted, status: int, refreshes: int, calls: int
+) -> None:
+    insufficient = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(status, headers=insufficient))
+    assert make_connection(age=600).session().get("user").status_code == status
+    assert len(scripted.asked("/token")) == refreshes
+    assert len(scripted.asked("/api/user")) == calls
+
+
+@pytest.mark.compliance("D40")
+def test_an_api_that_always_responds_401_causes_one_refresh(make_connection, scripted) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(401))
+    connection = make_connection(age=600)
+    for _ in range(5):
+        with connection.session() as http:
+            assert http.get("user").status_code == 401
+    assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.compliance("D35")
+@pytest.mark.compliance("A16")
+def test_a_token_of_unknown_expiry_is_refreshed_when_the_api_refuses_it(make_connection, scripted) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(401), Answer(body={}))
+    connection = make_connection(age=600, response={**FRESH, "expires_in": None})
+    with connection.session() as http:
+        assert http.get("user").status_code == 200
+    assert scripted.asked("/api/user")[-1].headers["Authorization"] == "Bearer access-1"
+
+
+@pytest.mark.compliance("D26")
+@pytest.mark.parametrize("token", [5, ["a"], None, "", "a\nb"])
+def test_a_malformed_response_keeps_the_old_token(make_connection, scripted, token: Any) -> None:
+    scripted.on("/token", Answer(body={**FRESH, "access_token": token}))
+    connection = make_connection(age=2800)
+    assert connection.access_token(900) == "access-0"
+    assert stored(connection).token.refresh_token == "refresh-0"
+    assert (stored(connection).status, stored(connection).in_doubt) == ("active", True)
+
+
+def test_a_disabled_provider_is_not_called(configure, scripted_entry, make_connection) -> None:
+    connection = make_connection()
+    configure(PROVIDERS={"scripted": {**scripted_entry, "enabled": False}})
+    with pytest.raises(ProviderMisconfigured, match="disabled"):
+        connection.session()
+
+
+@pytest.mark.compliance("A17")
+def test_a_narrower_refresh_narrows_what_is_stored(make_connection, scripted) -> None:
+    scripted.on("/token", Answer(body={**FRESH, "scope": "x"}))
+    connection = make_connection(response={**FRESH, "scope": "x y"})
+    assert connection.has_scopes("x", "y")
+    connection.refresh()
+    assert stored(connection).scopes == ["x"]
+    assert not stored(connection).has_scopes("y")
