@@ -198,7 +198,7 @@ def test_a_late_success_heals_the_mark_of_the_one_who_came_too_early(
 
     def be_refused() -> None:
         let_lease_run_out(slow)
-        with pytest.raises(Exception, match="reconnected"):
+        with pytest.raises(Exception, match="connected again"):
             Connection.objects.get(pk=slow.pk).refresh()
         assert stored(slow).status == "reauthorization_required"
 

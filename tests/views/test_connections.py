@@ -68,7 +68,7 @@ def test_a_dead_connection_offers_to_connect_that_account_again(
 ):
     connection = make_connection()
     scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
-    with pytest.raises(Exception, match="reconnected"):
+    with pytest.raises(Exception, match="connected again"):
         connection.refresh()
 
     page = visitor.get("/oauth/").content.decode()

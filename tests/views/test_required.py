@@ -183,7 +183,7 @@ def test_the_detour_asks_for_the_missing_scope_and_ends_where_it_began(
 def test_a_dead_connection_is_not_let_in(get, scripted, granted, scripted_provider, make_connection):
     connection = make_connection()
     scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
-    with pytest.raises(Exception, match="reconnected"):
+    with pytest.raises(Exception, match="connected again"):
         connection.refresh()
 
     assert query_of(get("/function/")["Location"])["connection"] == str(connection.pk)

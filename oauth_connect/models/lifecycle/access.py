@@ -159,7 +159,7 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
     """Store the variables that a token response names: an organisation may have moved to another host.
 
     A value that does not fit its pattern is ignored, and calls go to the old host. The write goes where the
-    token is saved, because a rollback must not leave the old host beside the new token.
+    token is saved, because a rollback must not leave the new token with the old host.
     """
     provider = conf.declared_provider(connection.provider, connection.owner)
     named = {}
