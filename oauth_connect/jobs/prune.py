@@ -22,7 +22,7 @@ class Prunable(Protocol):
     """Rows that can be deleted."""
 
     @property
-    def what(self) -> str: ...
+    def table(self) -> str: ...
 
     def count(self) -> int: ...
 
@@ -35,7 +35,7 @@ class Prunable(Protocol):
 class ExpiredRows:
     """The rows of one table from before a moment, by an indexed column."""
 
-    what: str
+    table: str
     model: Any
     column: str
     before: datetime
@@ -55,7 +55,7 @@ class DisconnectedConnections:
     """Connections that were disconnected before a moment, and that no row of the site refers to."""
 
     before: datetime
-    what: str = "revoked_connections"
+    table: str = "revoked_connections"
 
     def count(self) -> int:
         return self._rows().count()
@@ -75,7 +75,7 @@ class EventsOf:
     """The history of one owner. Where the owner is a user, also the user's name in the history of others."""
 
     owner: Owner
-    what: str = "history"
+    table: str = "history"
 
     def count(self) -> int:
         return self._rows().count()

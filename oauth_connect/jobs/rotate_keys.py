@@ -35,7 +35,7 @@ MAX_TRIES = 10  # for a row that changes each time after it was read
 class Unopened:
     """A row that no key opens: its key is missing, or the value was sealed for another row."""
 
-    what: str
+    table: str
     pk: str
     provider: str
 
@@ -48,51 +48,51 @@ class Batch:
     opens now. ``left``: how many rows another transaction held or kept changing; the next run tries them.
     """
 
-    what: str
+    table: str
     opened_by: Counter[int] = field(default_factory=Counter)
     resealed: int = 0
     unopened: Sequence[Unopened] = ()
     left: int = 0
 
 
-def count_by_key(what: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
+def count_by_key(table: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
     """Yield, batch by batch, which keys open the rows of a table. Changes nothing."""
-    for rows in _pages(what, batch_size):
-        opened, unopened = _open(what, rows)
-        yield Batch(what, Counter(opened.values()), unopened=unopened)
+    for rows in _pages(table, batch_size):
+        opened, unopened = _open(table, rows)
+        yield Batch(table, Counter(opened.values()), unopened=unopened)
 
 
-def rotate(what: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
+def rotate(table: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
     """Re-encrypt the rows of a table, one batch a transaction. May be stopped between two batches.
 
     Only the ciphertext of a row is written, and only over the one that was read. Raises ImproperlyConfigured
     without a usable ring.
     """
-    for rows in _pages(what, batch_size):
-        yield _rotate(what, rows)
+    for rows in _pages(table, batch_size):
+        yield _rotate(table, rows)
 
 
-def count(what: str) -> int:
+def count(table: str) -> int:
     """Return how many rows of a table hold a token."""
-    return _rows(what).count()
+    return _rows(table).count()
 
 
-def _rotate(what: str, rows: list[Any]) -> Batch:
+def _rotate(table: str, rows: list[Any]) -> Batch:
     opened_by: Counter[int] = Counter()
     resealed, unopened = 0, list[Unopened]()
     for _ in range(MAX_TRIES):
-        opened, failed = _open(what, rows)
+        opened, failed = _open(table, rows)
         older = [row for row, key in opened.items() if key != FIRST_KEY]
-        done = _reencrypt(older, router.db_for_write(SEALED[what]))
+        done = _reencrypt(older, router.db_for_write(SEALED[table]))
         skipped = set(older) - done
         opened_by += Counter(key for row, key in opened.items() if row not in skipped)
         resealed += len(done)
         unopened += failed
         # Read again what has changed: a machine with the old ring may have sealed it.
-        rows = list(_rows(what).filter(pk__in=[row.pk for row in skipped])) if skipped else []
+        rows = list(_rows(table).filter(pk__in=[row.pk for row in skipped])) if skipped else []
         if not rows:
             break
-    return Batch(what, opened_by, resealed, unopened, left=len(rows))
+    return Batch(table, opened_by, resealed, unopened, left=len(rows))
 
 
 def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
@@ -113,24 +113,24 @@ def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
     return done
 
 
-def _open(what: str, rows: Sequence[Any]) -> tuple[dict[Any, int], list[Unopened]]:
+def _open(table: str, rows: Sequence[Any]) -> tuple[dict[Any, int], list[Unopened]]:
     """Return the index of the key that opens each row, and the rows that no key opens."""
     indexes = {row: crypto.key_index(row.sealed_token, binding(row)) for row in rows}
     opened = {row: key for row, key in indexes.items() if key is not None}
-    return opened, [Unopened(what, str(row.pk), row.provider) for row in rows if row not in opened]
+    return opened, [Unopened(table, str(row.pk), row.provider) for row in rows if row not in opened]
 
 
-def _pages(what: str, size: int) -> Iterator[list[Any]]:
+def _pages(table: str, size: int) -> Iterator[list[Any]]:
     """Read a table in the order of its key, so that writes in the meantime move nothing."""
-    rows = _rows(what).order_by("pk")
+    rows = _rows(table).order_by("pk")
     after: dict[str, Any] = {}
     while page := list(rows.filter(**after)[:size]):
         yield page
         after = {"pk__gt": page[-1].pk}
 
 
-def _rows(what: str) -> QuerySet[Any]:
-    model = SEALED[what]
+def _rows(table: str) -> QuerySet[Any]:
+    model = SEALED[table]
     names = {"pk", "owner", "provider", "sealed_token", "version"}
     columns = [
         field.name for field in model._meta.concrete_fields if field.name in names or field.primary_key

@@ -76,7 +76,7 @@ class Command(Base):
         return None if key is None else Owner.of(key)
 
     def _dry_run(self, kinds: list[Prunable], *, revocations: bool) -> None:
-        counts = {kind.what: kind.count() for kind in kinds}
+        counts = {kind.table: kind.count() for kind in kinds}
         waiting = due().count() if revocations else 0
         self._table("would be deleted", counts)
         if revocations:
@@ -86,7 +86,7 @@ class Command(Base):
 
     def _prune(self, kinds: list[Prunable], *, revocations: bool) -> None:
         started = time.monotonic()
-        deleted = {kind.what: 0 for kind in kinds}
+        deleted = {kind.table: 0 for kind in kinds}
         tally = Tally(OUTCOMES, FAILED)
         problem = ""
         with stop_request() as stop:
@@ -116,8 +116,8 @@ class Command(Base):
     def _delete(self, kind: Prunable, deleted: dict[str, int], stop: StopRequest) -> None:
         batches = kind.prune()
         while not stop.asked and (count := next(batches, None)) is not None:
-            deleted[kind.what] += count
-            self.line(f"{humanize(kind.what)}: {deleted[kind.what]}", verbosity=2)
+            deleted[kind.table] += count
+            self.line(f"{humanize(kind.table)}: {deleted[kind.table]}", verbosity=2)
 
     def _revoke(self, tally: Tally, stop: StopRequest) -> None:
         results = revoke_due()

@@ -71,14 +71,16 @@ class Command(Base):
         self.stderr.write(ADVICE, self.style.NOTICE)
 
     def _batches(self, run: Callable[[str, int], Iterator[Batch]], size: int) -> Iterator[Batch]:
-        for what in SEALED:
-            for batch in run(what, size):
+        for table in SEALED:
+            for batch in run(table, size):
                 for row in batch.unopened:
-                    self.line(f"{humanize(row.what)} {row.pk} ({row.provider}): no key opens it", verbosity=0)
+                    self.line(
+                        f"{humanize(row.table)} {row.pk} ({row.provider}): no key opens it", verbosity=0
+                    )
                 yield batch
 
     def _total(self) -> int:
-        return sum(flow.count(what) for what in SEALED)
+        return sum(flow.count(table) for table in SEALED)
 
     def _show(self, report: Report) -> None:
         for text in report.lines():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 from django.db import Error
@@ -46,10 +45,10 @@ class Report:
 
     def _add(self, batch: Batch) -> None:
         for index, number in batch.opened_by.items():
-            self.tally.add(batch.what, key_name(index), number=number)
-        self.tally.add(batch.what, NO_KEY, number=len(batch.unopened))
-        self.tally.add(batch.what, RESEALED, number=batch.resealed)
-        self.tally.add(batch.what, LEFT, number=batch.left)
+            self.tally.add(batch.table, key_name(index), number=number)
+        self.tally.add(batch.table, NO_KEY, number=len(batch.unopened))
+        self.tally.add(batch.table, RESEALED, number=batch.resealed)
+        self.tally.add(batch.table, LEFT, number=batch.left)
         self.unopened += batch.unopened
 
     def _sum(self, outcome: str) -> int:
@@ -61,7 +60,7 @@ class Report:
         if self.error and not self.tally.total:  # before migrate, zeros would look like empty tables
             return
         columns = [*self.keys, NO_KEY, *([] if self.dry_run else [RESEALED])]
-        rows = [[humanize(what), *(self.tally.of(what, column) for column in columns)] for what in SEALED]
+        rows = [[humanize(name), *(self.tally.of(name, column) for column in columns)] for name in SEALED]
         yield from table(["what", *columns], rows)
         if self.stopped:
             yield "Stopped on request. Run it again to continue."
@@ -82,13 +81,15 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         results = {
-            "resealed": {what: self.tally.of(what, RESEALED) for what in SEALED},
-            "left": {what: self.tally.of(what, LEFT) for what in SEALED},
+            "resealed": {name: self.tally.of(name, RESEALED) for name in SEALED},
+            "left": {name: self.tally.of(name, LEFT) for name in SEALED},
         }
         return {
             "dry_run": self.dry_run,
-            "opened_by_key": {what: [self.tally.of(what, key) for key in self.keys] for what in SEALED},
-            "unopened": [asdict(row) for row in self.unopened],
+            "opened_by_key": {name: [self.tally.of(name, key) for key in self.keys] for name in SEALED},
+            "unopened": [
+                {"what": row.table, "pk": row.pk, "provider": row.provider} for row in self.unopened
+            ],
             **({} if self.dry_run else results),
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
