@@ -354,7 +354,7 @@ def test_a_generator_is_not_sent_again(scripted, kind, auth) -> None:
     assert [request.body for request in scripted.asked("/api/files")] == [b"ab"]
 
 
-def test_a_streamed_answer_is_the_retrys(scripted, source) -> None:
+def test_a_streamed_answer_belongs_to_the_retry(scripted, source) -> None:
     scripted.on("/api/file", Answer(401, body=b"x" * 100_000), Answer(body=b"y" * 100_000))
     with (
         httpx.Client(auth=TokenAuth(source)) as http,

@@ -387,7 +387,7 @@ def test_a_generator_is_not_sent_again(scripted, open_session) -> None:
     assert [request.body for request in scripted.asked("/api/files")] == [b"ab"]
 
 
-def test_a_streamed_answer_is_the_retrys(scripted, open_session) -> None:
+def test_a_streamed_answer_belongs_to_the_retry(scripted, open_session) -> None:
     scripted.on("/api/file", Answer(401, body=b"x" * 100_000), Answer(body=b"y" * 100_000))
     response = open_session().get("file", stream=True)
     assert b"".join(response.iter_content(1000)) == b"y" * 100_000

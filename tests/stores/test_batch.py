@@ -146,12 +146,12 @@ def test_saves_of_a_batch_are_all_written_or_none(make_connection):
 
 
 def test_a_save_releases_only_its_owners_lease(make_connection):
-    mine, anothers = make_connection(), make_connection()
+    mine, foreign = make_connection(), make_connection()
     rows().filter(pk=mine.pk).update(lease_owner="me")
-    rows().filter(pk=anothers.pk).update(lease_owner="another")
-    Saves(Connection, "default").run([a_save(mine, "me"), a_save(anothers, "me")])
+    rows().filter(pk=foreign.pk).update(lease_owner="another")
+    Saves(Connection, "default").run([a_save(mine, "me"), a_save(foreign, "me")])
     assert rows().get(pk=mine.pk).lease_owner == ""
-    assert rows().get(pk=anothers.pk).lease_owner == "another"
+    assert rows().get(pk=foreign.pk).lease_owner == "another"
 
 
 def test_a_save_ends_failure_doubt_and_a_mark(make_connection):

@@ -323,8 +323,8 @@ def test_a_row_that_cannot_be_deferred_stops_nothing(
 ):
     """Another client obtained the token of that row, so the run cannot refresh it and defers it."""
     scripted.on("/token", Answer(body=FRESH))
-    anothers, _ = make_connection(age=EXPIRED * 2), make_connection(age=EXPIRED)
-    rows().filter(pk=anothers.pk).update(client_id="another")
+    foreign, _ = make_connection(age=EXPIRED * 2), make_connection(age=EXPIRED)
+    rows().filter(pk=foreign.pk).update(client_id="another")
 
     def defer(*_: Any) -> None:
         raise error
