@@ -22,7 +22,7 @@ def test_an_identity_is_a_hash_of_owner_provider_and_account(make_connection, us
 
 
 @pytest.mark.compliance("C-collation")
-@pytest.mark.parametrize("other", ["ABC", "abc ", "ábc", "abd", ""])
+@pytest.mark.parametrize("other", ["ABC", "abc ", "ábc", "abx", ""])
 def test_accounts_are_compared_character_by_character(make_connection, other: str) -> None:
     first, second = make_connection(account_id="abc"), make_connection(account_id=other)
     assert first.pk != second.pk
