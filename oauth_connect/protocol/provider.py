@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
@@ -349,6 +349,3 @@ def scope_tuple(scopes: Iterable[str]) -> tuple[str, ...]:
 def is_scope(value: object) -> bool:
     """Return whether a value is one scope (RFC 6749 section 3.3)."""
     return isinstance(value, str) and _SCOPE.fullmatch(value) is not None
-
-
-FIELD_NAMES = frozenset(f.name for f in fields(Provider))
