@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oauth_connect.errors import ProviderRejected, ProviderUnavailable
+from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from tests.protocol.calls import HELD, asked_once, exchange
 from tests.servers.scripted import Answer
 from tests.support.tokens import FRESH
@@ -55,6 +55,46 @@ def test_a_refresh_keeps_or_replaces_the_refresh_token(scripted, client, answere
 
 
 # --- responses ----------------------------------------------------------------------------------
+
+OTHER_TYPES = pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "text/html", "", "x"])
+
+
+@OTHER_TYPES
+def test_a_token_in_json_of_another_content_type_is_not_lost(scripted, client, content_type) -> None:
+    scripted.on("/token", Answer(body=FRESH, headers={"Content-Type": content_type}))
+    assert client().refresh(HELD).refresh_token == "refresh-1"
+
+
+@OTHER_TYPES
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("invalid_grant", ProviderRejected),
+        ("authorization_pending", ProviderRejected),
+        ("invalid_client", ProviderMisconfigured),
+        ("temporarily_unavailable", ProviderUnavailable),
+    ],
+)
+def test_an_error_of_another_content_type_is_the_error_that_it_names(
+    scripted, client, content_type, code, error
+) -> None:
+    headers = {"Content-Type": content_type}
+    scripted.on("/token", Answer(400, {"error": code, "error_description": "words"}, headers))
+    with pytest.raises(error) as raised:
+        client().refresh(HELD)
+    assert raised.value.code == code
+
+
+@OTHER_TYPES
+def test_userinfo_and_refusals_to_revoke_are_read_with_another_content_type(
+    scripted, client, content_type
+) -> None:
+    headers = {"Content-Type": content_type}
+    scripted.on("/userinfo", Answer(body={"sub": "7"}, headers=headers))
+    scripted.on("/revoke", Answer(400, {"error": "unsupported_token_type"}, headers))
+    assert client().userinfo(HELD) == {"sub": "7"}
+    with pytest.raises(ProviderRejected, match="unsupported_token_type"):
+        client().revoke(HELD)
 
 
 def test_a_lifetime_counts_from_the_start_of_the_request(scripted, client) -> None:

@@ -42,23 +42,27 @@ class Body(dict[str, Any]):
 
 
 def read_body(content_type: str, body: bytes) -> Body | None:
-    """Parse a body by its content type only. Return None if it is not an object."""
+    """Parse a body as ``read_document`` does. Return None if it is not an object."""
     document = read_document(content_type, body)
     return document if isinstance(document, Body) else None
 
 
 def read_document(content_type: str, body: bytes) -> Any:
-    """Parse a body by its content type only. Return a Body, another JSON value, or None."""
+    """Parse a form by its content type, and a JSON object with any content type. Return None otherwise.
+
+    Some servers send JSON as text/plain or text/html, and a token in it must not be lost. Other JSON values
+    count only if the content type is JSON, because any text may begin with a number.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
             return Body(parse_qsl(body.decode("utf-8"), strict_parsing=True))
-        if kind == "application/json" or kind.endswith("+json"):
-            parsed = json.loads(body)
-            return Body(parsed) if isinstance(parsed, dict) else parsed
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
-        pass
-    return None
+        return None
+    if isinstance(parsed, dict):
+        return Body(parsed)
+    return parsed if kind == "application/json" or kind.endswith("+json") else None
 
 
 def token_from(

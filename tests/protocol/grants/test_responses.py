@@ -44,12 +44,19 @@ PARSED_FORM = {"access_token": "a+b", "token_type": "bearer", "scope": "x y"}
         ("application/x-www-form-urlencoded; charset=utf-8", FORM, PARSED_FORM),
         ("application/x-www-form-urlencoded", b'{"a": 1}', None),
         ("application/json", FORM, None),
-        ("text/plain", b'{"a": 1}', None),
-        ("text/html", b'{"a": 1}', None),
-        ("", b'{"a": 1}', None),
+        ("text/plain", b'{"a": 1}', {"a": 1}),
+        ("text/html; charset=utf-8", b'{"a": 1}', {"a": 1}),
+        ("application/octet-stream", b'\xef\xbb\xbf {"a": 1}\n', {"a": 1}),
+        ("", b'{"a": 1}', {"a": 1}),
+        ("no/type; at=all", b'{"a": 1}', {"a": 1}),
+        ("text/plain", FORM, None),
+        ("", FORM, None),
+        ("text/html", b"<p>1</p>", None),
     ],
 )
-def test_a_body_is_read_by_its_content_type_only(content_type: str, body: bytes, parsed) -> None:
+def test_a_form_is_read_by_its_content_type_and_a_json_object_with_any(
+    content_type: str, body: bytes, parsed
+) -> None:
     assert responses.read_body(content_type, body) == parsed
 
 
@@ -72,8 +79,14 @@ def test_a_body_is_read_by_its_content_type_only(content_type: str, body: bytes,
         b'{"expires_in": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_a_body_that_is_no_object_is_none(body: bytes) -> None:
-    assert responses.read_body("application/json", body) is None
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
+def test_a_body_that_is_no_object_is_none(content_type: str, body: bytes) -> None:
+    assert responses.read_body(content_type, body) is None
+
+
+@pytest.mark.parametrize(("content_type", "read"), [("application/json", [1]), ("text/plain", None)])
+def test_another_json_value_counts_only_if_it_is_declared(content_type: str, read: object) -> None:
+    assert responses.read_document(content_type, b"[1]") == read
 
 
 # --- the token response -------------------------------------------------------------------------
