@@ -77,7 +77,9 @@ class AuthorizationServer:
     def refresh(self, token: Token, *, redirect_uri: str = "") -> Token:
         """Refresh a token (RFC 6749 section 6). Fields that the response omits keep their old values."""
         parameters = refresh_request(self.provider, token=token, redirect_uri=redirect_uri)
-        new = self._token(self.provider.refresh_endpoint, parameters, token.scopes)
+        new = self._token(
+            self.provider.refresh_endpoint, parameters, token.scopes, previous_type=token.token_type
+        )
         merged = new.after(token)
         if not new.refresh_token and self.provider.refresh.lifetime_seconds:
             # The old refresh token was used now, so its idle time starts again.
@@ -184,7 +186,9 @@ class AuthorizationServer:
             url, parameters, authentication=authentication, body=rules.body, method=rules.method
         )
 
-    def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
+    def _token(
+        self, endpoint: str, parameters: Parameters, scopes: Iterable[str], *, previous_type: str = ""
+    ) -> Token:
         started = self._now()
         reply = self._exchange.post(endpoint, parameters)
         return responses.token_from(
@@ -193,6 +197,7 @@ class AuthorizationServer:
             reply.body,
             obtained_at=started,
             requested_scopes=scopes,
+            previous_type=previous_type,
             retry_after=reply.retry_after,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,6 +64,19 @@ OTHER_TYPES = pytest.mark.parametrize("content_type", ["text/plain; charset=utf-
 def test_a_token_in_json_of_another_content_type_is_not_lost(scripted, client, content_type) -> None:
     scripted.on("/token", Answer(body=FRESH, headers={"Content-Type": content_type}))
     assert client().refresh(HELD).refresh_token == "refresh-1"
+
+
+def test_a_token_type_that_a_refresh_leaves_out_is_the_one_the_token_had(scripted, client) -> None:
+    scripted.on("/token", Answer(body={"access_token": "a", "refresh_token": "refresh-1"}))
+    server = client(token_response={"token_types": ["bearer", "pop"]})
+    token = server.refresh(replace(HELD, token_type="pop"))
+    assert (token.token_type, token.refresh_token) == ("pop", "refresh-1")
+
+
+def test_a_token_type_that_a_first_response_leaves_out_is_not_assumed(scripted, client) -> None:
+    scripted.on("/token", Answer(body={"access_token": "a", "refresh_token": "refresh-1"}))
+    with pytest.raises(ProviderUnavailable, match="unknown token_type"):
+        exchange(client())
 
 
 @OTHER_TYPES

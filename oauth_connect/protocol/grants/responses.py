@@ -72,10 +72,12 @@ def token_from(
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
+    previous_type: str = "",
     retry_after: float | None = None,
 ) -> Token:
     """Return the token of a response (RFC 6749 section 5.1).
 
+    ``previous_type``: the type of the token that is refreshed, for a response that names none.
     Raises ProviderRejected or ProviderMisconfigured for an error response (section 5.2), with any status.
     Raises ProviderUnavailable with ``answer_lost`` for an unreadable success, whose effect is unknown.
     """
@@ -88,6 +90,7 @@ def token_from(
         _inside(provider, body),
         obtained_at=obtained_at,
         requested_scopes=requested_scopes,
+        previous_type=previous_type,
     )
 
 
@@ -108,8 +111,9 @@ def read_token(
     *,
     obtained_at: datetime,
     requested_scopes: Iterable[str] = (),
+    previous_type: str = "",
 ) -> Token:
-    """Return the token of a successful response (RFC 6749 section 5.1)."""
+    """Return the token of a successful response (RFC 6749 section 5.1), as ``token_from`` does."""
     rules = provider.token_response
     access_token = body.get(rules.name_of("access_token"))
     refresh_token = body.get(rules.name_of("refresh_token")) or ""
@@ -121,7 +125,7 @@ def read_token(
     return Token(
         access_token=access_token,
         refresh_token=refresh_token,
-        token_type=_token_type(provider, body.get(rules.name_of("token_type"))),
+        token_type=_token_type(provider, body.get(rules.name_of("token_type")), previous_type),
         scopes=granted_scopes(provider, body.get(rules.name_of("scope")), tuple(requested_scopes)),
         obtained_at=obtained_at,
         expires_at=expiry(provider, body, obtained_at),
@@ -293,9 +297,9 @@ def _inside(provider: Provider, body: Body | None) -> Body:
     return Body(found)
 
 
-def _token_type(provider: Provider, value: object) -> str:
-    if value is None and not provider.token_response.token_type_required:
-        return "Bearer"
+def _token_type(provider: Provider, value: object, previous: str) -> str:
+    if value is None and (previous or not provider.token_response.token_type_required):
+        return previous or "Bearer"
     if not isinstance(value, str) or value.lower() not in provider.token_response.token_types:
         raise unreadable(provider, "unknown token_type")
     return value
