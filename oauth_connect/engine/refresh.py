@@ -58,7 +58,9 @@ class Need:
         if row.token is None:
             return False
         if self.newer_than is not None:
-            return row.version > self.newer_than and not row.token.is_expired(now)
+            # A carried access token is the one that the API refused, in a row of a newer version.
+            is_newer = row.version > self.newer_than and not row.token.carried
+            return is_newer and not row.token.is_expired(now)
         leeway = self.leeway if row.token.renewable else timedelta(0)
         return row.token.valid_for(leeway, now)
 
@@ -303,7 +305,7 @@ class Refresh:
 
     def _spend(self, row: Row, owner: str, token: Token) -> Token | Row | None:
         try:
-            return self.server.refresh(token, redirect_uri=row.redirect_uri)
+            new = self.server.refresh(token, redirect_uri=row.redirect_uri)
         except ProviderUnavailable as error:
             seconds = self._probe_pause(row, error)
             return self._failed(row, owner, error, error.code, seconds, in_doubt=error.answer_lost)
@@ -313,6 +315,20 @@ class Refresh:
             if error.error in self.server.provider.refresh.ended_errors:
                 return self._refused(row, owner)
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
+        return self._carry(row, owner, new) if new.carried else new
+
+    def _carry(self, row: Row, owner: str, token: Token) -> Row:
+        """Save the new refresh token of a response that was unusable otherwise. It is a failed refresh.
+
+        It counts as a failure because otherwise each waiting caller would refresh next.
+        """
+        error = responses.unreadable(self.server.provider, "only its refresh token is usable")
+        until = self.now() + timedelta(seconds=pause(row.failures + 1, None))
+        saved = self.store.save(row, owner, token, until, failure=error.code)
+        if saved is None:
+            return self._overtaken(token)
+        self.events.append(Event("refresh_failed", error.code))
+        return self._tolerated(saved, error)
 
     def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
         """Return the seconds until the next try: fewer while the provider may still accept a spent token."""
@@ -326,12 +342,21 @@ class Refresh:
 
     def _save(self, row: Row, owner: str, fresh: Token) -> Row:
         saved = self.store.save(row, owner, fresh, refresh_time(fresh, self.leeway))
-        if saved is not None:
-            return self._saved(row, saved)
+        return self._overtaken(fresh) if saved is None else self._saved(row, saved)
+
+    def _overtaken(self, fresh: Token) -> Row:
+        """Return the row after a save that found another version. If the row is gone, revoke the token."""
         present = self.store.read()
         if present is None or present.status == REVOKED:
             self.store.orphaned(fresh)
-        return self._adopted(self._read())  # raises if the row is gone or has been marked
+        return self._saved_by_another()
+
+    def _saved_by_another(self) -> Row:
+        """Return the row that another process has saved. Raises if it is gone, marked, or not good enough."""
+        row, now = self._read(), self.now()
+        if row.token is not None and row.token.carried and not self.need.met_by(row, now):
+            return self._tolerated(row, self._error_of(row, now))
+        return self._adopted(row)
 
     def _saved(self, row: Row, present: Row) -> Row:
         # The failures of this row may have raised an alarm about the settings. Its first success ends it.
@@ -361,7 +386,7 @@ class Refresh:
         present = self.store.read()
         if present is None or present.status != ACTIVE or present.version != row.version:
             self.store.release(owner)
-            return self._adopted(self._read())
+            return self._saved_by_another()
         return self._end(row, owner, "rotation_lost" if present.in_doubt else "revoked")
 
     def _end(self, row: Row, owner: str, reason: str) -> Row | None:

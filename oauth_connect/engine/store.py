@@ -79,10 +79,13 @@ class TokenStore(Protocol):
     def check_writable(self) -> None:
         """Raise KeyUnavailable unless a token can be sealed and unsealed now."""
 
-    def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+    def save(
+        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+    ) -> Row | None:
         """Store a new token if the version is the one in ``seen`` *or* the lease is the owner's.
 
-        Release only the owner's lease. Return None if neither condition holds.
+        Release only the owner's lease. Return None if neither condition holds. ``failure``: the code of a
+        response of which only the refresh token is usable. It counts as a failure, as in ``defer``.
         """
 
     def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:

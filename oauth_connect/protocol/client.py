@@ -10,7 +10,7 @@ from typing import Any, Self
 from oauth_connect.errors import ProviderRejected
 from oauth_connect.protocol.device import DeviceAuthorization, read_device_authorization
 from oauth_connect.protocol.exchange import Exchange, Reply
-from oauth_connect.protocol.grants import lifetimes, responses
+from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.requests import (
     Parameters,
     client_credentials_request,
@@ -75,17 +75,21 @@ class AuthorizationServer:
         return self._token(self.provider.token_endpoint, parameters, scopes)
 
     def refresh(self, token: Token, *, redirect_uri: str = "") -> Token:
-        """Refresh a token (RFC 6749 section 6). Fields that the response omits keep their old values."""
+        """Refresh a token (RFC 6749 section 6). Fields that the response omits keep their old values.
+
+        If only the new refresh token of the response is usable, the result is ``carried``.
+        """
+        started = self._now()
         parameters = refresh_request(self.provider, token=token, redirect_uri=redirect_uri)
-        new = self._token(
-            self.provider.refresh_endpoint, parameters, token.scopes, previous_type=token.token_type
+        reply = self._exchange.post(self.provider.refresh_endpoint, parameters)
+        return responses.refreshed(
+            self.provider,
+            reply.status,
+            reply.body,
+            previous=token,
+            obtained_at=started,
+            retry_after=reply.retry_after,
         )
-        merged = new.after(token)
-        if not new.refresh_token and self.provider.refresh.lifetime_seconds:
-            # The old refresh token was used now, so its idle time starts again.
-            ends = lifetimes.refresh_token_expiry(self.provider, new.extra, new.obtained_at, assume=True)
-            return replace(merged, refresh_token_expires_at=ends)
-        return merged
 
     def client_credentials(
         self, *, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
@@ -186,9 +190,7 @@ class AuthorizationServer:
             url, parameters, authentication=authentication, body=rules.body, method=rules.method
         )
 
-    def _token(
-        self, endpoint: str, parameters: Parameters, scopes: Iterable[str], *, previous_type: str = ""
-    ) -> Token:
+    def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
         started = self._now()
         reply = self._exchange.post(endpoint, parameters)
         return responses.token_from(
@@ -197,7 +199,6 @@ class AuthorizationServer:
             reply.body,
             obtained_at=started,
             requested_scopes=scopes,
-            previous_type=previous_type,
             retry_after=reply.retry_after,
         )
 

@@ -16,6 +16,7 @@ class Token:
     response would make the token seem valid for too long. ``extra`` holds the response's other fields.
     ``exchangeable``: there is no refresh token, and the valid token can be exchanged for a newer one.
     ``reissuable``: the client's own token (section 4.4). The client can request another at any time.
+    ``carried``: the access token of an earlier response. The latest one had only a usable refresh token.
     """
 
     access_token: str
@@ -28,6 +29,7 @@ class Token:
     extra: Mapping[str, Any] = field(default_factory=dict)
     exchangeable: bool = False
     reissuable: bool = False
+    carried: bool = False
 
     @property
     def renewable(self) -> bool:
@@ -64,6 +66,10 @@ class Token:
             extra={**previous.extra, **self.extra},
         )
 
+    def carrying(self, refresh_token: str, expires_at: datetime | None) -> Token:
+        """Return this token with a newer refresh token, which expires at ``expires_at``."""
+        return replace(self, refresh_token=refresh_token, refresh_token_expires_at=expires_at, carried=True)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready mapping. It contains the secrets: seal it, and never show it."""
         return {
@@ -77,6 +83,7 @@ class Token:
             "extra": dict(self.extra),
             "exchangeable": self.exchangeable,
             "reissuable": self.reissuable,
+            "carried": self.carried,
         }
 
     @classmethod
@@ -92,6 +99,7 @@ class Token:
             extra=data["extra"],
             exchangeable=data.get("exchangeable", False),
             reissuable=data.get("reissuable", False),
+            carried=data.get("carried", False),
         )
 
     def __repr__(self) -> str:

@@ -132,9 +132,13 @@ class RowStore:
     def check_writable(self) -> None:
         crypto.check_sealing()
 
-    def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+    def save(
+        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+    ) -> Row | None:
         assert isinstance(seen, StoredRow)  # noqa: S101  (it came from read)
         columns = token_columns(self.row, token, refresh_at)
+        if failure:
+            columns |= {"failures": seen.failures + 1, "last_error": failure[:64]}
 
         def statement(alias: str) -> StoredRow | None:
             return self._save(alias, seen, owner, token, columns)

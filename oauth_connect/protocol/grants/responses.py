@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -92,6 +93,58 @@ def token_from(
         requested_scopes=requested_scopes,
         previous_type=previous_type,
     )
+
+
+def refreshed(
+    provider: Provider,
+    status: int,
+    body: Body | None,
+    *,
+    previous: Token,
+    obtained_at: datetime,
+    retry_after: float | None = None,
+) -> Token:
+    """Return the token of a response to a refresh of ``previous`` (RFC 6749 section 6).
+
+    If only the refresh token of a success is usable, return ``previous`` with that one, ``carried``. It was
+    rotated, so the previous refresh token is spent. If it is the previous one, nothing was spent. Raises as
+    ``token_from``.
+    """
+    try:
+        new = token_from(
+            provider,
+            status,
+            body,
+            obtained_at=obtained_at,
+            requested_scopes=previous.scopes,
+            previous_type=previous.token_type,
+            retry_after=retry_after,
+        )
+    except ProviderUnavailable as error:
+        refresh_token = _refresh_token(provider, body) if error.answer_lost else ""
+        if not refresh_token or not previous.refresh_token:
+            raise
+    else:
+        merged = new.after(previous)
+        if new.refresh_token or not provider.refresh.lifetime_seconds:
+            return merged
+        # The previous refresh token was used now, so its idle time starts again.
+        ends = refresh_token_expiry(provider, new.extra, obtained_at, assume=True)
+        return replace(merged, refresh_token_expires_at=ends)
+    if refresh_token == previous.refresh_token:
+        raise unreadable(provider, "no usable access_token", answer_lost=False)
+    expires_at = refresh_token_expiry(provider, body or {}, obtained_at, assume=True)
+    return previous.carrying(refresh_token, expires_at)
+
+
+def _refresh_token(provider: Provider, body: Body | None) -> str:
+    """Return the refresh token of a response that is unusable otherwise; empty where it has none."""
+    try:
+        found = _inside(provider, body).get(provider.token_response.name_of("refresh_token"))
+    except ProviderUnavailable:
+        return ""
+    usable = provider.refresh.style == "grant" and is_printable(found)
+    return str(found) if found and usable else ""
 
 
 def is_refusal(provider: Provider, body: Mapping[str, Any]) -> bool:
@@ -210,12 +263,12 @@ def error_for(
     return ProviderRejected(f"{provider.label} refused the request: {code}. {description}".strip(), **details)
 
 
-def unreadable(provider: Provider, why: str) -> ProviderUnavailable:
-    """Return the error for a success with an unusable body. A token may have been issued."""
+def unreadable(provider: Provider, why: str, *, answer_lost: bool = True) -> ProviderUnavailable:
+    """Return the error for a success with an unusable body. ``answer_lost``: a token may have been issued."""
     return ProviderUnavailable(
         f"{provider.label} sent a response that is not a token response ({why}).",
         code="malformed_response",
-        answer_lost=True,
+        answer_lost=answer_lost,
     )
 
 

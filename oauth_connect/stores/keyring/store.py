@@ -97,15 +97,17 @@ class KeyringStore:
         with exclusively(self.name):
             self._entry.check_writable()
 
-    def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+    def save(
+        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+    ) -> Row | None:
         for pause in SAVE_PAUSES:
             try:
-                return self._save(seen, owner, token, refresh_at)
+                return self._save(seen, owner, token, refresh_at, failure)
             except KeyringUnavailable:
                 details = {"action": "keyring_save_retried", "provider": self.provider.slug}
                 logger.warning("keyring failed while saving; trying again", extra=details)
                 time.sleep(pause)
-        return self._save(seen, owner, token, refresh_at)
+        return self._save(seen, owner, token, refresh_at, failure)
 
     def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         def changed(state: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -190,7 +192,9 @@ class KeyringStore:
             self._entry.change(head, state)
             return True
 
-    def _save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+    def _save(
+        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, failure: str
+    ) -> Row | None:
         with exclusively(self.name):
             head = self._entry.head()
             if head is None:
@@ -208,6 +212,8 @@ class KeyringStore:
                 "in_doubt": state["in_doubt"] and not certain,
                 "lease_owner": "" if mine else state["lease_owner"],
             }
+            if failure:
+                saved |= {"failures": seen.failures + 1, "last_error": failure[:64]}
             payload = {**self._entry.payload(head), "token": token.to_dict()}
             return self._row(self._entry.replace(head, saved, payload), payload)
 

@@ -27,6 +27,7 @@ Trouble = Literal[
     "crash",
     "request lost",
     "answer lost",
+    "odd answer",
     "provider ill",
     "wrong settings",
     "wrong clock",
@@ -46,6 +47,7 @@ ELSEWHERE: dict[Trouble, tuple[Machine, ...]] = {
 FAILING: dict[Trouble, tuple[Fault, ...]] = {
     "request lost": ("lost before",),
     "answer lost": ("lost after",),
+    "odd answer": ("odd",),
     "provider ill": ("http_503", "unreachable"),
     "wrong settings": ("invalid_client",),
 }

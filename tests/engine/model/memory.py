@@ -98,13 +98,17 @@ class MemoryStore:
         row.lease_owner, row.lease_until = owner, row.clock.seconds + seconds
         return True
 
-    def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+    def save(
+        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+    ) -> Row | None:
         row = self.row
         same, mine = row.version == seen.version, row.lease_owner == owner
         if not (same or mine):
             return None
         doubt = row.in_doubt and row.status == ACTIVE
         row.put(token, refresh_at)
+        if failure:
+            row.failures, row.last_error = seen.failures + 1, failure
         if not mine:
             row.in_doubt = doubt
         if mine:

@@ -31,6 +31,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("save"), SEEN, OWNERS),
+    st.tuples(st.just("carry"), SEEN, OWNERS),
     st.tuples(st.just("defer"), SEEN, OWNERS, st.booleans()),
     st.tuples(st.just("mark"), SEEN, OWNERS),
     st.tuples(st.just("release"), OWNERS),
@@ -114,6 +115,10 @@ class Pair:
 
     def _save(self, index: int, owner: str) -> None:
         self.both("save", self._at(index), owner, self.token(), LATER)
+
+    def _carry(self, index: int, owner: str) -> None:
+        token = self.token().carrying("refresh-carried", None)
+        self.both("save", self._at(index), owner, token, LATER, failure="malformed_response")
 
     def _defer(self, index: int, owner: str, doubt: bool) -> None:
         self.both("defer", self._at(index), owner, code="http_503", until=LATER, in_doubt=doubt)

@@ -23,7 +23,7 @@ from tests.protocol.providers import acme
 
 Wish = Literal["valid", "newer", "forced", "bulk"]
 # What becomes of a worker's next request.
-Fault = Literal["", "unreachable", "http_503", "invalid_client", "lost before", "lost after"]
+Fault = Literal["", "unreachable", "http_503", "invalid_client", "lost before", "lost after", "odd"]
 WISHES: tuple[Wish, ...] = ("valid", "newer", "forced", "bulk")
 PROVIDERS = {client: acme(client_id=client, refresh={"grace_seconds": 0}) for client in ("client", "other")}
 GRACEFUL = {client: acme(client_id=client, refresh={"grace_seconds": GRACE}) for client in PROVIDERS}
@@ -93,6 +93,11 @@ class Worker(Actor):
             self.world.violate(f"{self} is refused a token that still works")
         if isinstance(self.result, Row) and self.result.token is None:
             self.world.violate(f"{self} is given a connection without a token")
+        got = self.result.token if isinstance(self.result, Row) else None
+        if got is not None and got.carried and self.wish in {"newer", "forced"}:
+            self.world.violate(f"{self} is given an access token that is not newer")
+        if got is not None and got.carried and got.is_expired(self.now()):
+            self.world.violate(f"{self} is given an access token that has expired")
 
 
 class WorkerStore:
@@ -156,13 +161,15 @@ class WorkerStore:
         if not self.worker.machine.can_seal:
             raise KeyUnavailable("no key")
 
-    def save(self, seen: Row, owner: str, token: Token, refresh_at: datetime | None) -> Row | None:
+    def save(
+        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+    ) -> Row | None:
         self.worker.pause("save")
         self._seal()
         mine = self.world.row.lease_owner == owner
         overtaken = self.world.row.version != seen.version
         marked = self.world.row.status != ACTIVE
-        saved = self.store.save(seen, owner, token, refresh_at)
+        saved = self.store.save(seen, owner, token, refresh_at, failure=failure)
         lead = self._lead(owner)
         late = lead.until <= self.world.clock.seconds
         if saved is None and overtaken and late and lead.minted is not None:
@@ -171,6 +178,8 @@ class WorkerStore:
             self.world.healed(lead.minted)
         if saved is not None:
             self._lead(owner).saved = True
+            if token.carried:
+                self._lead(owner).carried = self.world.row.version
             if mine:
                 self.world.mishaps.clear()
         return saved
@@ -229,8 +238,10 @@ class WorkerServer:
         if fault != "lost before":
             lead.minted = self._answer(lead, token.refresh_token)
         self.worker.pause("receive")
-        if fault or self.world.clock.seconds - sent > TIMEOUT:
+        if (fault and fault != "odd") or self.world.clock.seconds - sent > TIMEOUT:
             self._lose(lead)
+        if fault == "odd" and lead.minted is not None:
+            return self._odd(lead, token)
         return self._received(lead, token, started)
 
     def _entered(self) -> Lead:
@@ -247,6 +258,9 @@ class WorkerServer:
             world.violate(f"{worker} sends before the back-off is over")
         owner, version = worker.waited or ("", -1)
         waited_for = world.leads.get(owner)
+        carried = waited_for is not None and waited_for.carried == world.row.version
+        if carried and worker.wish != "bulk":
+            world.violate(f"{worker} waited for {waited_for.worker}, which got no access token, and asks too")
         if waited_for and waited_for.failed and world.row.version == version and worker.wish != "bulk":
             world.violate(f"{worker} waited for {waited_for.worker}, which failed, and asks the same again")
         return lead
@@ -263,6 +277,14 @@ class WorkerServer:
         if lead.minted is not None:
             self.world.lost_grants.add(lead.minted.grant.number)
         raise ProviderUnavailable("no answer", code="timeout", answer_lost=True)
+
+    def _odd(self, lead: Lead, token: Token) -> Token:
+        """A success without a usable access token. Where it has a new refresh token, that one came."""
+        if self.world.kind == "lasting":
+            raise ProviderUnavailable("odd", code="malformed_response", answer_lost=True)
+        assert lead.minted is not None
+        lead.in_hand = lead.minted
+        return token.carrying(lead.minted.name, None)
 
     def _received(self, lead: Lead, token: Token, started: datetime) -> Token:
         if lead.minted is None:

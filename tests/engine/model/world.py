@@ -64,6 +64,7 @@ class Lead:
     lost: bool = False
     failed: bool = False
     saved: bool = False
+    carried: int = -1  # the version under which it has saved a refresh token alone
     minted: Minted | None = None
     in_hand: Minted | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -310,3 +311,32 @@ def test_no_token_is_logged_or_shown(keep, scripted, token, caplog, canary):
     with pytest.raises(ReauthorizationRequired):
         http.get("x")
     assert canary not in caplog.text + repr(row(provider)) + repr(http)
+
+
+# --- a response of which only the refresh token is usable --------------------------------------------
+
+
+def test_the_new_refresh_token_of_an_odd_response_is_written_back(keep, scripted):
+    provider = keep(age=EXPIRED)
+    odd = {"id_token": "a.b.c", "refresh_token": "row-1", "token_type": "Bearer"}
+    scripted.on("/token", Answer(body=odd), Answer(body={**ROTATED, "refresh_token": "row-2"}))
+    with pytest.raises(ProviderUnavailable) as raised:
+        store.session_for(provider).get("x")
+    assert raised.value.code == "malformed_response"
+    seen = row(provider)
+    assert (seen.token.refresh_token, seen.token.access_token, seen.token.carried) == (
+        "row-1",
+        "access-0",
+        True,
+    )
+    assert (seen.version, seen.failures, seen.last_error, seen.in_doubt) == (
+        1,
+        1,
+        "malformed_response",
+        False,
+    )
+    eventually(lambda: seen.refresh_at < datetime.now(UTC), "the back-off is over")
+    scripted.on("/api/x", Answer())
+    assert store.session_for(provider).get("x").status_code == 200
+    assert [request.form["refresh_token"] for request in scripted.asked("/token")] == ["row-0", "row-1"]
+    assert row(provider).token.refresh_token == "row-2"
