@@ -322,7 +322,12 @@ class Refresh:
 
         It counts as a failure because otherwise each waiting caller would refresh next.
         """
-        error = responses.unreadable(self.server.provider, "only its refresh token is usable")
+        provider = self.server.provider
+        why = (
+            "only its refresh token is usable, and it was saved. If that happens each time, the provider may "
+            f"need a scope in a refresh: {provider.slug}.token_request.refresh_params.scope"
+        )
+        error = responses.unreadable(provider, why)
         until = self.now() + timedelta(seconds=pause(row.failures + 1, None))
         saved = self.store.save(row, owner, token, until, failure=error.code)
         if saved is None:

@@ -23,6 +23,9 @@ ODD: dict[str, dict[str, Any]] = {
     "an access token that cannot be sent": {**FRESH, "access_token": "a\nb"},
     "an access token that is no string": {**FRESH, "access_token": {"a": 1}},
     "an unknown token type": {**FRESH, "token_type": "mac"},
+    "a warning as an error": {**FRESH, "error": "deprecated_scope"},
+    "not ok, and yet tokens": {**FRESH, "ok": False},
+    "an end that it names": {"error": "invalid_grant", "refresh_token": "refresh-1"},
 }
 every_odd_response = pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 
@@ -35,6 +38,7 @@ def test_the_new_refresh_token_is_saved_and_sent_next(scripted, make_connection,
     with pytest.raises(ProviderUnavailable) as raised:
         connection.access_token()
     assert raised.value.code == "malformed_response"
+    assert "scripted.token_request.refresh_params.scope" in str(raised.value)
 
     row = stored(connection)
     assert (row.token.refresh_token, row.token.access_token, row.token.carried) == (
@@ -149,7 +153,14 @@ def test_without_a_usable_refresh_token_the_old_one_is_in_doubt(scripted, make_c
     assert row.token.refresh_token == "refresh-0"
 
 
-def test_an_error_with_a_refresh_token_is_an_error(scripted, make_connection):
+def test_an_error_with_the_same_refresh_token_is_that_error(scripted, make_connection):
+    scripted.on("/token", Answer(200, {"error": "invalid_grant", "refresh_token": "refresh-0"}))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(Exception, match="connected again"):
+        connection.access_token()
+
+
+def test_an_error_status_with_a_refresh_token_is_an_error(scripted, make_connection):
     scripted.on("/token", Answer(400, {"error": "invalid_grant", "refresh_token": "refresh-1"}))
     connection = make_connection(age=EXPIRED)
     with pytest.raises(Exception, match="connected again"):

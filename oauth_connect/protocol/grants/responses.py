@@ -57,7 +57,7 @@ def read_document(content_type: str, body: bytes) -> Any:
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
-            return Body(parse_qsl(body.decode("utf-8"), strict_parsing=True))
+            return Body(parse_qsl(body.decode("utf-8-sig").strip())) or None
         parsed = json.loads(body)
     except (ValueError, RecursionError):
         return None
@@ -106,9 +106,9 @@ def refreshed(
 ) -> Token:
     """Return the token of a response to a refresh of ``previous`` (RFC 6749 section 6).
 
-    If only the refresh token of a success is usable, return ``previous`` with that one, ``carried``. It was
-    rotated, so the previous refresh token is spent. If it is the previous one, nothing was spent. Raises as
-    ``token_from``.
+    If only the refresh token of a 2xx response is usable, return ``previous`` with that one, ``carried``. It
+    was rotated, so the previous refresh token is spent, also where the response names an error. If it is the
+    previous one, nothing was spent. Raises as ``token_from``.
     """
     try:
         new = token_from(
@@ -120,9 +120,11 @@ def refreshed(
             previous_type=previous.token_type,
             retry_after=retry_after,
         )
-    except ProviderUnavailable as error:
-        refresh_token = _refresh_token(provider, body) if error.answer_lost else ""
-        if not refresh_token or not previous.refresh_token:
+    except (ProtocolError, ProviderUnavailable) as error:
+        refresh_token = _refresh_token(provider, body) if 200 <= status < 300 else ""
+        answer_lost = isinstance(error, ProviderUnavailable) and error.answer_lost
+        is_same = refresh_token == previous.refresh_token
+        if not refresh_token or not previous.refresh_token or (is_same and not answer_lost):
             raise
     else:
         merged = new.after(previous)
@@ -131,7 +133,7 @@ def refreshed(
         # The previous refresh token was used now, so its idle time starts again.
         ends = refresh_token_expiry(provider, new.extra, obtained_at, assume=True)
         return replace(merged, refresh_token_expires_at=ends)
-    if refresh_token == previous.refresh_token:
+    if is_same:
         raise unreadable(provider, "no usable access_token", answer_lost=False)
     expires_at = refresh_token_expiry(provider, body or {}, obtained_at, assume=True)
     return previous.carrying(refresh_token, expires_at)

@@ -42,6 +42,8 @@ PARSED_FORM = {"access_token": "a+b", "token_type": "bearer", "scope": "x y"}
         ("Application/JSON; charset=utf-8", b'{"a": 1}', {"a": 1}),
         ("application/problem+json", b'{"a": 1}', {"a": 1}),
         ("application/x-www-form-urlencoded; charset=utf-8", FORM, PARSED_FORM),
+        ("application/x-www-form-urlencoded", b"\xef\xbb\xbf" + FORM, PARSED_FORM),
+        ("application/x-www-form-urlencoded", FORM + b"&\n", PARSED_FORM),
         ("application/x-www-form-urlencoded", b'{"a": 1}', None),
         ("application/json", FORM, None),
         ("text/plain", b'{"a": 1}', {"a": 1}),
