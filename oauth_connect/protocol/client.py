@@ -88,6 +88,7 @@ class AuthorizationServer:
             reply.body,
             previous=token,
             obtained_at=started,
+            received_at=self._now(),
             retry_after=reply.retry_after,
         )
 
@@ -198,6 +199,7 @@ class AuthorizationServer:
             reply.status,
             reply.body,
             obtained_at=started,
+            received_at=self._now(),
             requested_scopes=scopes,
             retry_after=reply.retry_after,
         )

@@ -16,6 +16,7 @@ class Token:
     response would make the token seem valid for too long. ``extra`` holds the response's other fields.
     ``exchangeable``: there is no refresh token, and the valid token can be exchanged for a newer one.
     ``reissuable``: the client's own token (section 4.4). The client can request another at any time.
+    ``received_at``: the time when the response was there, or None if it is unknown.
     ``carried``: the access token of an earlier response. The latest one had only a usable refresh token.
     """
 
@@ -30,6 +31,7 @@ class Token:
     exchangeable: bool = False
     reissuable: bool = False
     carried: bool = False
+    received_at: datetime | None = None
 
     @property
     def renewable(self) -> bool:
@@ -42,8 +44,15 @@ class Token:
         return None if self.expires_at is None else self.expires_at - self.obtained_at
 
     def leeway(self, wanted: timedelta) -> timedelta:
-        """Return ``wanted``, but at most a quarter of the lifetime, so that short tokens stay usable."""
-        return wanted if self.lifetime is None else min(wanted, self.lifetime / 4)
+        """Return ``wanted``, but less for a short token, so that it stays usable.
+
+        At most a quarter of its lifetime, and half of what a slow response left of it. Otherwise each call
+        would refresh.
+        """
+        if self.expires_at is None:
+            return wanted
+        left = self.expires_at - (self.received_at or self.obtained_at)
+        return min(wanted, (self.expires_at - self.obtained_at) / 4, max(left, timedelta(0)) / 2)
 
     def valid_for(self, wanted: timedelta, now: datetime) -> bool:
         """Return whether the token is valid for the (capped) leeway after ``now``, or has no known expiry."""
@@ -84,6 +93,7 @@ class Token:
             "exchangeable": self.exchangeable,
             "reissuable": self.reissuable,
             "carried": self.carried,
+            "received_at": _timestamp(self.received_at),
         }
 
     @classmethod
@@ -100,6 +110,7 @@ class Token:
             exchangeable=data.get("exchangeable", False),
             reissuable=data.get("reissuable", False),
             carried=data.get("carried", False),
+            received_at=_moment(data.get("received_at")),
         )
 
     def __repr__(self) -> str:

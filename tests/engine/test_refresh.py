@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from oauth_connect.errors import (
 )
 from oauth_connect.flows import session_for
 from oauth_connect.models import Connection, ProviderState
+from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
 from tests.servers.scripted import Answer
@@ -423,3 +425,21 @@ def token(**changes: Any) -> Token:
 def test_nothing_is_due_without_an_expiry_or_a_refresh_token():
     assert refresh_time(token(expires_at=None), timedelta(seconds=60)) is None
     assert refresh_time(token(refresh_token=""), timedelta(seconds=60)) is None
+
+
+def test_a_token_that_a_slow_endpoint_left_little_of_is_not_refreshed_by_each_call(
+    scripted, make_connection, configure, monkeypatch
+):
+    """Of 3,000 seconds the response takes 2,500. A quarter of the lifetime is more than what is left."""
+    configure(REFRESH_LEEWAY=3600)
+    now = datetime.now(UTC)
+    times = chain([now - timedelta(seconds=2500)], repeat(now))
+    defaults = {**(AuthorizationServer.__init__.__kwdefaults__ or {}), "now": lambda: next(times)}
+    monkeypatch.setattr(AuthorizationServer.__init__, "__kwdefaults__", defaults)
+    scripted.on("/token", Answer(body={**FRESH, "expires_in": 3000}))
+    connection = make_connection(age=EXPIRED)
+    connection.refresh()
+    http = stored(connection).session()
+    for _ in range(3):
+        http.get(f"{scripted.url}/api/me")
+    assert len(scripted.asked("/token")) == 1

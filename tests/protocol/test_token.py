@@ -104,3 +104,19 @@ def test_a_token_is_its_own_copy(duplicate) -> None:
 def test_a_token_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         token().access_token = "other"
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "took", "leeway"), [(3600, 0, 60), (3600, 25, 60), (30, 0, 7.5), (30, 25, 2.5), (30, 40, 0)]
+)
+def test_the_leeway_is_at_most_half_of_what_a_slow_response_left(
+    lifetime: int, took: int, leeway: float
+) -> None:
+    token = Token(
+        "a",
+        NOW,
+        expires_at=NOW + timedelta(seconds=lifetime),
+        received_at=NOW + timedelta(seconds=took),
+    )
+    assert token.leeway(timedelta(seconds=60)) == timedelta(seconds=leeway)
+    assert Token.from_dict(token.to_dict()).received_at == token.received_at

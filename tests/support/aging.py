@@ -22,7 +22,9 @@ def age(connection: Connection, seconds: float) -> Connection:
     token = rows.get().token
     shift = timedelta(seconds=seconds)
     expires_at = token.expires_at and token.expires_at - shift
-    older = replace(token, obtained_at=token.obtained_at - shift, expires_at=expires_at)
+    received_at = token.received_at and token.received_at - shift
+    obtained_at = token.obtained_at - shift
+    older = replace(token, obtained_at=obtained_at, received_at=received_at, expires_at=expires_at)
     rows.update(**token_columns(connection, older, rows.get().refresh_at))
     return rows.get()
 

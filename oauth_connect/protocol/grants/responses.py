@@ -72,6 +72,7 @@ def token_from(
     body: Body | None,
     *,
     obtained_at: datetime,
+    received_at: datetime | None = None,
     requested_scopes: Iterable[str] = (),
     previous_type: str = "",
     retry_after: float | None = None,
@@ -90,6 +91,7 @@ def token_from(
         provider,
         _inside(provider, body),
         obtained_at=obtained_at,
+        received_at=received_at,
         requested_scopes=requested_scopes,
         previous_type=previous_type,
     )
@@ -102,6 +104,7 @@ def refreshed(
     *,
     previous: Token,
     obtained_at: datetime,
+    received_at: datetime | None = None,
     retry_after: float | None = None,
 ) -> Token:
     """Return the token of a response to a refresh of ``previous`` (RFC 6749 section 6).
@@ -116,6 +119,7 @@ def refreshed(
             status,
             body,
             obtained_at=obtained_at,
+            received_at=received_at,
             requested_scopes=previous.scopes,
             previous_type=previous.token_type,
             retry_after=retry_after,
@@ -165,6 +169,7 @@ def read_token(
     body: Mapping[str, Any],
     *,
     obtained_at: datetime,
+    received_at: datetime | None = None,
     requested_scopes: Iterable[str] = (),
     previous_type: str = "",
 ) -> Token:
@@ -189,6 +194,7 @@ def read_token(
         ),
         extra={key: value for key, value in body.items() if key not in standard},
         exchangeable=provider.refresh.style == "exchange_access_token",
+        received_at=received_at,
     )
 
 

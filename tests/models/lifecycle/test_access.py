@@ -67,12 +67,12 @@ def test_a_token_of_unknown_expiry_is_refreshed_when_the_api_refuses_it(make_con
 
 @pytest.mark.compliance("D26")
 @pytest.mark.parametrize("token", [5, ["a"], None, "", "a\nb"])
-def test_a_malformed_response_keeps_the_old_token(make_connection, scripted, token: Any) -> None:
+def test_a_malformed_access_token_leaves_the_old_one_in_use(make_connection, scripted, token: Any) -> None:
     scripted.on("/token", Answer(body={**FRESH, "access_token": token}))
     connection = make_connection(age=2800)
     assert connection.access_token(900) == "access-0"
-    assert stored(connection).token.refresh_token == "refresh-0"
-    assert (stored(connection).status, stored(connection).in_doubt) == ("active", True)
+    assert stored(connection).token.refresh_token == "refresh-1"
+    assert (stored(connection).status, stored(connection).in_doubt) == ("active", False)
 
 
 def test_a_disabled_provider_is_not_called(configure, scripted_entry, make_connection) -> None:
