@@ -153,7 +153,12 @@ def complete(request: HttpRequest, slug: str) -> Connected:
     _check_client(provider, pending)
     completion.read_callback()
     _check_response(provider, callback)
-    with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
+
+    def revoke_unusable(token: Token) -> None:
+        if not is_shared(server.provider, pending.owner, None, completion.values):
+            revoke(server, token)
+
+    with AuthorizationServer(provider, timeout=conf.http_timeout, on_unusable=revoke_unusable) as server:
         token = server.exchange_code(
             code=callback.code,
             redirect_uri=pending.redirect_uri,

@@ -132,6 +132,16 @@ class Login:
         self.provider = self.discovered.resolve_with_client(self.completion.values)
         self.scopes = asked_scopes(self.provider, scopes, None)
 
+    def _server(self) -> AuthorizationServer:
+        """Return the client; it revokes the tokens of a response that is unusable otherwise."""
+
+        def revoke_unusable(token: Token) -> None:
+            if not self.target.is_shared(self, token, None):
+                revoke(server, token)
+
+        server = AuthorizationServer(self.provider, timeout=conf.http_timeout, on_unusable=revoke_unusable)
+        return server
+
     def _identify_and_store(self, server: AuthorizationServer, token: Token) -> Account:
         """Find the token's account and store the token. If a step fails, revoke the token."""
         account = None
@@ -166,7 +176,7 @@ class DeviceLogin(Login):
         if not endpoint:
             raise ImproperlyConfigured(without_device_flow(self.declared.slug))
         self.nonce = "" if "openid" in self.scopes else None
-        with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
+        with self._server() as server:
             authorization = server.authorize_device(self.scopes)
             show(authorization)
             token = await_token(server, authorization, scopes=self.scopes, tick=tick)
@@ -200,7 +210,7 @@ class BrowserLogin(Login):
             pairs = _wait_for_response(redirect, timeout, tick)
         self.completion.pairs = list(pairs)
         code = self._code()
-        with AuthorizationServer(self.provider, timeout=conf.http_timeout) as server:
+        with self._server() as server:
             token = server.exchange_code(
                 code=code, redirect_uri=self.redirect_uri, code_verifier=verifier, scopes=self.scopes
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from oauth_connect.errors import ProviderRejected
+from oauth_connect.errors import ProtocolError, ProviderRejected, ProviderUnavailable
 from oauth_connect.protocol.device import DeviceAuthorization, read_device_authorization
 from oauth_connect.protocol.exchange import Exchange, Reply
 from oauth_connect.protocol.grants import responses
@@ -31,6 +31,7 @@ __all__ = ["AuthorizationServer", "Reply"]
 class AuthorizationServer:
     """This site's client at one provider's authorization server.
 
+    ``on_unusable`` gets the tokens of a first response that is unusable otherwise: they must be revoked.
     ``timeout`` is in seconds, for one whole request. ``session`` comes from ``transport.new_session``.
     Several clients may share it, and the caller closes it. ``now`` returns the time, aware, in UTC.
     Every method may raise ProviderUnavailable, ProviderRejected or ProviderMisconfigured.
@@ -43,7 +44,9 @@ class AuthorizationServer:
         timeout: float = 15.0,
         session: ServerSession | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_unusable: Callable[[Token], None] = lambda token: None,
     ) -> None:
+        self._on_unusable = on_unusable
         self._exchange = Exchange(provider, timeout=timeout, session=session, now=now)
         self._now = now
 
@@ -194,15 +197,21 @@ class AuthorizationServer:
     def _token(self, endpoint: str, parameters: Parameters, scopes: Iterable[str]) -> Token:
         started = self._now()
         reply = self._exchange.post(endpoint, parameters)
-        return responses.token_from(
-            self.provider,
-            reply.status,
-            reply.body,
-            obtained_at=started,
-            received_at=self._now(),
-            requested_scopes=scopes,
-            retry_after=reply.retry_after,
-        )
+        try:
+            return responses.token_from(
+                self.provider,
+                reply.status,
+                reply.body,
+                obtained_at=started,
+                received_at=self._now(),
+                requested_scopes=scopes,
+                retry_after=reply.retry_after,
+            )
+        except (ProtocolError, ProviderUnavailable):
+            issued = responses.unusable_tokens(self.provider, reply.status, reply.body, started)
+            if issued is not None:
+                self._on_unusable(issued)
+            raise
 
 
 def _bearer(provider: Provider, token: Token) -> Parameters:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connections
 
@@ -36,13 +36,19 @@ class Placement(Enum):
 
 
 def placement(alias: str) -> Placement:
-    """Return where statements run, given the caller's transaction."""
-    connection = connections[alias]
+    """Return where statements run, given the caller's transaction.
+
+    SQLite in memory locks whole tables between connections. A second one would fail, and would make the
+    caller's own statements fail. So there a rollback of the caller undoes a refresh.
+    """
+    connection: Any = connections[alias]
     if not connection.in_atomic_block and connection.get_autocommit():
         return Placement.CALLER
     if any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
         return Placement.CALLER
-    return Placement.CALLER_THEN_REPEAT if connection.vendor == "sqlite" else Placement.OWN_CONNECTION
+    if connection.vendor != "sqlite":
+        return Placement.OWN_CONNECTION
+    return Placement.CALLER if connection.is_in_memory_db() else Placement.CALLER_THEN_REPEAT
 
 
 class _Slots:

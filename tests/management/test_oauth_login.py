@@ -115,6 +115,15 @@ def test_a_device_login_becomes_the_users_connection_and_serves_calls(terminal, 
     assert connection.session().get("user").json()["login"] == "ada"
 
 
+def test_the_tokens_of_an_unusable_response_are_revoked(device_with_accounts, command, user):
+    device_with_accounts.on("/token", Answer(body={"refresh_token": "new-refresh", "token_type": "Bearer"}))
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 1
+    (request,) = device_with_accounts.asked("/revoke")
+    assert request.form["token"] == "new-refresh"
+    assert not Connection.objects.exists()
+
+
 def test_a_refused_device_keeps_nothing(terminal, user, start):
     process = start("oauth_login", "codeyard", "--user", "grace", "--json")
     process_error = iter(process.stderr.readline, "")

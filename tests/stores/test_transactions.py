@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from oauth_connect.stores.transactions import Placement, placement
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED, FRESH
 
+ROOT = Path(__file__).resolve().parents[2]
 transactional = pytest.mark.django_db(transaction=True)
 
 
@@ -145,3 +150,14 @@ def in_a_thread() -> Iterator[Any]:
 
     yield run
     assert failures == []
+
+
+@pytest.mark.once
+@pytest.mark.process
+def test_in_an_sqlite_database_in_memory_a_refresh_locks_nothing_of_the_site(scripted):
+    """A second connection would: in memory, SQLite locks whole tables between connections."""
+    command = [sys.executable, "-m", "tests.faults.memory_site", scripted.url]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout) == {"failed": [], "threads": 1}
+    assert len(scripted.asked("/token")) == 30

@@ -153,6 +153,24 @@ def _refresh_token(provider: Provider, body: Body | None) -> str:
     return str(found) if found and usable else ""
 
 
+def unusable_tokens(
+    provider: Provider, status: int, body: Body | None, obtained_at: datetime
+) -> Token | None:
+    """Return the tokens of a 2xx response that is unusable otherwise, to revoke them. None: it has none."""
+    try:
+        found = _inside(provider, body) if 200 <= status < 300 else Body()
+    except ProviderUnavailable:
+        return None
+    access_token, refresh_token = (
+        str(value) if value and is_printable(value) else ""
+        for value in map(found.get, map(provider.token_response.name_of, ("access_token", "refresh_token")))
+    )
+    rules = provider.revocation
+    by_access_token = rules.style == "bearer" or rules.token == "access_token"
+    revocable = access_token if by_access_token else access_token or refresh_token
+    return Token(access_token, obtained_at, refresh_token) if revocable else None
+
+
 def is_refusal(provider: Provider, body: Mapping[str, Any]) -> bool:
     """Return whether a body is an error response. The status does not matter."""
     needed = provider.token_response.success_field
