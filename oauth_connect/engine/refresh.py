@@ -10,7 +10,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from oauth_connect.engine.single_flight import single_flight
@@ -47,12 +47,14 @@ class Need:
 
     ``newer_than``: a version that is not accepted, because the API refused it or a refresh was requested.
     ``force``: send a request even during the back-off. ``wait``: wait while another caller refreshes.
+    ``after_401``: the API has refused the current token.
     """
 
     leeway: timedelta
     newer_than: int | None = None
     force: bool = False
     wait: bool = True
+    after_401: bool = False
 
     def met_by(self, row: Row, now: datetime) -> bool:
         if row.token is None:
@@ -277,7 +279,9 @@ class Refresh:
     def _lead(self, row: Row, owner: str, claimed_at: float) -> Row | None:
         """Refresh under the owner's lease. None: the lease is no longer the owner's, read again."""
         result = self._ask(row, owner, claimed_at)
-        return self._save(row, owner, result) if isinstance(result, Token) else result
+        if not isinstance(result, Token):
+            return result
+        return self._save(row, owner, replace(result, after_401=self.need.after_401))
 
     def _ask(self, row: Row, owner: str, claimed_at: float) -> Token | Row | None:
         """Return a new token that is not saved yet, or else the row. None: read again."""

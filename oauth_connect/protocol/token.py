@@ -17,6 +17,7 @@ class Token:
     ``exchangeable``: there is no refresh token, and the valid token can be exchanged for a newer one.
     ``reissuable``: the client's own token (section 4.4). The client can request another at any time.
     ``received_at``: the time when the response was there, or None if it is unknown.
+    ``after_401``: requested because the API had refused the token before it.
     ``carried``: the access token of an earlier response. The latest one had only a usable refresh token.
     """
 
@@ -32,6 +33,7 @@ class Token:
     reissuable: bool = False
     carried: bool = False
     received_at: datetime | None = None
+    after_401: bool = False
 
     @property
     def renewable(self) -> bool:
@@ -60,6 +62,15 @@ class Token:
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
+
+    def is_refused_again(self, now: datetime) -> bool:
+        """Return whether another refresh for a 401 is pointless: this token is new, and was got for one.
+
+        Within a minute of its request; for a client's own token within five seconds. A token from the future
+        was obtained by a machine with another clock, so its age says nothing.
+        """
+        pause = timedelta(seconds=5 if self.reissuable else 60)
+        return self.after_401 and timedelta(0) <= now - self.obtained_at < pause
 
     def after(self, previous: Token) -> Token:
         """Return this token with the fields of ``previous`` that its response omitted.
@@ -94,6 +105,7 @@ class Token:
             "reissuable": self.reissuable,
             "carried": self.carried,
             "received_at": _timestamp(self.received_at),
+            "after_401": self.after_401,
         }
 
     @classmethod
@@ -111,6 +123,7 @@ class Token:
             reissuable=data.get("reissuable", False),
             carried=data.get("carried", False),
             received_at=_moment(data.get("received_at")),
+            after_401=data.get("after_401", False),
         )
 
     def __repr__(self) -> str:

@@ -119,14 +119,20 @@ def test_a_token_that_the_api_refuses_is_dropped_and_fetched_again_once(reports)
     assert Connection.objects.get().version == 2
 
 
-def test_a_token_that_is_refused_within_a_minute_is_not_fetched_again(reports):
+def test_a_token_that_is_refused_is_fetched_again_and_its_successor_not_immediately(reports):
     http = machine_session("reports")
     assert http.get("analytics").ok
+    reports.expire()
+    assert http.get("analytics").ok
+    assert reports.machine_requests == 2
 
     reports.expire()
-
     assert http.get("analytics").status_code == 401
-    assert reports.machine_requests == 1
+    assert reports.machine_requests == 2
+
+    age(Connection.objects.get(), 6)
+    assert machine_session("reports").get("analytics").ok
+    assert reports.machine_requests == 3
 
 
 def test_for_a_client_that_may_not_have_one_the_error_says_where_to_allow_it(codeyard, configure):

@@ -7,7 +7,9 @@ from django.conf import settings
 
 from oauth_connect.models import Connection
 from tests.servers.codeyard import Codeyard
+from tests.servers.scripted import Answer
 from tests.support.aging import age
+from tests.support.tokens import FRESH
 from tests.support.workers import call_together
 
 
@@ -45,6 +47,23 @@ def test_parallel_callers_refused_with_401_make_one_token_request(codeyard, make
 
     assert results == [{"status": 200, "version": 1}] * 32
     assert codeyard.refreshes == 1
+
+
+@pytest.mark.compliance("D40")
+@pytest.mark.django_db(transaction=True)
+def test_an_api_that_refuses_every_token_of_a_new_account_causes_one_token_request(
+    scripted, scripted_provider, make_connection
+):
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(401))
+    connection = make_connection()
+    providers = {"PROVIDERS": settings.OAUTH_CONNECT["PROVIDERS"]}
+    for _ in range(2):
+        results = call_together(
+            processes=4, threads=8, connection=str(connection.pk), path="user", settings=providers
+        )
+        assert [result["status"] for result in results] == [401] * 32
+    assert len(scripted.asked("/token")) == 1
 
 
 @pytest.mark.compliance("D30")

@@ -33,7 +33,6 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
 
 logger = logging.getLogger("oauth_connect")
-TOO_YOUNG = timedelta(minutes=1)
 
 
 class ConnectionSource:
@@ -56,8 +55,7 @@ class ConnectionSource:
     def renewed(self, rejected: Token) -> Token | None:
         """Return the token to use after a 401: a newer stored one, else one from a refresh.
 
-        Return None for a token younger than a minute, because the API refuses it for another reason. A token
-        from the future was obtained by a machine with another clock, so its age says nothing.
+        Return None if the token was itself got after a 401 just now. Then the API has another reason.
         """
         store = row_store(self.connection)
         row = store.read()
@@ -70,10 +68,10 @@ class ConnectionSource:
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
             return row.token
-        age = datetime.now(UTC) - rejected.obtained_at
-        if not row.token.renewable or timedelta(0) <= age < TOO_YOUNG:
+        if not row.token.renewable or row.token.is_refused_again(datetime.now(UTC)):
             return None
-        return run_refresh(self.connection, Need(conf.refresh_leeway, newer_than=row.version), store)
+        need = Need(conf.refresh_leeway, newer_than=row.version, after_401=True)
+        return run_refresh(self.connection, need, store)
 
 
 def valid_token(connection: ConnectionRow, leeway: timedelta) -> Token:

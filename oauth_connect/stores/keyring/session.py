@@ -17,7 +17,6 @@ from oauth_connect.stores.keyring.account import HTTP_TIMEOUT, LEEWAY, is_same_s
 from oauth_connect.stores.keyring.store import KeyringStore
 
 API_TIMEOUT = 30.0  # seconds for each wait of an API call that passes no timeout
-TOO_YOUNG = timedelta(minutes=1)
 
 
 def session_for(
@@ -86,10 +85,9 @@ class KeyringSource:
         if row.token.access_token != rejected.access_token:
             self._held = row
             return row.token
-        age = datetime.now(UTC) - rejected.obtained_at
-        if not row.token.renewable or timedelta(0) <= age < TOO_YOUNG:
+        if not row.token.renewable or row.token.is_refused_again(datetime.now(UTC)):
             return None
-        return self._obtain(Need(self._leeway, newer_than=row.version))
+        return self._obtain(Need(self._leeway, newer_than=row.version, after_401=True))
 
     def _obtain(self, need: Need) -> Token:
         now = datetime.now(UTC)

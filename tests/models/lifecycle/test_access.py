@@ -10,6 +10,7 @@ from oauth_connect.errors import (
     ProviderMisconfigured,
 )
 from tests.servers.scripted import Answer
+from tests.support.aging import age
 from tests.support.tokens import FRESH, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
@@ -44,14 +45,39 @@ def test_only_a_401_refreshes_once_and_is_retried_once(
 
 
 @pytest.mark.compliance("D40")
-def test_an_api_that_always_responds_401_causes_one_refresh(make_connection, scripted) -> None:
+@pytest.mark.parametrize("seconds", [0, 600], ids=["just connected", "connected before"])
+def test_an_api_that_always_responds_401_causes_one_refresh(make_connection, scripted, seconds: int) -> None:
     scripted.on("/token", Answer(body=FRESH))
     scripted.on("/api/user", Answer(401))
-    connection = make_connection(age=600)
+    connection = make_connection(age=seconds)
     for _ in range(5):
-        with connection.session() as http:
+        with stored(connection).session() as http:
             assert http.get("user").status_code == 401
     assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.compliance("D40")
+def test_after_a_minute_a_401_causes_another_refresh(make_connection, scripted) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(401))
+    connection = make_connection()
+    for number in (1, 2):
+        for _ in range(2):
+            stored(connection).session().get("user")
+        assert len(scripted.asked("/token")) == number
+        age(connection, 61)
+
+
+def test_a_token_that_was_refreshed_for_another_reason_is_refreshed_on_a_401(
+    make_connection, scripted
+) -> None:
+    """A provider may end its access tokens at any time, also one of a refresh just now."""
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection()
+    connection.refresh()
+    scripted.on("/api/user", Answer(401), Answer())
+    assert stored(connection).session().get("user").status_code == 200
+    assert len(scripted.asked("/token")) == 2
 
 
 @pytest.mark.compliance("D35")
