@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,14 @@ def ctrl_c() -> Iterator[None]:
 def start(tmp_path: Path) -> Callable[..., Forked]:
     """Start ``python -m django`` with this test's OAUTH_CONNECT."""
 
+    numbers = count()
+
     def begin(*arguments: str, stdout: int = PIPE, stderr: int = PIPE) -> Forked:
         module = f"from tests.settings import *\nOAUTH_CONNECT = {site.OAUTH_CONNECT!r}\n"
-        (tmp_path / "site_of_a_test.py").write_text(module, encoding="utf-8")
-        environment = {**worker_environment(), "DJANGO_SETTINGS_MODULE": "site_of_a_test"}
+        # A new name each time: bytecode of the same name, size and second would be taken for this text's.
+        name = f"site_of_a_test_{next(numbers)}"
+        (tmp_path / f"{name}.py").write_text(module, encoding="utf-8")
+        environment = {**worker_environment(), "DJANGO_SETTINGS_MODULE": name}
         environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
         return start_process(
             "django",
