@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Self
 
+PAUSE_AFTER_401 = timedelta(minutes=1)  # between two refreshes for 401s
+OWN_PAUSE_AFTER_401 = timedelta(seconds=5)  # the same, for a client's own token
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Token:
@@ -69,7 +72,7 @@ class Token:
         Within a minute of its request; for a client's own token within five seconds. A token from the future
         was obtained by a machine with another clock, so its age says nothing.
         """
-        pause = timedelta(seconds=5 if self.reissuable else 60)
+        pause = OWN_PAUSE_AFTER_401 if self.reissuable else PAUSE_AFTER_401
         return self.after_401 and timedelta(0) <= now - self.obtained_at < pause
 
     def after(self, previous: Token) -> Token:

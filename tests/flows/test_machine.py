@@ -31,6 +31,7 @@ from oauth_connect.flows import (
 )
 from oauth_connect.models import Connection, ConnectionEvent, Owner, PendingRevocation, ProviderState
 from oauth_connect.models.owner import owner_of
+from oauth_connect.protocol import token as token_module
 from oauth_connect.stores.columns import token_columns
 from tests.servers.codeyard import MACHINE_ID
 from tests.servers.scripted import Answer
@@ -119,7 +120,8 @@ def test_a_token_that_the_api_refuses_is_dropped_and_fetched_again_once(reports)
     assert Connection.objects.get().version == 2
 
 
-def test_a_token_that_is_refused_is_fetched_again_and_its_successor_not_immediately(reports):
+def test_a_token_that_is_refused_is_fetched_again_and_its_successor_not_immediately(reports, monkeypatch):
+    monkeypatch.setattr(token_module, "OWN_PAUSE_AFTER_401", timedelta(hours=1))
     http = machine_session("reports")
     assert http.get("analytics").ok
     reports.expire()
@@ -130,6 +132,7 @@ def test_a_token_that_is_refused_is_fetched_again_and_its_successor_not_immediat
     assert http.get("analytics").status_code == 401
     assert reports.machine_requests == 2
 
+    monkeypatch.undo()
     age(Connection.objects.get(), 6)
     assert machine_session("reports").get("analytics").ok
     assert reports.machine_requests == 3

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from oauth_connect.flows import machine_session
 from oauth_connect.models import Connection
+from oauth_connect.protocol import token
 from tests.servers.oidc_provider import OIDCProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,8 +40,11 @@ def test_tokens_for_other_scopes_are_others(machine: OIDCProvider) -> None:
     assert machine.stats["granted"] == {"client_credentials": 2}
 
 
-def test_an_api_that_refuses_each_machine_token_causes_one_more_request(machine: OIDCProvider) -> None:
+def test_an_api_that_refuses_each_machine_token_causes_one_more_request(
+    machine: OIDCProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A machine token belongs to no user, and userinfo needs one: the next token is refused too."""
+    monkeypatch.setattr(token, "OWN_PAUSE_AFTER_401", timedelta(hours=1))
     for _ in range(3):
         http = machine_session("machine", scopes=["read"], resource=RESOURCE)
         assert http.get("me").status_code == 401
