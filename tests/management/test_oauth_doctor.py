@@ -207,10 +207,9 @@ def test_migrations_that_are_missing(line, command):
     assert (text, status) == (f"ERROR: not applied: {', '.join(applied)}. Run migrate.", 1)
 
 
-@pytest.mark.parametrize(("apart", "told"), [(-59, "OK"), (61, "61 s apart"), (-600, "600 s apart")])
+@pytest.mark.parametrize(("apart", "told"), [(-50, "OK"), (70, "70 s apart"), (-600, "600 s apart")])
 def test_clocks(line, monkeypatch, apart, told):
-    then = datetime.now(UTC) + timedelta(seconds=apart)
-    monkeypatch.setattr(site, "database_now", lambda alias: then)
+    monkeypatch.setattr(site, "database_now", lambda alias: datetime.now(UTC) + timedelta(seconds=apart))
     text, status = line("Clocks")
     assert told in text
     assert status == 0
