@@ -50,6 +50,7 @@ def test_parallel_callers_refused_with_401_make_one_token_request(codeyard, make
 
 
 @pytest.mark.compliance("D40")
+@pytest.mark.process
 @pytest.mark.django_db(transaction=True)
 def test_an_api_that_refuses_every_token_of_a_new_account_causes_one_token_request(
     scripted, scripted_provider, make_connection
