@@ -12,6 +12,8 @@ from oauth_connect.protocol.token import Token
 ACTIVE = "active"
 REAUTHORIZATION_REQUIRED = "reauthorization_required"
 REVOKED = "revoked"
+# A reason for REAUTHORIZATION_REQUIRED: a refresh returned the token of another account.
+ACCOUNT_CHANGED = "account_changed"
 
 Action = Literal["refreshed", "refresh_failed", "reauthorization_required"]
 
