@@ -198,6 +198,7 @@ class Revocation:
     ``style``: with ``bearer`` the token itself is the only credential, and with ``none`` no request is sent.
     ``authentication``: the default is the method of the token endpoint. ``effect``: it ends this ``token``,
     the whole ``grant`` (every token of this client and account), or everything of the ``account``.
+    ``page``: the URL at which the provider's users withdraw access, or read how.
     """
 
     style: Literal["rfc7009", "bearer", "none"] = "rfc7009"
@@ -207,6 +208,11 @@ class Revocation:
     authentication: ClientAuthentication | None = None
     token: Literal["refresh_token", "access_token"] = "refresh_token"
     effect: Literal["token", "grant", "account"] = "grant"
+    page: str = ""
+
+    def __post_init__(self) -> None:
+        if self.page and not self.page.startswith("https://"):
+            raise InvalidProvider("page: must be an https URL")
 
 
 @dataclass(frozen=True, kw_only=True)
