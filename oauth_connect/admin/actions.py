@@ -25,6 +25,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
+from oauth_connect.flows.disconnect import Outlook, outlook
 from oauth_connect.models import Connection, PendingRevocation
 
 logger = logging.getLogger("oauth_connect.admin")
@@ -56,6 +57,20 @@ UNREADABLE = Outcome(
         "provider. The owner must withdraw access on the provider's own pages"
     )
 )
+ENDED: dict[Outlook, Outcome] = {
+    "revoked": DISCONNECTED,
+    "kept": Outcome(
+        gettext_lazy("Disconnected. Another connection uses the same access; it is revoked with that one"),
+        messages.SUCCESS,
+    ),
+    "unsupported": Outcome(
+        gettext_lazy(
+            "Disconnected here. The provider cannot revoke a token; its owner must withdraw access on the "
+            "provider's own pages"
+        ),
+        messages.SUCCESS,
+    ),
+}
 OUT_OF_TIME = Outcome(gettext_lazy("Not done, because the time ran out; select again"))
 MISCONFIGURED = Outcome(
     gettext_lazy("The provider does not accept this site's client; correct the settings"), messages.ERROR
@@ -107,12 +122,12 @@ def disconnect(connection: Connection, staff: Any) -> Outcome:
     """Disconnect, whatever the state of the token. The history records the staff user."""
     if connection.status == Connection.Status.REVOKED:
         return ALREADY_DISCONNECTED
-    readable = _is_readable(connection)
+    readable, before = _is_readable(connection), outlook(connection)
     connection.disconnect(actor=staff, by_staff=True)
     if not readable:
         return UNREADABLE
-    waiting = PendingRevocation.objects.filter(connection_id=connection.pk).exists()
-    return WAITING if waiting else DISCONNECTED
+    waiting = PendingRevocation.objects.waiting().filter(connection_id=connection.pk).exists()
+    return WAITING if waiting else ENDED[before]
 
 
 def _is_readable(connection: Connection) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.admin import display
@@ -58,7 +59,7 @@ class _OfConnections(ReadOnlyAdmin):
 
 @admin.register(PendingRevocation)
 class PendingRevocationAdmin(_OfConnections):
-    """Shows the tokens that their providers have not revoked yet, and since when."""
+    """Shows the tokens that their providers have not revoked yet, since when, and which are kept."""
 
     masked = frozenset({"sealed_token"})
     list_display = [
@@ -86,12 +87,14 @@ class PendingRevocationAdmin(_OfConnections):
         "error_explained",
     ]
 
-    @admin.display(description=_("disconnected"), ordering="created_at")
+    @admin.display(description=_("since"), ordering="created_at")
     def waiting(self, pending: PendingRevocation) -> str:
         return display.moment_in_list(pending.created_at)
 
     @admin.display(description=_("next attempt"), ordering="next_attempt_at")
     def next_attempt(self, pending: PendingRevocation) -> str:
+        if pending.next_attempt_at is None:
+            return gettext("when a connection of its account ends")
         return display.moment_in_list(pending.next_attempt_at)
 
     @admin.display(description=_("last error"), ordering="last_error")

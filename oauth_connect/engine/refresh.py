@@ -354,10 +354,11 @@ class Refresh:
         return self._overtaken(fresh) if saved is None else self._saved(row, saved)
 
     def _overtaken(self, fresh: Token) -> Row:
-        """Return the row after a save that found another version. If the row is gone, revoke the token."""
-        present = self.store.read()
-        if present is None or present.status == REVOKED:
-            self.store.orphaned(fresh)
+        """Return the row after a save that found another version: its user has reconnected or disconnected.
+
+        The new token belongs to the grant before that, and must be revoked some day.
+        """
+        self.store.orphaned(fresh)
         return self._saved_by_another()
 
     def _saved_by_another(self) -> Row:

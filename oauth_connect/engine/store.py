@@ -103,7 +103,10 @@ class TokenStore(Protocol):
         """Copy a row that was read or saved into the caller's own instance."""
 
     def orphaned(self, token: Token) -> None:
-        """Queue the revocation of a token whose row is gone."""
+        """Keep a token that no save could store, or revoke it if its row is gone.
+
+        It lives at the provider, and must be revoked when its connection ends.
+        """
 
     def announce(self, event: Event) -> None:
         """Report an event to the site. Called after the commit and outside of all locks."""

@@ -6,6 +6,9 @@ import uuid
 from typing import Any
 
 from oauth_connect.models import Connection, Owner
+from oauth_connect.models.lifecycle.revocation import Outlook, outlook
+
+__all__ = ["Outlook", "disconnect", "outlook", "owned"]
 
 
 def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:

@@ -1,4 +1,4 @@
-"""Deletes rows that are no longer needed: old history, used states, disconnected connections."""
+"""Deletes rows that are no longer needed: old history, used states, ended connections, kept tokens."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from django.db import router
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, Owner
+from oauth_connect.models import Connection, ConnectionEvent, ConsumedState, Owner, PendingRevocation
 from oauth_connect.models.row import rows_of
 from oauth_connect.stores import batched_delete
 
@@ -71,6 +71,27 @@ class DisconnectedConnections:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptTokens:
+    """Tokens that are kept for their revocation: those that have expired, and those from before a moment."""
+
+    before: datetime | None
+    table: str = "kept_tokens"
+
+    def count(self) -> int:
+        return self._rows().count()
+
+    def prune(self) -> Iterator[int]:
+        return batched_delete.by_key(self._rows())
+
+    def _rows(self) -> QuerySet[Any]:
+        old = Q(expires_at__lt=datetime.now(UTC))
+        if self.before is not None:
+            old |= Q(created_at__lt=self.before)
+        rows: QuerySet[Any] = _primary(PendingRevocation).kept().filter(old)
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
 class EventsOf:
     """The history of one owner. Where the owner is a user, also the user's name in the history of others."""
 
@@ -99,8 +120,10 @@ def prunable(history_days: int | None, revoked_days: int | None) -> list[Prunabl
     if history_days is not None:
         before = now - timedelta(days=history_days)
         found.insert(0, ExpiredRows("history", ConnectionEvent, "created_at", before))
-    if revoked_days is not None:
-        found.append(DisconnectedConnections(now - timedelta(days=revoked_days)))
+    ended = None if revoked_days is None else now - timedelta(days=revoked_days)
+    if ended is not None:
+        found.append(DisconnectedConnections(ended))
+    found.append(KeptTokens(ended))
     return found
 
 

@@ -94,5 +94,6 @@ def _try(pending: PendingRevocation) -> RevocationResult:
         logger.exception("an unexpected error while a token was being revoked", extra=details)
         return RevocationResult(pending.provider, "failed", "crashed")
     code = shown(done.code) if done.code else ""
-    outcome: Any = done.outcome if done.over else WHY_PENDING.get(done.code, "unavailable")
+    pends = done.outcome == "pending"
+    outcome: Any = WHY_PENDING.get(done.code, "unavailable") if pends else done.outcome
     return RevocationResult(pending.provider, outcome, code)

@@ -89,6 +89,12 @@ class Token:
             extra={**previous.extra, **self.extra},
         )
 
+    def differs_from(self, other: Token) -> bool:
+        """Return whether another token lacks what this one can be revoked by: its refresh token, if any."""
+        if self.refresh_token:
+            return self.refresh_token != other.refresh_token
+        return self.access_token != other.access_token
+
     def carrying(self, refresh_token: str, expires_at: datetime | None) -> Token:
         """Return this token with a newer refresh token, which expires at ``expires_at``."""
         return replace(self, refresh_token=refresh_token, refresh_token_expires_at=expires_at, carried=True)

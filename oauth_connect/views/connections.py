@@ -14,13 +14,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
 from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import CallbackRefused, CallError
-from oauth_connect.flows.disconnect import owned
+from oauth_connect.flows.disconnect import outlook, owned
 from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
 from oauth_connect.models.owner import owner_of
@@ -32,6 +33,12 @@ from oauth_connect.views.refusals import FAILED, TEXTS, UNTRUSTED
 from oauth_connect.views.variables import VariablesForm
 
 logger = logging.getLogger("oauth_connect.views")
+STILL_USED = gettext_lazy(
+    "Another connection uses the same access. The provider revokes it when that one is disconnected too."
+)
+WITHDRAW = gettext_lazy(
+    "This site cannot revoke its access at the provider. Withdraw it in the settings of your account there."
+)
 
 
 def offered(slug: str, owner: str) -> Provider | None:
@@ -203,7 +210,7 @@ class CallbackView(PrivatePage):
 
 
 class DisconnectView(OwnerPage):
-    """GET: a confirmation that changes nothing. POST: disconnects."""
+    """GET: a confirmation that changes nothing, and says what stays at the provider. POST: disconnects."""
 
     http_method_names = ["get", "head", "post", "options"]
     template_name = "oauth_connect/disconnect.html"
@@ -211,13 +218,21 @@ class DisconnectView(OwnerPage):
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         connection = self.with_own(owned, pk)
         provider = offered(connection.provider, connection.owner)
-        return self.render_to_response(self.get_context_data(connection=connection, provider=provider))
+        return self.render_to_response(
+            self.get_context_data(connection=connection, provider=provider, outlook=outlook(connection))
+        )
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        # Before: with ATOMIC_REQUESTS the provider is asked after this response.
+        before = outlook(self.with_own(owned, pk))
         connection = self.with_own(partial(flows.disconnect, actor=request.user), pk)
         text = _("%(account)s is disconnected.") % {
             "account": connection.account_label or connection.provider
         }
+        if before == "kept":
+            text = f"{text} {STILL_USED}"
+        elif before == "unsupported":
+            text = f"{text} {WITHDRAW}"
         messages.success(request, text, fail_silently=True)
         return redirect(local_path(request.POST.get("next", "")) or "oauth_connect:connections")
 

@@ -16,7 +16,7 @@ from oauth_connect.flows import machine_connection
 from oauth_connect.models import Connection, PendingRevocation
 from tests.admin.pages import Staff, path, text, told
 from tests.servers.scripted import Answer
-from tests.support.tokens import EXPIRED, stored
+from tests.support.tokens import EXPIRED, stored, tokens
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -251,7 +251,7 @@ def test_disconnect_asks_first(scripted, disconnecter, make_connection):
 
 def test_disconnect_stops_local_use_revokes_and_is_written_down(scripted, disconnecter, make_connection):
     scripted.on("/revoke", Answer(200))
-    connections = [make_connection(account_label=label) for label in ("a", "b")]
+    connections = [make_connection(account_label=label, response=tokens(label)) for label in ("a", "b")]
 
     page = disconnecter.act("disconnect_selected", connections, confirmed="yes")
 

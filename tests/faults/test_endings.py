@@ -15,13 +15,13 @@ from oauth_connect.engine.store import REVOKED
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, PendingRevocation
-from oauth_connect.models.lifecycle import disconnect
+from oauth_connect.models.lifecycle import disconnect, orphan
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
 from tests.faults.test_transactions import repeatable_read
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
-from tests.support.tokens import EXPIRED, FRESH, raw, stored
+from tests.support.tokens import EXPIRED, FRESH, raw, stored, tokens
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
@@ -44,7 +44,7 @@ def test_a_disconnect_on_sqlite_is_not_locked_out_by_another_write(
 ):
     """It holds the database from its first statement on: whoever writes meanwhile waits, not it."""
     scripted.on("/revoke", Answer(200))
-    connection, other = make_connection(), make_connection()
+    connection, other = make_connection(), make_connection(response=tokens("other"))
     keep = disconnect._queue_revocation
 
     def keep_while_others_write(*args: Any) -> Any:
@@ -110,7 +110,7 @@ def gone(make_connection: Any) -> Connection:
 def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
     scripted.on("/revoke", Answer(503))
     with inside():
-        disconnect.revoke_orphan(gone, MINTED)
+        orphan.keep_or_revoke(gone, MINTED)
     wait_for_follow_ups()
 
     (kept,) = PendingRevocation.objects.all()
@@ -123,7 +123,7 @@ def test_what_a_provider_does_not_take_is_kept(gone, scripted, inside):
 def test_what_a_provider_takes_is_not_kept(gone, scripted, inside):
     scripted.on("/revoke", Answer(200))
     with inside():
-        disconnect.revoke_orphan(gone, MINTED)
+        orphan.keep_or_revoke(gone, MINTED)
     wait_for_follow_ups()
 
     assert [request.form["token"] for request in scripted.asked("/revoke")] == ["refresh-1"]
@@ -137,7 +137,7 @@ def test_it_is_kept_before_the_provider_is_asked(gone, monkeypatch, inside):
 
     monkeypatch.setattr(AuthorizationServer, "revoke", stopped)
     with pytest.raises(KeyboardInterrupt), inside():
-        disconnect.revoke_orphan(gone, MINTED)
+        orphan.keep_or_revoke(gone, MINTED)
     wait_for_follow_ups()
 
     assert PendingRevocation.objects.get().open().refresh_token == "refresh-1"
@@ -149,7 +149,7 @@ def test_what_cannot_be_kept_is_revoked_all_the_same(gone, scripted, monkeypatch
 
     monkeypatch.setattr(PendingRevocation, "save", full)
     scripted.on("/revoke", Answer(200))
-    disconnect.revoke_orphan(gone, MINTED)
+    orphan.keep_or_revoke(gone, MINTED)
 
     assert len(scripted.asked("/revoke")) == 1
     assert [record.action for record in caplog.records] == ["revocation_lost"]

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
+from oauth_connect.models import PendingRevocation
 from tests.faults.processes import Worker, at_once
 from tests.faults.worker import BEFORE_CLAIM, BEFORE_SAVE
 from tests.servers.scripted import Answer
-from tests.support.tokens import FRESH, raw, stored
+from tests.support.tokens import FRESH, raw, stored, tokens
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -118,3 +119,25 @@ def test_of_two_that_both_found_the_lease_free_one_gets_it(
     faster.go()
     assert [worker.result() for worker in (faster, slower)] == [{"token": "access-1", "version": 1}] * 2
     assert len(scripted.asked("/token")) == 1
+
+
+def test_a_reconnect_while_another_process_refreshes_leaves_no_token_behind(
+    scripted, scripted_provider, make_connection, start
+):
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/revoke", Answer(200))
+    connection = make_connection(age=EXPIRED, response=tokens("first"))
+    worker = start(connection, stops=[BEFORE_SAVE]).ready().go()
+    worker.until(BEFORE_SAVE)
+
+    make_connection(account_id=connection.account_id, response=tokens("second"))
+    worker.go()
+
+    assert worker.result() == {"token": "access-second", "version": 1}
+    stored(connection).disconnect()
+    assert {request.form["token"] for request in scripted.asked("/revoke")} == {
+        "refresh-first",
+        "refresh-1",
+        "refresh-second",
+    }
+    assert not PendingRevocation.objects.exists()

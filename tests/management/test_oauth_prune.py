@@ -69,10 +69,16 @@ def test_an_option_says_otherwise(command, configure, aged):
     assert command("oauth_prune", "--json").document["removed"] == {
         "consumed_states": 0,
         "revoked_connections": 0,
+        "kept_tokens": 0,
     }
     assert ages() == [20, 400], "None keeps it for ever"
     run = command("oauth_prune", "--json", "--history-days", "30")
-    assert run.document["removed"] == {"history": 1, "consumed_states": 0, "revoked_connections": 0}
+    assert run.document["removed"] == {
+        "history": 1,
+        "consumed_states": 0,
+        "revoked_connections": 0,
+        "kept_tokens": 0,
+    }
     assert ages() == [20]
 
 
@@ -100,11 +106,12 @@ def test_a_dry_run_removes_nothing(command, aged):
         "history                             3",
         "consumed states                     1",
         "revoked connections                 0",
+        "kept tokens                         0",
         "0 revocations would be tried.",
         "Nothing was deleted.",
     ]
     document = command("oauth_prune", "--dry-run", "--json").document
-    old = {"history": 3, "consumed_states": 1, "revoked_connections": 0}
+    old = {"history": 3, "consumed_states": 1, "revoked_connections": 0, "kept_tokens": 0}
     assert document == {"dry_run": True, "old": old, "revocations": 0}
     assert (len(ages()), ConsumedState.objects.count()) == (3, 1)
 
@@ -215,6 +222,7 @@ def test_the_default_is_a_year_and_none_is_for_ever(command, configure, ended):
         "history": 0,
         "consumed_states": 0,
         "revoked_connections": 1,
+        "kept_tokens": 0,
     }
 
 

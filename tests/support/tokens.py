@@ -14,6 +14,14 @@ FRESH: dict[str, Any] = {
     "token_type": "Bearer",
     "expires_in": 3600,
 }
+
+
+def tokens(name: str, **more: Any) -> dict[str, Any]:
+    """Return a token response whose tokens are of that name."""
+    issued = {"access_token": f"access-{name}", "refresh_token": f"refresh-{name}"}
+    return {**FRESH, **issued, **more}
+
+
 EXPIRED = 7200  # seconds since a token was obtained that is valid for an hour
 
 

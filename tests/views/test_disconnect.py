@@ -5,7 +5,9 @@ import uuid
 import pytest
 from django.test import Client
 
+from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection, Owner
+from oauth_connect.protocol.provider import Provider
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor
 
@@ -96,3 +98,56 @@ def test_an_account_can_be_connected_again_afterwards(visitor, connection, path,
     visitor.connect()
 
     assert Connection.objects.filter(status="active").get().token.access_token == f"{canary}-access"
+
+
+# --- what stays at the provider -------------------------------------------------------------------
+
+
+def messages_after(visitor, path) -> bytes:
+    visitor.post(path)
+    return visitor.get("/oauth/").content
+
+
+def test_the_page_and_the_message_say_that_the_provider_cannot_revoke(
+    visitor, path, configure, scripted_entry
+):
+    rules = {"style": "none", "page": "https://help.example/withdraw"}
+    configure(PROVIDERS={"scripted": {**scripted_entry, "revocation": rules}})
+
+    page = visitor.get(path).content.decode()
+
+    assert "the provider offers no way for that" in page
+    assert '<a href="https://help.example/withdraw"' in page
+    assert b"Withdraw it in the settings of your account there." in messages_after(visitor, path)
+
+
+def test_where_no_page_is_known_the_user_s_settings_are_named(visitor, path, configure, scripted_entry):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "revocation_endpoint": ""}})
+    assert (
+        b"Withdraw it yourself, in the settings of your account at the provider." in visitor.get(path).content
+    )
+
+
+def test_the_page_and_the_message_say_what_is_kept(
+    visitor, connection, path, make_connection, other_user, scripted
+):
+    make_connection(account_id=connection.account_id, owner=other_user)
+
+    page = visitor.get(path).content
+
+    assert b"keeps the token, encrypted and unused" in page
+    assert b"ada" not in messages_after(visitor, path).partition(b"is disconnected.")[2]
+    assert scripted.asked("/revoke") == []
+
+
+def test_the_message_says_that_the_access_is_still_used(
+    visitor, connection, path, make_connection, other_user
+):
+    make_connection(account_id=connection.account_id, owner=other_user)
+    assert b"Another connection uses the same access." in messages_after(visitor, path)
+
+
+def test_only_an_https_page_can_be_named(scripted_entry):
+    rules = {"style": "none", "page": "javascript:alert(1)"}
+    with pytest.raises(InvalidProvider, match=r"scripted\.revocation\.page: must be an https URL"):
+        Provider.from_mapping("scripted", {**scripted_entry, "revocation": rules})

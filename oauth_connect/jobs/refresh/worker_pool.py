@@ -26,7 +26,7 @@ from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.outcomes import LEAVE_ROW_ALONE, Result, outcome_of, result_of
 from oauth_connect.jobs.refresh.scheduler import Job, ProviderQueue, Scheduler
 from oauth_connect.models import Connection, ConnectionEvent
-from oauth_connect.models.lifecycle import access, disconnect, history, provider_health
+from oauth_connect.models.lifecycle import access, history, orphan, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.net.transport import new_session
 from oauth_connect.protocol.provider import Provider
@@ -287,7 +287,7 @@ class WorkerPool(Run):
             job.claimed,
             self.writer,
             on_event=job.events.append,
-            on_orphan=lambda token: disconnect.revoke_orphan(connection, token),
+            on_orphan=lambda token: orphan.keep_or_revoke(connection, token),
         )
         try:
             if job.save_alone is not None:

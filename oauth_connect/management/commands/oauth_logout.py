@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import CallError, InvalidProvider, KeyringUnavailable
+from oauth_connect.flows.disconnect import Outlook, outlook
 from oauth_connect.flows.keyring import forget_in_keyring
 from oauth_connect.management.base import Command as Base
 from oauth_connect.models import Connection, PendingRevocation
@@ -21,6 +22,11 @@ MESSAGES = {
     "unsupported": "Logged out of {label}. The token is deleted. The provider has no way to revoke it.",
     "refused": "Logged out of {label}. The token is deleted. The provider refused to revoke it.",
     "absent": "There is no login at {label} on this machine.",
+}
+WHAT_BECAME: dict[Outlook, str] = {
+    "revoked": "The token is deleted, and revoked at the provider.",
+    "kept": "Another connection uses the same access. Its revocation waits until that one is disconnected.",
+    "unsupported": "The token is deleted. The provider has no way to revoke it.",
 }
 PENDING = "{label} has not revoked the token yet. It is no longer used. Run the command again to revoke it."
 
@@ -106,18 +112,16 @@ class Command(Base):
         return found[0] if found else None
 
     def _end(self, connection: Connection, user: Any) -> None:
-        name = str(connection)
+        name, before = str(connection), outlook(connection)
         connection.disconnect(actor=user)
-        pending = PendingRevocation.objects.filter(connection_id=connection.pk).exists()
+        pending = PendingRevocation.objects.waiting().filter(connection_id=connection.pk).exists()
         outcome = "pending" if pending else "disconnected"
         self.document({"provider": connection.provider, "outcome": outcome, "connection": str(connection.pk)})
         if pending:
             self.failed(
                 f"Disconnected {name}. The provider has not revoked the token yet. oauth_prune retries it."
             )
-        self.line(
-            f"Disconnected {name}. The token is deleted, and revoked if the provider can revoke tokens."
-        )
+        self.line(f"Disconnected {name}. {WHAT_BECAME[before]}")
 
 
 def named(connections: Iterable[Connection]) -> str:

@@ -271,7 +271,7 @@ class Examination:
             return True
 
     def revocations(self) -> Iterator[Finding]:
-        rows: Any = PendingRevocation.objects.using(self.alias).order_by()
+        rows: Any = PendingRevocation.objects.using(self.alias).waiting().order_by()
         pending = grouped(rows)
         self.numbers["pending_revocations"] = pending
         summary = ", ".join(f"{slug} {count}" for slug, count in sorted(pending.items()))

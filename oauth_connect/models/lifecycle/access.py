@@ -21,7 +21,7 @@ from oauth_connect.errors import (
     ProviderMisconfigured,
     ReauthorizationRequired,
 )
-from oauth_connect.models.lifecycle import disconnect, history, machine_row, provider_health
+from oauth_connect.models.lifecycle import history, machine_row, orphan, provider_health
 from oauth_connect.models.lifecycle.async_access import in_thread
 from oauth_connect.models.provider_state import ProviderState
 from oauth_connect.models.row import ConnectionRow, rows_of
@@ -206,7 +206,7 @@ def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | Non
         publish(connection, event)
 
     def on_orphan(token: Token) -> None:
-        disconnect.revoke_orphan(connection, token)
+        orphan.keep_or_revoke(connection, token)
 
     store = RowStore(connection, on_event=on_event, on_orphan=on_orphan)
     return store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,18 +13,20 @@ from django.db.models import F, QuerySet
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import refresh_time
-from oauth_connect.engine.store import ACTIVE
+from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.errors import ConnectionLocked, KeyUnavailable
-from oauth_connect.models.lifecycle import history
+from oauth_connect.models.lifecycle import history, revocation
 from oauth_connect.models.owner import Owner
+from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import ConnectionRow, R, identity_of
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.columns import UNLEASED, open_token, token_columns
+from oauth_connect.stores.columns import UNLEASED, token_columns
 from oauth_connect.stores.lock_timeouts import locking
 
+logger = logging.getLogger("oauth_connect")
 MAX_TRIES = 10  # if other writers change the row each time and no lock prevents it
 
 
@@ -92,7 +95,7 @@ def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, 
             connection = rows.select_for_update().filter(identity=identity).first()
             if connection is None:
                 return None
-            if _overwrite(rows.filter(pk=connection.pk), connection, token, fields):
+            if _overwrite(rows, connection, token, fields):
                 renewed = rows.filter(pk=connection.pk).first()
                 return _Stored(renewed, connection.scopes) if renewed else None
     raise ConnectionLocked(
@@ -117,25 +120,52 @@ def _insert(
     return _Stored(connection)
 
 
-def _overwrite(
-    row: QuerySet[Any], connection: ConnectionRow, token: Token, fields: Mapping[str, Any]
-) -> bool:
-    """Write a token by the row's key alone: a refresh in flight then finds another version.
+def _overwrite(rows: QuerySet[R], connection: R, token: Token, fields: Mapping[str, Any]) -> bool:
+    """Write a token over the version that was read, and keep the row's own. Return False for another version.
 
-    If the row's own refresh token stays, that refresh is still valid: it keeps its lease, and the version
-    must be the one that was read. Return False where it is another.
+    A refresh in flight then finds another version. If the row's own refresh token stays, that refresh is
+    still valid, and it keeps its lease.
     """
-    whole = _with_missing_parts(connection, token, fields["client_id"])
+    held = _held(connection)
+    whole = _with_missing_parts(connection, held, token, fields["client_id"])
     columns = token_columns(connection, whole, refresh_time(whole, conf.refresh_leeway))
     changes = {**columns, **fields, "version": F("version") + 1}
     if whole is token:
-        return bool(row.update(**changes, **UNLEASED))
-    if connection.reconnect_before and fields["reconnect_before"]:
-        # The old refresh token stays, and its absolute lifetime counts from the old consent.
-        changes["reconnect_before"] = min(connection.reconnect_before, fields["reconnect_before"])
-    # The doubt whether the old refresh token was spent stays with it.
-    del changes["in_doubt"]
-    return bool(row.filter(version=connection.version).update(**changes))
+        changes |= UNLEASED
+    else:
+        if connection.reconnect_before and fields["reconnect_before"]:
+            # The old refresh token stays, and its absolute lifetime counts from the old consent.
+            changes["reconnect_before"] = min(connection.reconnect_before, fields["reconnect_before"])
+        # The doubt whether the old refresh token was spent stays with it.
+        del changes["in_doubt"]
+    with transaction.atomic(using=rows.db, savepoint=False):
+        if not rows.filter(pk=connection.pk, version=connection.version).update(**changes):
+            return False
+        if held is not None and _must_be_kept(connection, held, whole):
+            revocation.keep_aside(PendingRevocation.of(connection), held, rows.db)
+    return True
+
+
+def _held(connection: ConnectionRow) -> Token | None:
+    """Return the token that a row holds. None: there is none, or no key opens it."""
+    if not connection.sealed_token:
+        return None
+    try:
+        return connection.token
+    except KeyUnavailable:
+        details = {
+            "action": "token_unopened",
+            "provider": connection.provider,
+            "connection": str(connection.pk),
+        }
+        logger.warning("no key opens the token of a connection that is replaced: not kept", extra=details)
+        return None
+
+
+def _must_be_kept(connection: ConnectionRow, held: Token, new: Token) -> bool:
+    """Return whether a token that is written over may still work: it must be revoked some day."""
+    ended_there = connection.status == REAUTHORIZATION_REQUIRED and connection.last_error == "revoked"
+    return not ended_there and held.differs_from(new)
 
 
 def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at: datetime) -> Token:
@@ -144,16 +174,12 @@ def _token(provider: Provider, response: Mapping[str, Any] | Token, obtained_at:
     return responses.read_token(provider, response, obtained_at=obtained_at, requested_scopes=provider.scopes)
 
 
-def _with_missing_parts(connection: Any, token: Token, client_id: str) -> Token:
+def _with_missing_parts(connection: ConnectionRow, held: Token | None, token: Token, client_id: str) -> Token:
     """Keep the row's refresh token where a repeated consent sent no new one."""
-    if token.renewable or connection.status != ACTIVE or connection.client_id != client_id:
-        return token
-    try:
-        stored = open_token(connection, connection.sealed_token)
-    except KeyUnavailable:
+    if held is None or token.renewable or connection.status != ACTIVE or connection.client_id != client_id:
         return token
     return replace(
         token,
-        refresh_token=stored.refresh_token,
-        refresh_token_expires_at=token.refresh_token_expires_at or stored.refresh_token_expires_at,
+        refresh_token=held.refresh_token,
+        refresh_token_expires_at=token.refresh_token_expires_at or held.refresh_token_expires_at,
     )

@@ -1,4 +1,8 @@
-"""Revokes tokens at their provider after local use has ended: immediately, or in a later attempt."""
+"""Revokes tokens at their provider after local use has ended, and keeps those that must not be revoked yet.
+
+To revoke a token may end other connections to the same account. Such a token is kept aside, sealed, until a
+connection of the account ends.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
@@ -27,14 +32,19 @@ from oauth_connect.protocol.token import Token
 logger = logging.getLogger("oauth_connect")
 RETRY_PAUSE = timedelta(minutes=5)
 MAX_PAUSE = timedelta(days=1)
+MAX_KEPT = 20  # tokens of one account
+MAX_TRIED = 5  # kept tokens that a disconnect revokes itself; oauth_prune revokes the others
+
+
+Outlook = Literal["revoked", "kept", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """The result of one attempt.
 
-    ``outcome``: ``revoked``, ``unsupported``, ``refused`` (for good), ``spared`` (another connection uses the
-    same grant), or ``pending`` with a ``code`` that says why. ``retry_after``: seconds.
+    ``outcome``: ``revoked``, ``unsupported``, ``refused`` (for good), ``spared`` (a connection would end with
+    it: the token is kept), or ``pending`` with a ``code`` that says why. ``retry_after``: seconds.
     """
 
     outcome: str
@@ -44,26 +54,56 @@ class Attempt:
     @property
     def over(self) -> bool:
         """Whether no further attempt is needed."""
-        return self.outcome != "pending"
+        return self.outcome not in ("pending", "spared")
 
 
 def siblings(rows: QuerySet[R], grant: GrantKey, provider: Provider) -> QuerySet[R]:
     """Return the connections that a revocation of the grant's token would end too.
 
     The account decides which connections share the grant. While it is unknown, assume any of the owner's
-    does.
+    does, and any at all where a refresh returned it for a connection of another account.
     """
-    rows = rows.exclude(status=REVOKED).filter(provider=grant.provider, client_id=grant.client_id)
+    rows = _of_client(rows, grant)
     # A machine token belongs to no grant: it ends alone.
     rows = rows.exclude(grant=CLIENT_CREDENTIALS)
     effect = provider.revocation.effect
     alone = effect == "token" or grant.owner.startswith(MACHINE)
     if alone or provider.revocation.style == "none":
         return rows.none()
+    if grant.account_changed:
+        return rows
     same = Q(account_id=grant.account_id) if grant.account_id else Q(owner=grant.owner)
     if effect == "account" and grant.variables:
         same |= Q(variables=dict(grant.variables))
     return rows.filter(same)
+
+
+def is_in_use(rows: QuerySet[R], grant: GrantKey, token: Token, provider: Provider) -> bool:
+    """Return whether a connection would end with a token, or has the very same token.
+
+    Some providers issue the same token again at each consent.
+    """
+    if siblings(rows, grant, provider).exists():
+        return True
+    same = Q(owner=grant.owner)
+    if grant.account_id:
+        same |= Q(account_id=grant.account_id)
+    return any(_has(row, token) for row in _of_client(rows, grant).filter(same))
+
+
+def _of_client(rows: QuerySet[R], grant: GrantKey) -> QuerySet[R]:
+    return rows.exclude(status=REVOKED).filter(provider=grant.provider, client_id=grant.client_id)
+
+
+def _has(row: ConnectionRow, token: Token) -> bool:
+    if not row.sealed_token:
+        return False
+    try:
+        held = row.token
+    except KeyUnavailable:
+        return True  # perhaps
+    same_refresh_token = token.refresh_token != "" and held.refresh_token == token.refresh_token
+    return same_refresh_token or held.access_token == token.access_token
 
 
 def is_shared(model: type[ConnectionRow], grant: GrantKey, provider: Provider) -> bool:
@@ -74,29 +114,124 @@ def is_shared(model: type[ConnectionRow], grant: GrantKey, provider: Provider) -
     return siblings(rows_of(model, router.db_for_write(model)), grant, provider).exists()
 
 
+def outlook(connection: ConnectionRow) -> Outlook:
+    """Return what becomes of a connection's token at the provider when the connection ends now.
+
+    ``revoked``; ``kept``, because another connection would end with it; or ``unsupported``: it stays valid.
+    """
+    pending = PendingRevocation.of(connection)
+    try:
+        provider = conf.declared_provider(pending.provider, pending.owner)
+    except ImproperlyConfigured:
+        return "revoked"  # once its settings are back
+    if not has_revocation(provider):
+        return "unsupported"
+    alias = router.db_for_write(type(connection), instance=connection)
+    others = rows_of(type(connection), alias).exclude(pk=connection.pk)
+    return "kept" if siblings(others, pending.grant_key(), provider).exists() else "revoked"
+
+
 def can_revoke(slug: str, owner: str) -> bool:
     """Return whether the provider's settings name a way to revoke; True where they are unknown."""
     try:
         provider = conf.declared_provider(slug, owner)
     except ImproperlyConfigured:
         return True  # its settings may come back
+    return has_revocation(provider)
+
+
+def has_revocation(provider: Provider) -> bool:
+    """Return whether a provider has a way to revoke a token."""
     if provider.revocation.style == "none":
         return False
     return bool(provider.revocation_endpoint) or provider.needs_discovery
 
 
+# --- tokens that are kept aside -------------------------------------------------------------------
+
+
+def keep_aside(pending: PendingRevocation, token: Token, alias: str) -> bool:
+    """Keep a token that its row does not hold any more, until a connection of its account ends.
+
+    Call it in the transaction that takes the token from the row. ``pending``: from the row before that, not
+    saved. Returns False where nothing is left to revoke: the token has expired, or the provider cannot
+    revoke it.
+    """
+    pending.seal(token)
+    now = datetime.now(UTC)
+    expired = pending.expires_at is not None and pending.expires_at <= now
+    # The client's own token needs no refresh token and expires soon.
+    if expired or token.reissuable or not can_revoke(pending.provider, pending.owner):
+        return False
+    pending.next_attempt_at = now if _ends_alone(pending) else None
+    pending.save(force_insert=True, using=alias)
+    _limit_kept(pending, alias)
+    return True
+
+
+def _ends_alone(pending: PendingRevocation) -> bool:
+    """Return whether a revocation ends nothing but this token, so that there is no reason to keep it."""
+    try:
+        provider = conf.declared_provider(pending.provider, pending.owner)
+    except ImproperlyConfigured:
+        return False
+    return provider.revocation.effect == "token"
+
+
+def _limit_kept(pending: PendingRevocation, alias: str) -> None:
+    """Drop the oldest kept tokens of an account beyond MAX_KEPT."""
+    if pending.next_attempt_at is not None:
+        return
+    same: dict[str, Any] = {name: getattr(pending, name) for name in ("provider", "client_id", "account_id")}
+    if not pending.account_id:
+        same["owner"] = pending.owner
+    rows = PendingRevocation.objects.using(alias).kept().filter(**same)
+    if surplus := list(rows.order_by("-created_at", "-pk").values_list("pk", flat=True)[MAX_KEPT:]):
+        rows.filter(pk__in=surplus).delete()
+
+
+def make_kept_due(connection: ConnectionRow, alias: str, retry_at: datetime) -> list[PendingRevocation]:
+    """Make the tokens due that are kept for the account of a connection that ends.
+
+    Call it in the transaction that ends the connection. Returns the newest few, for an attempt after the
+    commit: they are due at ``retry_at``, the others now.
+    """
+    unknown = Q(account_id=None) | Q(account_id="")
+    same = unknown & (Q(owner=connection.owner) | Q(account_changed=True))
+    if connection.account_id:
+        same |= Q(account_id=connection.account_id)
+    rows = (
+        PendingRevocation.objects.using(alias)
+        .kept()
+        .filter(same, provider=connection.provider, client_id=connection.client_id)
+    )
+    found = list(rows.order_by("-created_at", "-pk")[: MAX_TRIED + 1])
+    tried = found[:MAX_TRIED]
+    if tried:
+        rows.filter(pk__in=[one.pk for one in tried]).update(next_attempt_at=retry_at)
+    if len(found) > MAX_TRIED:
+        rows.update(next_attempt_at=datetime.now(UTC))
+    return tried
+
+
+# --- attempts -------------------------------------------------------------------------------------
+
+
 def revoke_now(
-    is_spared: Callable[[GrantKey, Provider], bool],
     pending: PendingRevocation,
     token: Token,
+    is_spared: Callable[[Provider], bool],
+    *,
     before_request: Callable[[], None] = lambda: None,
+    timeout: float | None = None,
 ) -> Attempt:
-    """Ask the provider to revoke a token, unless ``is_spared``: another connection would end with it.
+    """Ask the provider to revoke a token, unless ``is_spared``: a connection would end with it.
 
-    ``before_request`` is called right before the request. Raises nothing that settings or HTTP cause.
+    ``before_request`` is called right before the request. ``timeout``: seconds, by default HTTP_TIMEOUT.
+    Raises nothing that settings or HTTP cause.
     """
     try:
-        return _revoke(is_spared, pending, token, before_request)
+        return _revoke(pending, token, is_spared, before_request, timeout)
     except UnknownProvider:
         return Attempt("pending", "provider_missing")
     except (ImproperlyConfigured, InvalidProvider):
@@ -106,16 +241,19 @@ def revoke_now(
 
 
 def _revoke(
-    is_spared: Callable[[GrantKey, Provider], bool],
     pending: PendingRevocation,
     token: Token,
+    is_spared: Callable[[Provider], bool],
     before_request: Callable[[], None],
+    timeout: float | None,
 ) -> Attempt:
     grant = pending.grant_key()
     provider = conf.provider(grant.provider, grant.owner).resolve_with_client(grant.variables)
+    if not has_revocation(provider):
+        return Attempt("unsupported")
     if provider.client_id != grant.client_id:
         return Attempt("pending", "client_changed")  # only the client that obtained the token can revoke it
-    if is_spared(grant, provider):
+    if is_spared(provider):
         details = {
             "action": "revocation_skipped",
             "provider": grant.provider,
@@ -124,16 +262,30 @@ def _revoke(
         logger.info("not revoked: another connection uses the same grant (%s)", grant.provider, extra=details)
         return Attempt("spared")
     before_request()
-    with AuthorizationServer(provider, timeout=conf.http_timeout) as server:
+    with AuthorizationServer(provider, timeout=timeout or conf.http_timeout) as server:
         done: Revocation = revoke(server, token)
     return Attempt(done.outcome, done.code, done.retry_after)
 
 
-def attempt(pending: PendingRevocation, model: type[ConnectionRow]) -> Attempt:
+def attempt(
+    pending: PendingRevocation, model: type[ConnectionRow], *, timeout: float | None = None
+) -> Attempt:
     """Try a pending revocation once, and record the result. ``model``: the model of connections."""
     alias = router.db_for_write(PendingRevocation, instance=pending)
-    done = _attempt(pending, rows_of(model, alias))
+    try:
+        token = pending.open()
+    except KeyUnavailable as error:
+        done = Attempt("pending", error.code)
+        conclude(pending, done, alias)
+        return done
+
+    def is_spared(provider: Provider) -> bool:
+        return is_in_use(rows_of(model, alias), pending.grant_key(), token, provider)
+
+    done = revoke_now(pending, token, is_spared, timeout=timeout)
     conclude(pending, done, alias)
+    if done.outcome == "spared":
+        keep_again(pending, alias, is_spared)
     return done
 
 
@@ -142,11 +294,22 @@ def conclude(pending: PendingRevocation, done: Attempt, alias: str) -> None:
     rows = PendingRevocation.objects.using(alias).filter(pk=pending.pk)
     if done.over:
         rows.delete()
-        return
-    wait = max(pause(pending.attempts), timedelta(seconds=done.retry_after or 0))
-    rows.update(
-        attempts=F("attempts") + 1, last_error=done.code[:64], next_attempt_at=datetime.now(UTC) + wait
-    )
+    elif done.outcome == "pending":
+        wait = max(pause(pending.attempts), timedelta(seconds=done.retry_after or 0))
+        moment = datetime.now(UTC) + wait
+        rows.update(attempts=F("attempts") + 1, last_error=done.code[:64], next_attempt_at=moment)
+
+
+def keep_again(pending: PendingRevocation, alias: str, is_spared: Callable[[Provider], bool]) -> None:
+    """Keep a token that was spared. If the connection that needed it has ended meanwhile, it is due."""
+    rows = PendingRevocation.objects.using(alias).filter(pk=pending.pk)
+    pending.next_attempt_at = None
+    rows.update(next_attempt_at=None, last_error="")
+    # Only now: a connection that ends after this finds the token.
+    if is_spared(conf.declared_provider(pending.provider, pending.owner)):
+        _limit_kept(pending, alias)
+    else:
+        rows.update(next_attempt_at=datetime.now(UTC))
 
 
 def claim(pending: PendingRevocation) -> bool:
@@ -161,11 +324,3 @@ def pause(attempts: int) -> timedelta:
     """Return the time until the next attempt: five minutes at first, doubled each time, at most a day."""
     longest: timedelta = min(RETRY_PAUSE * 2 ** min(attempts, 10), MAX_PAUSE)
     return longest * random.uniform(0.75, 1)  # noqa: S311
-
-
-def _attempt(pending: PendingRevocation, rows: QuerySet[R]) -> Attempt:
-    try:
-        token = pending.open()
-    except KeyUnavailable as error:
-        return Attempt("pending", error.code)
-    return revoke_now(lambda grant, provider: siblings(rows, grant, provider).exists(), pending, token)

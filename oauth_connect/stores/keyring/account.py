@@ -53,21 +53,24 @@ def forget(
 ) -> Forgotten:
     """Stop using the token immediately, revoke it at the provider (RFC 7009), and remove it.
 
-    ``pending``: the provider could not be reached. The token is not used any more, but stays in the keyring.
-    Call this again to revoke it. ``absent``: the keyring has no token. ``refused``: the provider refused, or
-    is at another server now, which must not get the token. Raises KeyringUnavailable.
+    The tokens of former logins are revoked too. ``pending``: the provider could not be reached. The token is
+    not used any more, but stays in the keyring. Call this again to revoke it. ``absent``: the keyring has no
+    token. ``refused``: the provider refused, or is at another server now, which must not get the token.
+    Raises KeyringUnavailable.
     """
     store = KeyringStore(provider)
     ended = store.end()
     if ended is None:
         return "absent"
-    token, login = ended
-    current = (resolved or provider).resolve_with_client(login["variables"])
-    if not is_same_server(current, login):
+    current = (resolved or provider).resolve_with_client(ended.login["variables"])
+    if not is_same_server(current, ended.login):
         store.remove()
         return "refused"
     with AuthorizationServer(current, timeout=http_timeout) as server:
-        outcome = revoke(server, token).outcome
+        outcome = revoke(server, ended.token).outcome
+        for token in ended.kept:
+            if outcome != "pending" and revoke(server, token).outcome == "pending":
+                outcome = "pending"
     if outcome != "pending":
         store.remove()
     return outcome

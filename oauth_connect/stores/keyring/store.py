@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,7 @@ NEW = {
     "lease_owner": "",
     "lease_until": 0.0,
 }
+MAX_KEPT = 5  # tokens of former logins; each write of the entry writes them all
 HEALTHY = {"status": ACTIVE, "failures": 0, "last_error": ""}
 
 
@@ -51,10 +53,20 @@ def entry_name(provider: Provider) -> str:
     return f"oauth_connect:{provider.slug}:{client}"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Ended:
+    """The token of a login that ended, the login's data, and the tokens that were kept of former logins."""
+
+    token: Token
+    login: dict[str, Any]
+    kept: list[Token]
+
+
 class KeyringStore:
     """One provider's token in the keyring. Every method may raise KeyringUnavailable.
 
-    ``on_orphan`` gets a token that was issued after its entry was removed: it must be revoked.
+    ``on_orphan`` gets a token that was issued after its entry was removed: it must be revoked. The tokens of
+    former logins are kept in the entry, until a logout revokes them with its own.
     """
 
     def __init__(
@@ -137,6 +149,12 @@ class KeyringStore:
         """Do nothing: the caller gets the row from the engine."""
 
     def orphaned(self, token: Token) -> None:
+        with exclusively(self.name):
+            head = self._entry.head()
+            if head is not None and head.state["status"] != REVOKED:
+                payload = self._entry.payload(head)
+                self._entry.replace(head, head.state, {**payload, "kept": _kept(payload, token)})
+                return
         self._on_orphan(token)
 
     def announce(self, event: Event) -> None:
@@ -160,14 +178,21 @@ class KeyringStore:
         """Store the token of a login over the present entry. A refresh in flight can no longer save."""
         with exclusively(self.name):
             head = self._entry.head()
+            before = self._entry.payload(head) if head else {}
             version = head.state["version"] + 1 if head else 0
             state = {**NEW, "version": version, "refresh_at": _timestamp(refresh_at)}
-            self._entry.replace(head, state, {"token": token.to_dict(), "login": dict(login)})
+            payload: dict[str, Any] = {"token": token.to_dict(), "login": dict(login)}
+            # The tokens of another server must not be sent to this one.
+            if head and before["login"]["token_endpoint"] == login["token_endpoint"]:
+                held = Token.from_dict(before["token"])
+                ended = _is_ended_there(head.state) or not held.differs_from(token)
+                payload["kept"] = _kept(before, *([] if ended else [held]))
+            self._entry.replace(head, state, payload)
 
-    def end(self) -> tuple[Token, dict[str, Any]] | None:
-        """Stop local use. Return the token to revoke and its login data, or None if there is no entry.
+    def end(self) -> Ended | None:
+        """Stop local use. Return what to revoke, or None if there is no entry.
 
-        The token stays in the entry until ``remove``, so that a failed revocation can be repeated.
+        The tokens stay in the entry until ``remove``, so that a failed revocation can be repeated.
         """
         with exclusively(self.name):
             head = self._entry.head()
@@ -175,7 +200,8 @@ class KeyringStore:
                 return None
             ended = {**NEW, "version": head.state["version"] + 1, "status": REVOKED}
             payload = self._entry.payload(self._entry.change(head, ended))
-            return Token.from_dict(payload["token"]), payload["login"]
+            kept = [Token.from_dict(one) for one in payload.get("kept", ())]
+            return Ended(Token.from_dict(payload["token"]), payload["login"], kept)
 
     def remove(self) -> None:
         with exclusively(self.name):
@@ -243,6 +269,16 @@ def _is_leased(state: Mapping[str, Any]) -> bool:
 def _is_as_seen(state: Mapping[str, Any], seen: Row) -> bool:
     found = (state["version"], state["status"], state["failures"])
     return found == (seen.version, seen.status, seen.failures)
+
+
+def _is_ended_there(state: Mapping[str, Any]) -> bool:
+    return bool(state["status"] == REAUTHORIZATION_REQUIRED and state["last_error"] == "revoked")
+
+
+def _kept(payload: Mapping[str, Any], *tokens: Token) -> list[dict[str, Any]]:
+    """Return the kept tokens of an entry and some more: the newest, without other fields."""
+    added = [replace(token, extra={}).to_dict() for token in tokens]
+    return [*payload.get("kept", ()), *added][-MAX_KEPT:]
 
 
 def _timestamp(moment: datetime | None) -> float | None:

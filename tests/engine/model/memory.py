@@ -35,7 +35,8 @@ class MemoryRow:
     last_error: str = ""
     refresh_at: datetime | None = None
     client_id: str = "client"
-    orphans: list[Token] = field(default_factory=list)
+    kept: list[Token] = field(default_factory=list)
+    revoked: list[Token] = field(default_factory=list)
 
     def is_leased(self) -> bool:
         return self.lease_owner != "" and self.lease_until > self.clock.seconds
@@ -68,6 +69,12 @@ class MemoryRow:
         self.last_error = ""
         self.in_doubt = False
         self.version += 1
+
+    def replace(self, token: Token, refresh_at: datetime | None) -> None:
+        """Put the token of a consent, and set aside what the row does not hold any more."""
+        if self.token is not None and self.last_error != "revoked" and self.token.differs_from(token):
+            self.kept.append(self.token)
+        self.put(token, refresh_at)
 
 
 class MemoryStore:
@@ -147,7 +154,7 @@ class MemoryStore:
 
     def reconnect(self, token: Token, refresh_at: datetime | None) -> None:
         """A consent that gave a refresh token: whoever holds the lease refreshes what is now the past."""
-        self.row.put(token, refresh_at)
+        self.row.replace(token, refresh_at)
         self.row.unlease()
 
     def consent_again(self, seen: Row, token: Token, refresh_at: datetime | None) -> bool:
@@ -156,15 +163,24 @@ class MemoryStore:
         if row.version != seen.version:
             return False
         doubt = row.in_doubt
-        row.put(token, refresh_at)
+        row.replace(token, refresh_at)
         row.in_doubt = doubt
         return True
 
     def disconnect(self) -> None:
         row = self.row
+        row.revoked += [row.token] if row.token else []
+        row.revoked += row.kept
+        row.kept = []
         row.token = None
         row.status = REVOKED
         row.refresh_at = None
         row.last_error, row.failures, row.in_doubt = "", 0, False
         row.version += 1
         row.unlease()
+
+    def orphaned(self, token: Token) -> None:
+        if self.row.status == REVOKED:
+            self.row.revoked.append(token)
+        else:
+            self.row.kept.append(token)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oauth_connect.engine.store import ACTIVE, LeaseState, Row
-from oauth_connect.models import Connection
+from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
 from tests.engine.model.memory import Clock, MemoryRow, MemoryStore
@@ -97,7 +97,17 @@ class Pair:
     def do(self, name: str, *arguments: Any) -> None:
         getattr(self, f"_{name}", self.both)(*([] if hasattr(self, f"_{name}") else [name]), *arguments)
         if name not in LOOKS:
+            self.look_at_kept()
             self.seen = [*self.seen, self.both("read")][-4:]
+
+    def look_at_kept(self) -> None:
+        """Both have put the same tokens aside."""
+        kept, due = set(), set()
+        for pending in PendingRevocation.objects.filter(connection_id=self.connection.pk):
+            aside = kept if pending.next_attempt_at is None else due
+            aside.add(pending.open().access_token)
+        assert kept == {token.access_token for token in self.row.kept}
+        assert due == {token.access_token for token in self.row.revoked}
 
     def _at(self, index: int) -> tuple[Any, Any]:
         return self.seen[-1 - index % len(self.seen)]

@@ -210,7 +210,7 @@ class WorkerStore:
 
     def orphaned(self, token: Token) -> None:
         self.worker.pause("revoke")
-        self.world.row.orphans.append(token)
+        self.store.orphaned(token)
 
     def announce(self, event: Event) -> None:
         pass

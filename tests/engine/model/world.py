@@ -316,20 +316,39 @@ class World:
         actor.judge()
 
     def _dropped(self, lead: Lead, token: Minted) -> None:
-        if token.grant is not self.stored_grant:
-            return  # a reconnect has left that grant behind
-        if self.disconnected:
-            if token.name not in [orphan.refresh_token for orphan in self.row.orphans]:
-                self.violate(f"{token.name} outlives its connection, and nobody revokes it")
+        if token.name in self._aside():
+            return
+        if self.disconnected or token.grant is not self.stored_grant:
+            self.violate(f"{token.name} outlives its grant in the row, and nobody knows it")
         elif not lead.is_late(self.clock.seconds):
             self.violate(f"{lead.worker} got {token.name}, and drops it")
+
+    def _aside(self) -> set[str]:
+        """The refresh tokens that are kept for a revocation, or revoked."""
+        return {token.refresh_token for token in [*self.row.kept, *self.row.revoked]}
+
+    def _look_for_strays(self) -> None:
+        """A living refresh token is in the row, kept, or revoked, unless it died with a worker."""
+        held = {self.row.token.refresh_token} if self.row.token else set()
+        died = {
+            lead.minted.name
+            for lead in self.leads.values()
+            if lead.minted and (lead.lost or lead.worker.killed)
+        }
+        for token in self.provider.minted.values():
+            lives = token.spent_at is None and self.provider.accepts(token.name)
+            if lives and token.name not in held | died | self._aside():
+                self.violate(f"{token.name} lives, and is neither in the row, nor kept, nor revoked")
+        if self.disconnected and self.row.kept:
+            self.violate("what was kept is not revoked, though the connection has ended")
 
     def settle(self) -> None:
         """Let everybody finish: then the row holds the living token, or rightly says that it is lost."""
         for actor in self.living():
             self.finish(actor)
+        self._look_for_strays()
         if self.disconnected:
-            return
+            return self.raise_violations()
         assert self.row.token is not None
         name = self.row.token.refresh_token
         if self.stored_grant.number not in self.lost_grants and self.stored_grant.ended_by != "user":
@@ -337,7 +356,7 @@ class World:
                 self.violate(f"at the end the connection is {self.row.status}: {self.row.last_error}")
             if not self.provider.accepts(name):
                 self.violate(f"at the end the row holds {name}, which no longer works")
-        self.raise_violations()
+        return self.raise_violations()
 
     def came_out_right(self, last: Actor) -> None:
         """After a last caller who insists, with nothing to disturb it."""

@@ -9,6 +9,7 @@ import pytest
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.lifecycle.revocation import attempt
 from tests.servers.scripted import Answer
+from tests.support.tokens import tokens
 
 pytestmark = pytest.mark.django_db
 
@@ -21,8 +22,12 @@ def two(scripted, scripted_entry, configure, make_connection, user, other_user):
         scripted.on("/revoke", Answer(200))
         entry = {**scripted_entry, "revocation": {"effect": effect, **revocation}}
         configure(PROVIDERS={"scripted": entry})
-        mine = make_connection(owner=user, account_id=account, variables=variables or {})
-        return mine, make_connection(owner=other_user, account_id=other, variables=others or {})
+        mine = make_connection(
+            owner=user, account_id=account, variables=variables or {}, response=tokens("mine")
+        )
+        return mine, make_connection(
+            owner=other_user, account_id=other, variables=others or {}, response=tokens("other")
+        )
 
     return make
 
@@ -52,7 +57,8 @@ def test_a_grant_that_another_connection_uses_is_not_revoked(how, asked, two, sc
         mine.disconnect()
     assert len(scripted.asked("/revoke")) == asked
     assert Connection.objects.get(pk=mine.pk).sealed_token is None
-    assert not PendingRevocation.objects.exists()
+    spared = not asked and how.get("style") != "none"
+    assert PendingRevocation.objects.kept().count() == PendingRevocation.objects.count() == spared
 
 
 def test_a_skipped_revocation_is_logged(two, commits, caplog):
@@ -64,11 +70,12 @@ def test_a_skipped_revocation_is_logged(two, commits, caplog):
     ]
 
 
-def test_the_last_connection_ends_the_grant(two, scripted, commits):
+def test_the_last_connection_ends_the_grant_and_what_was_kept_of_it(two, scripted, commits):
     for connection in two():
         with commits(execute=True):
             connection.disconnect()
-    assert len(scripted.asked("/revoke")) == 1
+    assert len(scripted.asked("/revoke")) == 2
+    assert not PendingRevocation.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -76,7 +83,7 @@ def test_one_of_two_accounts_is_revoked_although_the_owner_keeps_the_other(
     scripted, scripted_provider, make_connection
 ):
     """A revocation ends a grant, and each account has a grant of its own."""
-    gone, stays = make_connection(account_id="ada"), make_connection(account_id="linus")
+    gone, stays = (make_connection(account_id=name, response=tokens(name)) for name in ("ada", "linus"))
     scripted.on("/revoke", Answer(200))
     gone.delete()
     assert attempt(PendingRevocation.objects.get(), Connection).outcome == "revoked"
@@ -89,8 +96,8 @@ def test_a_retry_does_not_revoke_a_grant_that_was_connected_again(
 ):
     scripted.on("/revoke", Answer(503))
     make_connection(account_id="ada").disconnect()
-    make_connection(account_id="ada")
+    make_connection(account_id="ada", response=tokens("new"))
     scripted.on("/revoke", Answer(200))
     assert attempt(PendingRevocation.objects.get(), Connection).outcome == "spared"
     assert len(scripted.asked("/revoke")) == 1
-    assert not PendingRevocation.objects.exists()
+    assert PendingRevocation.objects.kept().get().open().refresh_token == "refresh-0"
