@@ -25,6 +25,7 @@ from oauth_connect.models import Connection
 from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.columns import binding
+from oauth_connect.tracebacks import without_locals
 
 Apps = Sequence[AppConfig] | None
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
@@ -34,6 +35,7 @@ SAMPLE_SIZE = 10  # rows that check_stored_tokens unseals
 
 
 @register(Tags.security)
+@without_locals
 def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         keys = conf.keys
@@ -49,6 +51,7 @@ def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         url = conf.base_url
@@ -66,6 +69,7 @@ def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         unknown = sorted(set(conf.mapping) - KNOWN)
@@ -83,6 +87,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         _ = conf.provider_loader
@@ -127,6 +132,7 @@ def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     if not getattr(settings, "ROOT_URLCONF", None):
         return
@@ -141,6 +147,7 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_sessions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     if getattr(settings, "SESSION_COOKIE_SAMESITE", "Lax") == "Strict":
         yield Error(
@@ -157,6 +164,7 @@ def check_sessions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     engine = settings.SESSION_ENGINE
     try:
@@ -190,6 +198,7 @@ def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMess
 
 
 @register()
+@without_locals
 def check_time_zone(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     if not settings.USE_TZ:
         yield Error(
@@ -200,6 +209,7 @@ def check_time_zone(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register()
+@without_locals
 def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for alias, entry in settings.DATABASES.items():
         if entry.get("ATOMIC_REQUESTS") and entry["ENGINE"].endswith("sqlite3"):
@@ -211,6 +221,7 @@ def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMes
 
 
 @register(deploy=True)
+@without_locals
 def check_sqlite_transactions(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for alias, entry in settings.DATABASES.items():
         mode = str((entry.get("OPTIONS") or {}).get("transaction_mode") or "DEFERRED").upper()
@@ -224,6 +235,7 @@ def check_sqlite_transactions(app_configs: Apps, **kwargs: Any) -> Iterator[Chec
 
 
 @register(Tags.database)
+@without_locals
 def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     """Unseal some rows. No other check detects a key ring that lacks their key."""
     for alias in kwargs.get("databases") or ():
@@ -254,6 +266,7 @@ def _sealed_rows(alias: str) -> Iterable[Connection]:
 
 
 @register(Tags.security, deploy=True)
+@without_locals
 def check_pkce(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for provider in _valid_providers():
         if provider.authorize.code_challenge_method == "none":
@@ -265,6 +278,7 @@ def check_pkce(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
+@without_locals
 def check_iss(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     for provider in _valid_providers():
         if provider.needs_discovery and provider.authorization_response_iss_parameter_supported is False:
@@ -277,6 +291,7 @@ def check_iss(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
+@without_locals
 def check_deployed_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         url = conf.base_url

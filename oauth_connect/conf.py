@@ -23,6 +23,7 @@ from oauth_connect.protocol.metadata.discovery import DiscoveredProvider, Metada
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse_hosts
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.tracebacks import methods_without_locals
 
 KEY_HINT = (
     'Create one with: python -c "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
@@ -76,6 +77,7 @@ class _Discovered:
     provider: Provider
 
 
+@methods_without_locals
 class Conf:
     """Typed access to ``settings.OAUTH_CONNECT``. Raises ImproperlyConfigured for wrong values."""
 

@@ -18,21 +18,25 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
+from oauth_connect.tracebacks import without_locals
 
 Binding = tuple[str, ...]
 
 
+@without_locals
 def seal(value: Any, binding: Binding) -> str:
     """Return the ciphertext of a JSON-ready value. Raises KeyUnavailable if no key is usable."""
     plain = json.dumps([list(binding), value], separators=(",", ":"))
     return _ring().encrypt(plain.encode()).decode("ascii")
 
 
+@without_locals
 def unseal(sealed: str, binding: Binding) -> Any:
     """Return the value. Raises KeyUnavailable if no key unseals it, or if it has another binding."""
     return _opened(_ring(), sealed, binding)
 
 
+@without_locals
 def reencrypt(sealed: str, binding: Binding) -> str:
     """Return a new ciphertext of the same value, sealed with the first key. Raises KeyUnavailable."""
     return seal(unseal(sealed, binding), binding)
@@ -43,16 +47,19 @@ def new_key() -> str:
     return Fernet.generate_key().decode("ascii")
 
 
+@without_locals
 def check_sealing() -> None:
     """Raise KeyUnavailable unless a value can be sealed and unsealed now."""
     _try_out(_ring())
 
 
+@without_locals
 def fingerprint(parts: Sequence[str]) -> str:
     """Return a keyed hash (SHA-256, hex). It shows whether the parts have changed, and nothing else."""
     return hmac.new(conf.keys[0], json.dumps(list(parts)).encode(), "sha256").hexdigest()
 
 
+@without_locals
 def key_index(sealed: str, binding: Binding) -> int | None:
     """Return the index of the key that unseals a value, or None if no key does.
 

@@ -6,7 +6,6 @@ It is signed, because it decides where secrets are sent.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.metadata import discovery
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
+from oauth_connect.tracebacks import copy_of
 
 logger = logging.getLogger("oauth_connect.issuers")
 SALT = "oauth_connect.issuers"
@@ -116,7 +116,7 @@ class Issuers:
         if slot.cached is not None and slot.cached.is_usable(now):
             return slot.cached.metadata
         assert slot.failure is not None  # noqa: S101
-        raise copy.copy(slot.failure)  # a copy, because several threads may raise it
+        raise copy_of(slot.failure)
 
     def _fetch(self, slot: _Slot, issuer: str, terms: Terms) -> None:
         try:

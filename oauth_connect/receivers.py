@@ -9,6 +9,7 @@ from django.db.models.signals import pre_delete
 
 from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import disconnect
+from oauth_connect.tracebacks import without_locals
 
 
 def connect() -> None:
@@ -21,5 +22,6 @@ def connect() -> None:
             pre_delete.connect(_queue_revocation, sender=model, dispatch_uid="oauth_connect.keep_token")
 
 
+@without_locals
 def _queue_revocation(instance: Connection, using: str, **kwargs: Any) -> None:
     disconnect.queue_revocation_of_deleted(instance, using)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from oauth_connect.tracebacks import forget_locals
+
 MASK = "[masked]"
 WITHHELD = "[withheld: this record could not be searched for secrets]"
 ARGUMENTS_WITHHELD = "[arguments withheld: they do not fit the message]"
@@ -237,8 +239,13 @@ def _redact_message(record: logging.LogRecord) -> None:
 
 
 def _redact_traceback(record: logging.LogRecord) -> None:
-    """Replace the traceback by masked text if a message in it contains a secret. Source lines have none."""
+    """Replace the traceback by masked text if a message in it contains a secret. Source lines have none.
+
+    Reporters take a traceback with its locals from a record. Those of this package carry none.
+    """
     error = record.exc_info[1] if record.exc_info else None
+    if error is not None and record.name.partition(".")[0] == "oauth_connect":
+        forget_locals(error)
     if error is not None and any(text != redacted(text) for text in _messages(error)):
         formatted = logging.Formatter().formatException(record.exc_info)  # type: ignore[arg-type]
         record.exc_text, record.exc_info = redacted(formatted), None

@@ -18,6 +18,7 @@ from oauth_connect.models.lifecycle import access
 from oauth_connect.protocol.httpx import LIBRARIES, SENT, TokenAuth
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
+from oauth_connect.tracebacks import without_locals
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Client
@@ -49,6 +50,7 @@ class ConnectionAuth(TokenAuth):
         return self._source
 
 
+@without_locals
 def client_for(
     user_or_owner: Any,
     provider: str,
@@ -63,6 +65,7 @@ def client_for(
     return client(connection_for(user_or_owner, provider, account_id, scopes), **options)
 
 
+@without_locals
 async def aclient_for(
     user_or_owner: Any,
     provider: str,
@@ -74,6 +77,7 @@ async def aclient_for(
     return await aclient(await aconnection_for(user_or_owner, provider, account_id, scopes), **options)
 
 
+@without_locals
 def client(connection: Connection, *, client_class: Any = Client, **options: Any) -> Client:
     """Return a client that sends the connection's token. Relative URLs are joined to ``api_base_url``.
 
@@ -85,6 +89,7 @@ def client(connection: Connection, *, client_class: Any = Client, **options: Any
     return _traceless(client_class)(auth=auth, **settings)
 
 
+@without_locals
 async def aclient(connection: Connection, *, client_class: Any = AsyncClient, **options: Any) -> AsyncClient:
     """``client`` for async code."""
     auth = ConnectionAuth(connection)
@@ -135,6 +140,7 @@ def _without_traceback() -> Iterator[None]:
 @cache
 def _traceless(client_class: Any) -> type[Client]:
     class ApiClient(client_class):  # type: ignore[misc]
+        @without_locals
         def send(self, *args: Any, **options: Any) -> Any:
             with _without_traceback():
                 return super().send(*args, **options)
@@ -145,6 +151,7 @@ def _traceless(client_class: Any) -> type[Client]:
 @cache
 def _atraceless(client_class: Any) -> type[AsyncClient]:
     class AsyncApiClient(client_class):  # type: ignore[misc]
+        @without_locals
         async def send(self, *args: Any, **options: Any) -> Any:
             with _without_traceback():
                 return await super().send(*args, **options)

@@ -35,6 +35,7 @@ from oauth_connect.protocol.grants.callback import Callback, check_issuer, read_
 from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.tracebacks import without_locals
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,14 @@ class Connected:
     next: str
 
 
+@without_locals
 def redirect_uri(request: HttpRequest, provider: str) -> str:
     """Return the URI to register at the provider. It never depends on the request's Host header."""
     path = reverse("oauth_connect:callback", kwargs={"provider": provider})
     return f"{conf.site_origin(request)}{path}"
 
 
+@without_locals
 def begin(
     request: HttpRequest,
     slug: str,
@@ -98,6 +101,7 @@ def begin(
     )
 
 
+@without_locals
 def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connection | None) -> list[str]:
     """Return the scopes to request: the provider's, ``scopes``, and those that were granted before."""
     granted = connection.scopes if connection else ()
@@ -109,7 +113,7 @@ def store_connection(token: Token, account: Account, **fields: Any) -> Connectio
 
     Ends an alarm about the provider's settings, because the provider has accepted them.
     """
-    connection = Connection.objects.store(
+    connection: Connection = Connection.objects.store(
         token_response=token, account_id=account.id, account_label=account.label, **fields
     )
     transaction.on_commit(partial(_after_commit, connection), using=connection._state.db)
@@ -138,6 +142,7 @@ def is_shared(provider: Provider, owner: str, account: Account | None, variables
     return revocation.is_shared(Connection, grant, provider)
 
 
+@without_locals
 def complete(request: HttpRequest, slug: str) -> Connected:
     """Finish a flow that ``begin`` started, from the provider's response in the query.
 

@@ -13,8 +13,10 @@ from oauth_connect.flows.paths import connect_path
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import scope_tuple
 from oauth_connect.protocol.session import ApiSession
+from oauth_connect.tracebacks import without_locals
 
 
+@without_locals
 def session_for(
     user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
 ) -> ApiSession:
@@ -26,6 +28,7 @@ def session_for(
     return connection_for(user_or_owner, provider, account_id, scopes).session()
 
 
+@without_locals
 def access_token_for(
     user_or_owner: Any,
     provider: str,
@@ -37,6 +40,7 @@ def access_token_for(
     return connection_for(user_or_owner, provider, account_id, scopes).access_token(min_ttl)
 
 
+@without_locals
 async def aaccess_token_for(
     user_or_owner: Any,
     provider: str,
@@ -49,6 +53,7 @@ async def aaccess_token_for(
     return await connection.aaccess_token(min_ttl)
 
 
+@without_locals
 def connection_for(
     user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
 ) -> Connection:
@@ -76,6 +81,7 @@ def connection_for(
     return connection
 
 
+@without_locals
 async def aconnection_for(
     user_or_owner: Any, provider: str, account_id: str | None = None, scopes: Iterable[str] = ()
 ) -> Connection:

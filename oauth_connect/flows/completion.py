@@ -15,10 +15,12 @@ from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import Variable
 from oauth_connect.protocol.token import Token
+from oauth_connect.tracebacks import without_locals
 
 logger = logging.getLogger("oauth_connect")
 
 
+@without_locals
 def asked_variables(provider: Provider, connection: Connection | None = None) -> dict[str, Variable]:
     """Return the variables that the user must fill in; those that the connection has are left out."""
     stored = connection.variables if connection else {}

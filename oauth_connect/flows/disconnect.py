@@ -7,10 +7,12 @@ from typing import Any
 
 from oauth_connect.models import Connection, Owner
 from oauth_connect.models.lifecycle.revocation import Outlook, outlook
+from oauth_connect.tracebacks import without_locals
 
 __all__ = ["Outlook", "disconnect", "outlook", "owned"]
 
 
+@without_locals
 def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
     """Disconnect one of the owner's connections. Raises Connection.DoesNotExist for other connections.
 
@@ -21,6 +23,7 @@ def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
     return connection
 
 
+@without_locals
 def owned(owner: Owner, pk: uuid.UUID) -> Connection:
     """Return one of the owner's connections that is not disconnected. Raises Connection.DoesNotExist."""
     rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)

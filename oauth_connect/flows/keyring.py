@@ -6,8 +6,10 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import CallError
 from oauth_connect.protocol.session import ApiSession
 from oauth_connect.stores import keyring
+from oauth_connect.tracebacks import without_locals
 
 
+@without_locals
 def session_for_keyring(provider: str) -> ApiSession:
     """Return a session with the token that ``oauth_login PROVIDER --store keyring`` stored.
 
@@ -23,6 +25,7 @@ def session_for_keyring(provider: str) -> ApiSession:
     )
 
 
+@without_locals
 def forget_in_keyring(provider: str) -> keyring.Forgotten:
     """Revoke the token in this machine's keyring and remove it, as ``stores.keyring.forget`` does.
 

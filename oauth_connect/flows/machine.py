@@ -14,8 +14,10 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access, machine_row
 from oauth_connect.protocol.provider import Provider, is_scope, scope_tuple
 from oauth_connect.protocol.session import ApiSession
+from oauth_connect.tracebacks import without_locals
 
 
+@without_locals
 def machine_session(
     provider: str, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
 ) -> ApiSession:
@@ -23,6 +25,7 @@ def machine_session(
     return machine_connection(provider, scopes, resource, audience).session()
 
 
+@without_locals
 def machine_access_token(
     provider: str,
     scopes: Iterable[str] = (),
@@ -37,6 +40,7 @@ def machine_access_token(
     return machine_connection(provider, scopes, resource, audience).access_token(min_ttl)
 
 
+@without_locals
 async def amachine_access_token(
     provider: str,
     scopes: Iterable[str] = (),
@@ -49,6 +53,7 @@ async def amachine_access_token(
     return await connection.aaccess_token(min_ttl)
 
 
+@without_locals
 def machine_connection(
     provider: str, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
 ) -> Connection:
@@ -65,6 +70,7 @@ def machine_connection(
     return connection
 
 
+@without_locals
 async def amachine_connection(
     provider: str, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
 ) -> Connection:

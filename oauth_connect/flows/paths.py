@@ -11,11 +11,14 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from oauth_connect.tracebacks import without_locals
+
 SALT = "oauth_connect.scopes"
 MAX_PATH = 1500  # characters, because the session may be stored in a cookie
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
+@without_locals
 def connect_path(
     provider: str, *, next_path: str = "", scopes: Iterable[str] = (), connection: object = None
 ) -> str:

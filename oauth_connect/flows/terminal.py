@@ -29,6 +29,7 @@ from oauth_connect.protocol.net.destination import browsable
 from oauth_connect.protocol.net.loopback import LoopbackRedirect, Pairs
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
+from oauth_connect.tracebacks import methods_without_locals
 
 BROWSER_TIMEOUT = 600.0  # seconds to wait for the response from the browser
 
@@ -104,6 +105,7 @@ class KeyringTarget:
         return keyring.KeyringStore(login.declared).peek() is not None
 
 
+@methods_without_locals
 class Login:
     """One login at a provider. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
 
@@ -158,6 +160,7 @@ class Login:
         return account
 
 
+@methods_without_locals
 class DeviceLogin(Login):
     """A login with a code that the user enters on any device."""
 
@@ -183,6 +186,7 @@ class DeviceLogin(Login):
             return self._identify_and_store(server, token)
 
 
+@methods_without_locals
 class BrowserLogin(Login):
     """A login with a browser on this machine. The provider redirects it to a port of 127.0.0.1."""
 

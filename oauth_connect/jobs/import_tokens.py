@@ -24,6 +24,7 @@ from oauth_connect.protocol.grants import callback, lifetimes, responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.lock_timeouts import retried
+from oauth_connect.tracebacks import methods_without_locals
 
 IMPORTED = "imported"
 ALREADY_HERE = "already_here"
@@ -83,6 +84,7 @@ class CannotImport(Exception):
     """Raised for a row that cannot be imported. Its argument is the outcome."""
 
 
+@methods_without_locals
 class TokenImport:
     """Imports rows in batches. ``names`` maps the package's names of providers to our slugs."""
 

@@ -18,6 +18,7 @@ from django.db import Error
 
 from oauth_connect.checks import check_time_zone
 from oauth_connect.management.output import progress
+from oauth_connect.tracebacks import without_locals
 
 SOME_FAILED = 1
 USAGE = 2
@@ -51,6 +52,7 @@ class Command(ABC, BaseCommand):
             "--json", action="store_true", help="print one JSON document instead of lines, for machines"
         )
 
+    @without_locals
     def handle(self, *args: Any, **options: Any) -> None:
         self.as_json = options["json"]
         self.verbosity = options["verbosity"]

@@ -11,15 +11,16 @@ from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.conf import conf
 from oauth_connect.models.lifecycle import access, disconnect
-from oauth_connect.models.querysets import ConnectionQuerySet
+from oauth_connect.models.querysets import ConnectionManager
 from oauth_connect.models.row import PROTOCOL_COLUMNS, ConnectionRow
 from oauth_connect.protocol.session import ApiSession
+from oauth_connect.tracebacks import without_locals
 
 
 class Connection(ConnectionRow):
     """An owner's account at a provider. Calls its API, refreshes its token, and disconnects it."""
 
-    objects = ConnectionQuerySet["Connection"].as_manager()
+    objects = ConnectionManager["Connection"]()
 
     class Meta:
         verbose_name = _("connection")
@@ -43,6 +44,7 @@ class Connection(ConnectionRow):
             kwargs["update_fields"] = SITE_FIELDS
         super().save(**kwargs)
 
+    @without_locals
     def access_token(self, min_ttl: float = 60) -> str:
         """Return an access token that is valid for ``min_ttl`` seconds, refreshed if necessary; for SDKs.
 
@@ -50,22 +52,27 @@ class Connection(ConnectionRow):
         """
         return access.valid_token(self, timedelta(seconds=min_ttl)).access_token
 
+    @without_locals
     async def aaccess_token(self, min_ttl: float = 60) -> str:
         """``access_token`` for async code; never blocks the event loop."""
         return (await access.avalid_token(self, timedelta(seconds=min_ttl))).access_token
 
+    @without_locals
     def session(self) -> ApiSession:
         """Return a ``requests.Session`` that carries this connection's token to the provider's API."""
         return ApiSession(access.ConnectionSource(self), timeout=conf.api_timeout)
 
+    @without_locals
     def refresh(self) -> None:
         """Refresh now. If another process has refreshed in the meantime, use its token."""
         access.refreshed_token(self)
 
+    @without_locals
     async def arefresh(self) -> None:
         """``refresh`` for async code; never blocks the event loop."""
         await access.arefreshed_token(self)
 
+    @without_locals
     def disconnect(self, *, actor: Any = None, by_staff: bool = False) -> None:
         """Stop local use, then revoke the token at the provider. A failed revocation is tried again later.
 

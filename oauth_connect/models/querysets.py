@@ -14,6 +14,7 @@ from oauth_connect.models.lifecycle import connect
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.row import PROTOCOL_COLUMNS
 from oauth_connect.protocol.token import Token
+from oauth_connect.tracebacks import without_locals
 
 M = TypeVar("M", bound=models.Model)
 
@@ -72,6 +73,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
+    @without_locals
     def store(
         self,
         *,
@@ -107,3 +109,12 @@ class ConnectionQuerySet(models.QuerySet[M]):
         return stored
 
     store.alters_data = True  # type: ignore[attr-defined]
+
+
+_Manager = models.Manager.from_queryset(ConnectionQuerySet)
+
+
+class ConnectionManager(_Manager[M]):
+    """The manager of connections. Django's own frame above ``store`` has the token response as a local."""
+
+    store = without_locals(_Manager.store)

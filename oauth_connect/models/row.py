@@ -23,6 +23,7 @@ from oauth_connect.models.fields import Sealed, SealedField
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import COLUMNS, open_token
+from oauth_connect.tracebacks import without_locals
 
 PROTOCOL_COLUMNS = frozenset(COLUMNS)
 RECONNECT_SOON = timedelta(days=30)
@@ -109,6 +110,7 @@ class ConnectionRow(models.Model):
     # --- the token ------------------------------------------------------------------------------
 
     @property
+    @without_locals
     def token(self) -> Token:
         """The token that this instance has loaded; unsealed on first access.
 
@@ -143,6 +145,7 @@ class ConnectionRow(models.Model):
 
     # --- the provider ---------------------------------------------------------------------------
 
+    @without_locals
     def get_provider(self) -> Provider:
         """Return the provider from the present settings. Raises ImproperlyConfigured if they do not name it.
 
@@ -150,6 +153,7 @@ class ConnectionRow(models.Model):
         """
         return conf.provider(self.provider, self.owner).resolve(self.variables)
 
+    @without_locals
     def get_declared_provider(self) -> Provider:
         """Return the provider from the settings alone, without discovered endpoints. Sends no request."""
         return conf.declared_provider(self.provider, self.owner).resolve(self.variables)

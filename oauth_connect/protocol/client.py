@@ -24,10 +24,12 @@ from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.transport import ServerSession
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.tracebacks import methods_without_locals
 
 __all__ = ["AuthorizationServer", "Reply"]
 
 
+@methods_without_locals
 class AuthorizationServer:
     """This site's client at one provider's authorization server.
 

@@ -19,6 +19,7 @@ from oauth_connect.protocol.grants.lifetimes import lifetime
 from oauth_connect.protocol.net.destination import browsable
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.tracebacks import without_locals
 
 INTERVAL = 5.0  # seconds, if the server sends no interval (section 3.2)
 SLOW_DOWN = 5.0  # seconds added to the interval for the rest of the flow (section 3.5)
@@ -79,6 +80,7 @@ def read_device_authorization(
         raise _unusable(provider, str(refused)) from None
 
 
+@without_locals
 def await_token(
     server: DeviceServer,
     authorization: DeviceAuthorization,

@@ -19,6 +19,7 @@ from oauth_connect.protocol.net.destination import DEFAULT_PORTS, Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
 from oauth_connect.protocol.token import Token
+from oauth_connect.tracebacks import copy_of, methods_without_locals
 
 __all__ = ["AsyncTokenSource", "TokenAuth"]
 
@@ -56,6 +57,7 @@ class AsyncTokenSource(Protocol):
         """Return a newer token than the one that the API refused, or None if there is none."""
 
 
+@methods_without_locals
 class InBackground:
     """Calls a ``TokenSource`` in a thread. Async callers share a call in flight."""
 
@@ -70,9 +72,14 @@ class InBackground:
         return await self._once(rejected.access_token, partial(self.source.renewed, rejected))
 
     async def _once(self, key: str, call: Callable[[], T]) -> T:
-        return await background.once((id(self.source), key), call, provider=self.provider.slug)
+        try:
+            return await background.once((id(self.source), key), call, provider=self.provider.slug)
+        except Exception as error:
+            failure = copy_of(error)
+        raise failure
 
 
+@methods_without_locals
 class TokenAuth(_Auth):
     """Adds the token to a request. After a 401, refreshes once and retries once (RFC 6750 section 3.1).
 
@@ -121,6 +128,7 @@ class TokenAuth(_Auth):
                 yield call.with_token(newer)
 
 
+@methods_without_locals
 class Call:
     """One request to an API with its redirects.
 

@@ -31,6 +31,7 @@ from oauth_connect.protocol.quirks import (
     TokenResponse,
     Variable,
 )
+from oauth_connect.tracebacks import methods_without_locals
 
 ENDPOINTS = (
     "authorization_endpoint",
@@ -47,6 +48,7 @@ _SLUG = re.compile("[-a-zA-Z0-9_]{1,100}")  # part of URLs
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
+@methods_without_locals
 @dataclass(frozen=True, kw_only=True)
 class Provider:
     """One OAuth 2.0 authorization server, and this site's client there.
@@ -57,7 +59,7 @@ class Provider:
     slug: str
     client_id: str = ""
     name: str = ""
-    client_secret: Any = field(default="", repr=False)
+    client_secret: Any = ""
     scopes: tuple[str, ...] = ()
     enabled: bool = True
     documentation: str = ""
@@ -91,6 +93,10 @@ class Provider:
     variables: Mapping[str, Variable] = field(default_factory=dict)
 
     _resolved: ClassVar[Any]
+
+    def __repr__(self) -> str:
+        # Parameters and headers may be secret too.
+        return f"<{type(self).__name__} {self.slug}>"
 
     @classmethod
     def from_mapping(cls, slug: str, data: Mapping[str, Any]) -> Self:

@@ -14,11 +14,13 @@ import requests
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
-from oauth_connect.errors import ForbiddenDestination
+from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.redaction import redacted
+from oauth_connect.tracebacks import methods_without_locals
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
 
@@ -36,6 +38,7 @@ class TokenSource(Protocol):
         """Return a newer token than the one that the API refused, or None if there is none."""
 
 
+@methods_without_locals
 class TokenAuth(AuthBase):
     """Adds the token to a request. After a 401, refreshes once and retries once (RFC 6750 section 3.1)."""
 
@@ -78,6 +81,7 @@ class TokenAuth(AuthBase):
         return retried
 
 
+@methods_without_locals
 class ApiSession(requests.Session):
     """A ``requests.Session`` for one connection. Relative URLs are joined to ``api_base_url``.
 
@@ -111,8 +115,8 @@ class ApiSession(requests.Session):
         try:
             return super().send(request, **kwargs)
         except requests.RequestException as error:
-            # The locals of the frames below hold the token, and error pages print locals.
-            raise error.with_traceback(None) from None
+            # The libraries' own errors behind it and their frames only repeat what this error says.
+            raise _masked(error).with_traceback(None) from None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session holds secrets and cannot be pickled. Pass the connection's pk.")
@@ -124,6 +128,15 @@ class ApiSession(requests.Session):
         if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):
             for name in (bearer.header, "Authorization", "Proxy-Authorization"):
                 prepared_request.headers.pop(name, None)
+
+
+def _masked(error: requests.RequestException) -> requests.RequestException:
+    """Mask secrets in the URL that a message of the libraries quotes."""
+    if not isinstance(error, CallError):
+        for one in (error, *error.args):
+            if isinstance(one, Exception):
+                one.args = tuple(redacted(part) if isinstance(part, str) else part for part in one.args)
+    return error
 
 
 def _can_be_sent_again(request: requests.PreparedRequest) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Self
 
+from oauth_connect.tracebacks import without_locals
+
 PAUSE_AFTER_401 = timedelta(minutes=1)  # between two refreshes for 401s
 OWN_PAUSE_AFTER_401 = timedelta(seconds=5)  # the same, for a client's own token
 
@@ -118,6 +120,7 @@ class Token:
         }
 
     @classmethod
+    @without_locals
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         return cls(
             access_token=data["access_token"],

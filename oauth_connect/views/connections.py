@@ -6,17 +6,18 @@ import logging
 import uuid
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
 from oauth_connect.conf import UnknownProvider, conf
@@ -28,6 +29,7 @@ from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol.grants.callback import parameters_of
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.tracebacks import without_locals
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
 from oauth_connect.views.refusals import FAILED, TEXTS, UNTRUSTED
 from oauth_connect.views.variables import VariablesForm
@@ -155,8 +157,6 @@ class ConnectView(OwnerPage):
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-@method_decorator(sensitive_variables(), name="get")
-@method_decorator(sensitive_variables(), name="post")
 class CallbackView(PrivatePage):
     """GET: the provider's response. Success redirects; a failure shows a page with a link to start again.
 
@@ -168,6 +168,14 @@ class CallbackView(PrivatePage):
     http_method_names = ["get", "post", "options"]  # HEAD would spend the state
     template_name = "oauth_connect/refused.html"
     referrer_policy = "strict-origin"
+
+    @without_locals
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except Exception:
+            forget_parameters(request)
+            raise
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
         signed_in = request.user.is_authenticated
@@ -207,6 +215,12 @@ class CallbackView(PrivatePage):
         logger.warning("callback refused: %s", safe_code, extra=details)
         context = self.get_context_data(provider=provider, code=code, message=message)
         return self.render_to_response(context, status=status)
+
+
+def forget_parameters(request: HttpRequest) -> None:
+    """Remove the code and the state, because a report of an error shows the URL and the parameters."""
+    request.META["QUERY_STRING"] = ""
+    request.GET = request.POST = QueryDict()
 
 
 class DisconnectView(OwnerPage):

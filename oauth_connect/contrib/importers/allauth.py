@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from oauth_connect.jobs.import_tokens import ForeignToken
+from oauth_connect.tracebacks import methods_without_locals
 
 BATCH = 200
 
@@ -21,6 +22,7 @@ BATCH = 200
 NAMES = {"twitter_oauth2": "x"}
 
 
+@methods_without_locals
 class Tokens:
     """A Source. Raises ImproperlyConfigured where the package is not installed."""
 

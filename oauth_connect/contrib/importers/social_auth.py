@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from oauth_connect.jobs.import_tokens import ForeignToken
+from oauth_connect.tracebacks import methods_without_locals
 
 BATCH = 200
 
@@ -25,6 +26,7 @@ NAMES = {
 }
 
 
+@methods_without_locals
 class Tokens:
     """A Source. Raises ImproperlyConfigured where the package is not installed."""
 

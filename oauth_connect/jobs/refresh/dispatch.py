@@ -14,6 +14,7 @@ from datetime import timedelta
 from oauth_connect.jobs.refresh.availability import why_unavailable
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due, round_robin
+from oauth_connect.tracebacks import without_locals
 
 CHUNK = 100  # connections in one message
 WORKERS = 8  # threads of one task; a site runs several tasks in parallel
@@ -21,6 +22,7 @@ WORKERS = 8  # threads of one task; a site runs several tasks in parallel
 Enqueue = Callable[[str, list[str]], object]
 
 
+@without_locals
 def dispatch_due(
     enqueue: Enqueue,
     *,
@@ -49,6 +51,7 @@ def dispatch_due(
     return sent
 
 
+@without_locals
 def refresh_connections(
     pks: Iterable[str], *, provider: str = "", within: float = 0, workers: int = WORKERS
 ) -> dict[str, int]:

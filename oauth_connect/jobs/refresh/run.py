@@ -21,10 +21,12 @@ from oauth_connect.jobs.refresh.outcomes import LEAVE_ROW_ALONE, Result, outcome
 from oauth_connect.jobs.refresh.worker_pool import WorkerPool
 from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access
+from oauth_connect.tracebacks import without_locals
 
 WORKERS = 96
 
 
+@without_locals
 def refresh_due(due: Due, *, workers: int = WORKERS, at_most: int | None = None) -> Run:
     """Return the run that refreshes due connections, round robin over the providers.
 

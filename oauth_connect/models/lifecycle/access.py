@@ -31,10 +31,12 @@ from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
+from oauth_connect.tracebacks import methods_without_locals
 
 logger = logging.getLogger("oauth_connect")
 
 
+@methods_without_locals
 class ConnectionSource:
     """The TokenSource of a connection's session."""
 

@@ -20,6 +20,7 @@ from django.db import close_old_connections
 from oauth_connect.models.row import ConnectionRow, R
 from oauth_connect.protocol.background import background
 from oauth_connect.stores.columns import COLUMNS
+from oauth_connect.tracebacks import copy_of
 
 T = TypeVar("T")
 COPIED = (*COLUMNS, "variables")
@@ -38,7 +39,7 @@ async def in_thread(connection: R, key: Hashable, work: Callable[[R], T]) -> T:
     outcome = await background.once(whole_key, run, provider=connection.provider)
     outcome.copy_state_to(connection)
     if outcome.error is not None:
-        raise outcome.error
+        raise copy_of(outcome.error)
     return cast("T", outcome.result)
 
 

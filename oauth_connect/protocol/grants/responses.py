@@ -22,6 +22,7 @@ from oauth_connect.protocol.grants.lifetimes import expiry, refresh_token_expiry
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import RESPONSE_FIELDS
 from oauth_connect.protocol.token import Token
+from oauth_connect.redaction import redacted
 
 # In both sets: first the codes of servers, then the codes of this package.
 MISCONFIGURED = frozenset(
@@ -226,7 +227,8 @@ def refusal(
 ) -> ProtocolError | ProviderUnavailable:
     """Return the error for an error response (RFC 6749 section 5.2). The body is never quoted."""
     provider_code = printable_line(pick(body, [provider.token_response.error_field]), 64)
-    description = printable_line(body.get("error_description") or "")
+    # Some servers quote the token that they refuse.
+    description = redacted(printable_line(body.get("error_description") or ""))
     code = _rfc_code(provider, provider_code, description)
     if not code or (status in WRONG_ENDPOINT and code not in MISCONFIGURED):
         code = "invalid_client" if status == 401 else f"http_{status}"

@@ -27,6 +27,7 @@ from oauth_connect.protocol.net.transport import (
 )
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 from oauth_connect.protocol.quirks import ClientAuthentication
+from oauth_connect.tracebacks import methods_without_locals, without_locals
 
 WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
 SUPPORTED = (
@@ -43,7 +44,8 @@ _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,12})\b', re.IGNORECASE)
 _UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@methods_without_locals
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DiscoveredProvider(Provider):
     """A provider with discovered endpoints. Connections to them are guarded."""
 
@@ -123,6 +125,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*inserted, f"{origin}{path}/.well-known/openid-configuration"]))
 
 
+@without_locals
 def fetch(issuer: str, *, guard: AddressGuard, timeout: float = 15.0) -> Fetched:
     """Fetch an issuer's document. ``timeout`` is in seconds, for all URLs together.
 

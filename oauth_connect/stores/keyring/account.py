@@ -13,6 +13,7 @@ from oauth_connect.protocol.net.destination import origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.store import KeyringStore
+from oauth_connect.tracebacks import without_locals
 
 LEEWAY = timedelta(seconds=60)
 HTTP_TIMEOUT = 15.0  # seconds for a whole exchange with an authorization server
@@ -20,6 +21,7 @@ HTTP_TIMEOUT = 15.0  # seconds for a whole exchange with an authorization server
 Forgotten = Literal["revoked", "unsupported", "refused", "pending", "absent"]
 
 
+@without_locals
 def keep(
     provider: Provider,
     token: Token,
@@ -48,6 +50,7 @@ def keep(
     KeyringStore(provider).put(token, login, refresh_time(token, leeway))
 
 
+@without_locals
 def forget(
     provider: Provider, *, resolved: Provider | None = None, http_timeout: float = HTTP_TIMEOUT
 ) -> Forgotten:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from oauth_connect.errors import KeyringUnavailable
+from oauth_connect.tracebacks import without_locals
 
 # The extra "keyring".
 library: Any = importlib.import_module("keyring") if importlib.util.find_spec("keyring") else None
@@ -42,6 +43,7 @@ class Backend(Protocol):
     def delete_password(self, service: str, username: str) -> None: ...
 
 
+@without_locals
 def usable_backend() -> Backend:
     """Return the keyring to use. Raises KeyringUnavailable, whose message says what to do."""
     if library is None:

@@ -15,10 +15,12 @@ from oauth_connect.protocol.session import ApiSession, TokenSource
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.account import HTTP_TIMEOUT, LEEWAY, is_same_server
 from oauth_connect.stores.keyring.store import KeyringStore
+from oauth_connect.tracebacks import methods_without_locals, without_locals
 
 API_TIMEOUT = 30.0  # seconds for each wait of an API call that passes no timeout
 
 
+@without_locals
 def session_for(
     provider: Provider,
     *,
@@ -35,6 +37,7 @@ def session_for(
     return ApiSession(source, timeout=api_timeout)
 
 
+@without_locals
 def source_for(
     provider: Provider,
     *,
@@ -53,6 +56,7 @@ def source_for(
     return KeyringSource(provider, resolved or (lambda: provider), leeway=leeway, http_timeout=http_timeout)
 
 
+@methods_without_locals
 class KeyringSource:
     """The TokenSource over a KeyringStore."""
 

@@ -29,6 +29,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.backend import Keyring
 from oauth_connect.stores.keyring.entry import Entry, Head
 from oauth_connect.stores.keyring.lock import exclusively
+from oauth_connect.tracebacks import methods_without_locals
 
 logger = logging.getLogger("oauth_connect.stores")
 
@@ -62,6 +63,7 @@ class Ended:
     kept: list[Token]
 
 
+@methods_without_locals
 class KeyringStore:
     """One provider's token in the keyring. Every method may raise KeyringUnavailable.
 
