@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oauth_connect.conf import conf
 from oauth_connect.flows import aconnection_for, connection_for
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from httpx import AsyncClient, Client
 else:
     Client, AsyncClient = LIBRARIES[0].Client, LIBRARIES[0].AsyncClient
+
+T = TypeVar("T", bound=type)
 
 __all__ = ["ConnectionAuth", "TokenAuth", "aclient", "aclient_for", "client", "client_for"]
 
@@ -126,6 +128,7 @@ async def _afollow(request: Any) -> None:
 
 
 HTTP_ERRORS = tuple(library.HTTPError for library in LIBRARIES)
+LOCAL_ERRORS = tuple(library.LocalProtocolError for library in LIBRARIES)
 
 
 @contextmanager
@@ -134,6 +137,8 @@ def _without_traceback() -> Iterator[None]:
     try:
         yield
     except HTTP_ERRORS as error:
+        if isinstance(error, LOCAL_ERRORS):  # the message quotes a header that cannot be sent
+            error.args = ("The library refuses to send this request. Look for a line break in a header.",)
         raise error.with_traceback(None) from None
 
 
@@ -145,7 +150,7 @@ def _traceless(client_class: Any) -> type[Client]:
             with _without_traceback():
                 return super().send(*args, **options)
 
-    return ApiClient
+    return _with_clean_methods(ApiClient)
 
 
 @cache
@@ -156,4 +161,11 @@ def _atraceless(client_class: Any) -> type[AsyncClient]:
             with _without_traceback():
                 return await super().send(*args, **options)
 
-    return AsyncApiClient
+    return _with_clean_methods(AsyncApiClient)
+
+
+def _with_clean_methods(client_class: T) -> T:
+    """Decorate the methods whose frames have the caller's arguments."""
+    for name in ("request", "get", "options", "head", "post", "put", "patch", "delete"):
+        setattr(client_class, name, without_locals(getattr(client_class, name)))
+    return client_class

@@ -47,12 +47,14 @@ class ConnectionQuerySet(models.QuerySet[M]):
         due = self.filter(status=ACTIVE, refresh_at__lte=datetime.now(UTC) + within)
         return due.exclude(grant=CLIENT_CREDENTIALS)
 
+    @without_locals
     def update(self, **kwargs: Any) -> int:
         refuse_protocol_columns(kwargs, "update()")
         return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
+    @without_locals
     def bulk_update(self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None) -> int:
         names = list(fields)
         refuse_protocol_columns(names, "bulk_update()")
@@ -60,6 +62,7 @@ class ConnectionQuerySet(models.QuerySet[M]):
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
+    @without_locals
     def bulk_create(  # type: ignore[override]  # the other parameters by keyword
         self,
         objs: Iterable[M],
@@ -115,6 +118,9 @@ _Manager = models.Manager.from_queryset(ConnectionQuerySet)
 
 
 class ConnectionManager(_Manager[M]):
-    """The manager of connections. Django's own frame above ``store`` has the token response as a local."""
+    """The manager of connections. Django's own frame above such a method has the arguments."""
 
     store = without_locals(_Manager.store)
+    update = without_locals(_Manager.update)
+    bulk_create = without_locals(_Manager.bulk_create)
+    bulk_update = without_locals(_Manager.bulk_update)

@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 
 import requests
 from requests.auth import AuthBase
+from requests.exceptions import InvalidHeader
 from requests.utils import rewind_body
 
 from oauth_connect.errors import CallError, ForbiddenDestination
@@ -20,7 +21,7 @@ from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.redaction import redacted
-from oauth_connect.tracebacks import methods_without_locals
+from oauth_connect.tracebacks import methods_without_locals, without_locals
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
 
@@ -101,6 +102,13 @@ class ApiSession(requests.Session):
         self.token_auth.check(target)
         return super().request(method, target, *args, **kwargs)
 
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        try:
+            return super().prepare_request(request)
+        except InvalidHeader:  # its message quotes the value
+            failure = InvalidHeader("A header has a line break, or begins with a blank. Nothing was sent.")
+        raise failure
+
     def absolute(self, url: str) -> str:
         """Join a URL to ``api_base_url`` and keep the base's path. "/user" and "user" give the same URL."""
         if _ABSOLUTE.match(url.lstrip()):
@@ -128,6 +136,11 @@ class ApiSession(requests.Session):
         if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):
             for name in (bearer.header, "Authorization", "Proxy-Authorization"):
                 prepared_request.headers.pop(name, None)
+
+
+for _name in ("get", "options", "head", "post", "put", "patch", "delete"):
+    # The frame of such a method has the caller's arguments.
+    setattr(ApiSession, _name, without_locals(getattr(requests.Session, _name)))
 
 
 def _masked(error: requests.RequestException) -> requests.RequestException:
