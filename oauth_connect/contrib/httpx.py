@@ -18,7 +18,7 @@ from oauth_connect.models.lifecycle import access
 from oauth_connect.protocol.httpx import LIBRARIES, SENT, TokenAuth
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
-from oauth_connect.tracebacks import without_locals
+from oauth_connect.tracebacks import methods_without_locals, without_locals
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Client
@@ -30,6 +30,7 @@ T = TypeVar("T", bound=type)
 __all__ = ["ConnectionAuth", "TokenAuth", "aclient", "aclient_for", "client", "client_for"]
 
 
+@methods_without_locals
 class ConnectionAuth(TokenAuth):
     """Adds a connection's token to calls. Refreshes it under the lease, and sends it only to the API's hosts.
 

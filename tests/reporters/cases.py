@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,8 +32,10 @@ from oauth_connect.conf import conf
 from oauth_connect.contrib import httpx as oauth_httpx
 from oauth_connect.contrib.httpx import LIBRARIES, ConnectionAuth
 from oauth_connect.errors import ConnectionLocked
-from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
+from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
+from oauth_connect.jobs.import_tokens import ForeignToken, TokenImport
 from oauth_connect.jobs.refresh import Due, refresh_due
+from oauth_connect.jobs.refresh.dispatch import dispatch_due
 from oauth_connect.jobs.revoke import revoke_due
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
@@ -46,6 +46,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring as our_keyring
 from oauth_connect.stores.row import RowStore
 from tests.reporters import reports, site
+from tests.reporters.tracing import traced
 from tests.servers.scripted import Answer, ScriptedServer
 
 Case = Callable[[], Any]
@@ -196,11 +197,13 @@ def complete() -> None:
 ENTRANCES: dict[str, Case] = {
     "a session": lambda: connection(next(slugs)).session().get("me"),
     "a session_for": lambda: flows.session_for(connection(next(slugs)).user, "header").get("me"),
-    "a prepared request": lambda: connection(next(slugs))
-    .session()
-    .prepare_request(requests.Request("GET", f"{server.url}/api/me")),
+    "a prepared request": lambda: (
+        connection(next(slugs)).session().prepare_request(requests.Request("GET", f"{server.url}/api/me"))
+    ),
     "requests with the auth object": lambda: requests.get(
-        f"{server.url}/api/me", auth=TokenAuth(connection(next(slugs)).session().token_auth.source)
+        f"{server.url}/api/me",
+        auth=TokenAuth(connection(next(slugs)).session().token_auth.source),
+        timeout=9,
     ),
     "access_token": lambda: connection(next(slugs)).access_token(),
     "access_token_for": lambda: flows.access_token_for(connection().user, "header"),
@@ -237,9 +240,13 @@ def failing(failure: Callable[[], Answer], entrance: Case) -> Case:
     return lambda: (server.on("/token", failure()), entrance())
 
 
+REPEATED: set[str] = set()  # cases that run no other function than those before
 for _failure, _answer in FAILURES.items():
     for _entrance, _call in ENTRANCES.items():
-        CASES[f"{_entrance}: the server {_failure}"] = failing(_answer, _call)
+        _name = f"{_entrance}: the server {_failure}"
+        CASES[_name] = failing(_answer, _call)
+        if _failure != next(iter(FAILURES)) and _entrance != next(iter(ENTRANCES)):
+            REPEATED.add(_name)
 
 
 # --- the API --------------------------------------------------------------------------------------
@@ -254,12 +261,14 @@ API_FAILURES = {
     "refuses": lambda: (server.on("/token", Answer(503, {})), Answer(401, {}))[1],
 }
 CALLS = {
-    "requests": lambda: connection("post", age=0)
-    .session()
-    .get("me", timeout=0.1, params={"access_token": canary("query")}, headers={"X-Own": canary("own")}),
-    "a post of requests": lambda: connection("post", age=0)
-    .session()
-    .post("me", timeout=0.1, data={"password": canary("own")}),
+    "requests": lambda: (
+        connection("post", age=0)
+        .session()
+        .get("me", timeout=0.1, params={"access_token": canary("query")}, headers={"X-Own": canary("own")})
+    ),
+    "a post of requests": lambda: (
+        connection("post", age=0).session().post("me", timeout=0.1, data={"password": canary("own")})
+    ),
     "httpx": lambda: oauth_httpx.client(connection("post", age=0)).get(
         "me", timeout=0.1, follow_redirects=True, params={"access_token": canary("query")}
     ),
@@ -274,8 +283,9 @@ async def calling(who: Any) -> None:
 
 for _failure, _answer in API_FAILURES.items():
     for _entrance, _call in CALLS.items():
-        CASES[f"a call by {_entrance}: the API {_failure}"] = (
-            lambda answer=_answer, call=_call: (server.on("/api/me", answer()), call())
+        CASES[f"a call by {_entrance}: the API {_failure}"] = lambda answer=_answer, call=_call: (
+            server.on("/api/me", answer()),
+            call(),
         )
 
 
@@ -337,13 +347,13 @@ WAYS: dict[str, Case] = {
     "from_mapping": lambda: Provider.from_mapping("wrong", settings.OAUTH_CONNECT["PROVIDERS"]["wrong"]),
     "the secret": lambda: conf.provider("wrong").secret(),
 }
-for _name, _fields in WRONG.items():
+for _number, (_wrong, _fields) in enumerate(WRONG.items()):
     for _way, _call in WAYS.items():
-        CASES[f"{_name}, by {_way}"] = (
-            lambda fields=_fields, call=_call: (
-                configure(PROVIDERS={"wrong": entry(**fields())}, DISCOVERY_CACHE=None),
-                call(),
-            )
+        if _number and _way not in ("conf", "session_for", "machine", "the secret"):
+            continue
+        CASES[f"{_wrong}, by {_way}"] = lambda fields=_fields, call=_call: (
+            configure(PROVIDERS={"wrong": entry(**fields())}, DISCOVERY_CACHE=None),
+            call(),
         )
 
 
@@ -442,7 +452,8 @@ def back_from(client: Client) -> str:
 def returning(client: Client, **changes: Any) -> Any:
     made = request(back_from(client))
     made.session = client.session
-    configure(**changes)
+    if changes:
+        configure(**changes)
     return made
 
 
@@ -511,7 +522,8 @@ def a_response_that_the_site_stores_for_its_user() -> None:
 
 @case
 def a_response_that_a_queryset_stores() -> None:
-    Connection.objects.all().store(owner="o", provider="header", token_response={"refresh_token": canary("rt")})
+    rows: Any = Connection.objects.all()
+    rows.store(owner="o", provider="header", token_response={"refresh_token": canary("rt")})
 
 
 @case
@@ -712,15 +724,163 @@ def a_keyring_that_is_locked_during_a_refresh() -> None:
     flows.session_for_keyring("header").get("me")
 
 
+# --- discovery, instances, logins, imports --------------------------------------------------------
+
+METADATA: dict[str, Callable[[], Answer]] = {
+    "names another issuer": lambda: Answer(body=metadata(issuer="https://a.example")),
+    "has no token endpoint": lambda: Answer(body=metadata(token_endpoint="")),
+    "has an odd list": lambda: Answer(body=metadata(scopes_supported="a")),
+    "has no S256": lambda: Answer(body=metadata(code_challenge_methods_supported=["plain"])),
+    "has another authentication": lambda: Answer(
+        body=metadata(token_endpoint_auth_methods_supported=["private_key_jwt"])
+    ),
+    "is away": lambda: Answer(503, {}),
+    "is refused": lambda: Answer(403, {}),
+    "is large": lambda: Answer(body=b"x" * 1024, repeat=1025),
+}
+
+
+def metadata(**more: Any) -> dict[str, Any]:
+    endpoints = {"authorization_endpoint": f"{server.url}/authorize", "token_endpoint": f"{server.url}/token"}
+    return {"issuer": server.url, **endpoints, **more}
+
+
+def discovering() -> None:
+    conf._issuers = type(conf._issuers)()
+    configure(PROVIDERS={"found": discovered()}, DISCOVERY_CACHE=None)
+    conf.provider("found")
+
+
+def discovered() -> dict[str, Any]:
+    return {
+        "client_id": "client",
+        "client_secret": canary("secret"),
+        "issuer": server.url,
+        "identity": {"source": "userinfo", "id": ["id"]},
+    }
+
+
+for _name, _answer in METADATA.items():
+    CASES[f"a discovered server whose document {_name}"] = lambda answer=_answer: (
+        server.on("/.well-known/oauth-authorization-server", answer()),
+        discovering(),
+    )
+
+SITES = {"sites": {"source": "accounts", "pattern": "[a-z]+"}}
+FOUND = {"endpoint": f"{server.url}/sites", "variable": "sites", "id": "id"}
+INSTANCES: dict[str, dict[str, Any]] = {
+    "an id token of another issuer": {
+        "issuer": "https://a.example",
+        "scopes": ["openid"],
+        "identity": {"source": "id_token", "id": ["sub"]},
+    },
+    "a list of sites that is none": {"variables": SITES, "accounts": FOUND},
+    "a site without access": {
+        "variables": SITES,
+        "accounts": {**FOUND, "path": ["found"], "choose": "a", "match": ["id"]},
+    },
+    "a variable of the callback": {
+        "variables": {"shop": {"source": "callback", "pattern": "[a-z]+"}},
+        "api_base_url": "https://{shop}.example/",
+        "api_hosts": ["{shop}.example"],
+    },
+}
+for _name, _fields in INSTANCES.items():
+    CASES[_name] = lambda fields=_fields: (
+        server.on("/token", Answer(body=issued(id_token=f"a.{canary('id')}.c"))),
+        server.on("/sites", Answer(body={"found": [{"id": "b"}]})),
+        configure(PROVIDERS={"header": entry(**fields)}),
+        complete(),
+    )
+
+
+@case
+def a_variable_of_a_user() -> None:
+    shop = {"shop": {"source": "user", "pattern": "[a-z]+"}}
+    configure(PROVIDERS={"header": entry(variables=shop)})
+    flows.begin(request(), "header", variables={"shop": canary("shop")})
+
+
+@case
+def a_login_in_a_browser_that_sends_nothing() -> None:
+    BrowserLogin("post", UserConnectionTarget(user())).run(lambda url: None, timeout=0)
+
+
+@case
+def a_login_in_a_browser_that_is_refused() -> None:
+    BrowserLogin("post", UserConnectionTarget(user())).run(
+        lambda url: requests.get(
+            parse_qs(urlsplit(url).query)["redirect_uri"][0],
+            {"state": parse_qs(urlsplit(url).query)["state"][0], "error": "access_denied"},
+            timeout=9,
+        )
+    )
+
+
+@case
+def a_login_in_a_browser_without_pkce() -> None:
+    configure(
+        PROVIDERS={
+            "header": entry(authorize={"code_challenge_method": "none", "without_pkce_because": "a test"})
+        }
+    )
+    BrowserLogin("header", UserConnectionTarget(user())).run(lambda url: None)
+
+
+@case
+def a_login_by_the_command() -> None:
+    server.on("/device", Answer(body={"device_code": canary("device"), "user_code": ""}))
+    call_command("oauth_login", "header", "--user", user().username, stdout=Nothing(), stderr=Nothing())
+
+
+@case
+def a_keyring_whose_token_is_refused() -> None:
+    kept()
+    server.on("/token", Answer(body=issued()), Answer(400, {"error": "invalid_grant"}))
+    server.on("/api/me", Answer(401, {}))
+    flows.session_for_keyring("header").get("me")
+    flows.forget_in_keyring("header")
+    flows.session_for_keyring("header").get("me")
+
+
+@case
+def a_keyring_in_async_code() -> None:
+    kept()
+    server.on("/token", Answer(503, {}))
+    asyncio.run(by_the_keyring(our_keyring.source_for(provider())))
+
+
+async def by_the_keyring(source: Any) -> None:
+    async with LIBRARIES[0].AsyncClient(auth=oauth_httpx.TokenAuth(source)) as client:
+        await client.get(f"{server.url}/api/me")
+
+
+@case
+def a_dispatch_of_no_chunk() -> None:
+    dispatch_due(lambda slug, pks: None, chunk=0)
+
+
+@case
+def a_row_of_another_package() -> None:
+    row = {"pk": 1, "provider": "header", "user": user(), "account_id": "1", "client_id": "client"}
+    tokens = {"access_token": canary("at"), "refresh_token": canary("rt"), "profile": issued()}
+    done = TokenImport("a", {"header": "header"}).batch
+    list(done([ForeignToken(**row, **tokens, obtained_at=datetime.now())]))  # noqa: DTZ005
+
+
 # --- running them ---------------------------------------------------------------------------------
 
 
 def run_all() -> dict[str, Any]:
     found = {}
     ran: set[CodeType] = set()
-    with watched(lambda frame, event, argument: ran.add(frame.f_code)):
-        for name, function in CASES.items():
-            reset()
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        ran.add(frame.f_code)
+
+    for name, function in CASES.items():
+        reset()
+        with contextlib.nullcontext() if name in REPEATED else traced(note):
             found[name] = run(function)
     package = str(Path(oauth_connect.__file__).parent)
     functions = [
@@ -729,17 +889,6 @@ def run_all() -> dict[str, Any]:
         if code.co_filename.startswith(package)
     ]
     return {"cases": found, "functions": sorted(functions)}
-
-
-@contextlib.contextmanager
-def watched(function: Any) -> Iterator[None]:
-    sys.setprofile(function)
-    threading.setprofile(function)
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
 
 
 def run(function: Case) -> dict[str, Any]:
@@ -754,9 +903,9 @@ def run(function: Case) -> dict[str, Any]:
     got_request_exception.connect(report)
     try:
         function()
-        kinds = []
+        kinds, message = [], ""
     except BaseException as error:
-        kinds = [kind.__name__ for kind in type(error).__mro__]
+        kinds, message = [kind.__name__ for kind in type(error).__mro__], str(error)
         pages.append(reports.of(error))
         behind = error.__context__
     else:
@@ -768,10 +917,8 @@ def run(function: Case) -> dict[str, Any]:
     leaks = [f"{place}: {leak}" for place, text in texts for leak in reports.leaks(text, site.CANARY)]
     return {
         "error": kinds,
+        "message": message,
         "reports": len(texts),
         "behind": None if behind is None else repr(type(behind)),
         "leaks": leaks,
     }
-
-
-logging.getLogger("asyncio").setLevel(logging.ERROR)

@@ -1,15 +1,12 @@
 """An unexpected error at every place where a secret is a local, in a site with Sentry.
 
-The places are found: a trace looks at the locals of each frame below this package, in the package itself and in
-the libraries that it calls. Then the same is done again, once for each place, and fails there.
+A trace finds the places: it looks at the locals of each frame of the package and of the libraries that it
+calls. Then the same is done again, once for each place, and fails there.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -22,6 +19,7 @@ import oauth_connect
 from oauth_connect import flows, tracebacks
 from oauth_connect.jobs.refresh import Due, refresh_due
 from tests.reporters import cases, reports, site
+from tests.reporters.tracing import traced
 
 PACKAGE = str(Path(oauth_connect.__file__).parent)
 LEFT_OUT = (str(Path(__file__).parents[1]), str(Path(sentry_sdk.__file__).parent), tracebacks.__file__)
@@ -59,7 +57,10 @@ RUNS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "the page of the callback": (come_back, lambda hidden: hidden.value()),
     "a call": (lambda: cases.connection("post"), lambda row: row.session().get("me")),
-    "a call by httpx": (lambda: cases.connection("json"), lambda row: cases.by_httpx(cases.LIBRARIES[0], row)),
+    "a call by httpx": (
+        lambda: cases.connection("json"),
+        lambda row: cases.by_httpx(cases.LIBRARIES[0], row),
+    ),
     "store": (lambda: None, lambda nothing: cases.connection()),
     "store once more": (cases.connection, lambda row: cases.connection()),
     "begin": (cases.request, lambda request: flows.begin(request, "header")),
@@ -147,15 +148,3 @@ def fail_at(place: Place, prepare: Callable[[], Any], act: Callable[[Any], Any])
         sentry_sdk.capture_exception(error)
     leaks = [leak for text in reports.sent for leak in reports.leaks(text, site.CANARY)]
     return {"reports": len(reports.sent), "leaks": leaks}
-
-
-@contextlib.contextmanager
-def traced(function: Any) -> Iterator[None]:
-    before = sys.gettrace()
-    threading.settrace(function)
-    sys.settrace(function)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-        threading.settrace(before)  # type: ignore[arg-type]
