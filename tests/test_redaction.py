@@ -379,3 +379,24 @@ def test_it_is_there_once_however_often_it_is_installed():
 def test_a_site_without_handlers_still_hears_our_warnings():
     """Python writes to stderr what no handler takes: one of ours on our own loggers would swallow it."""
     assert [handler for name in OURS for handler in logging.getLogger(name).handlers] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"), [("oauth_connect.stores", True), ("site", False), ("oauth_connector", False)]
+)
+def test_only_this_packages_records_lose_the_locals_of_a_traceback(name, is_ours):
+    """A reporter takes the traceback from the record. A site's own belongs to the site."""
+
+    def fail(secret: str) -> None:
+        raise ValueError(len(secret))
+
+    try:
+        fail(SECRET)
+    except ValueError as error:
+        exc_info = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord(name, logging.ERROR, "p", 1, "it failed", (), exc_info)
+    RedactingFilter().filter(record)
+    assert record.exc_info is exc_info
+    innermost = exc_info[2].tb_next.tb_frame
+    assert innermost.f_code.co_name == "fail"
+    assert innermost.f_locals == ({} if is_ours else {"secret": SECRET})

@@ -176,6 +176,12 @@ def test_a_provider_does_not_show_its_secret(secret: Any) -> None:
     assert "canary" not in repr(acme(client_secret=secret))
 
 
+def test_a_provider_shows_its_name_only() -> None:
+    """Headers and parameters may be secret too: a subscription's key, for instance."""
+    provider = acme(api={"headers": {"X-Key": "canary"}}, token_request={"params": {"key": "canary"}})
+    assert repr(provider) == f"<Provider {provider.slug}>"
+
+
 # --- hosts, endpoints and variables -------------------------------------------------------------
 
 

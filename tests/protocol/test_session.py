@@ -467,3 +467,22 @@ def test_a_failed_calls_error_is_cut_off_from_the_frames_that_hold_the_token(
         files.add(traceback.tb_frame.f_code.co_filename)
         traceback = traceback.tb_next
     assert not any("urllib3" in name or name.endswith("adapters.py") for name in files)
+
+
+@pytest.mark.compliance("D45")
+def test_a_message_of_the_library_masks_tokens_in_its_url(open_session) -> None:
+    """The message of a ConnectionError quotes the path and the query."""
+    http = open_session()
+    http.token_auth.bearer.hosts |= {("127.0.0.1", 9)}
+    with pytest.raises(requests.ConnectionError, match=r"access_token=\[masked\]") as raised:
+        http.get("http://127.0.0.1:9/api", params={"access_token": "canary-query", "page": 5})
+    assert "page=5" in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.compliance("D45")
+@pytest.mark.parametrize("value", ["canary\n", " canary"])
+def test_a_header_that_cannot_be_sent_is_not_quoted(open_session, value) -> None:
+    with pytest.raises(requests.exceptions.InvalidHeader, match="line break") as raised:
+        open_session().get("user", headers={"X-Key": value})
+    assert "canary" not in str(raised.value)

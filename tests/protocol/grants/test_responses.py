@@ -410,3 +410,14 @@ def test_what_is_no_id_token_is_refused(raw: Any) -> None:
 )
 def test_the_first_path_that_leads_to_an_id_wins(document: dict[str, Any], found: str) -> None:
     assert responses.pick(document, ("sub", "id", "data.user.id")) == found
+
+
+@pytest.mark.compliance("D45")
+@pytest.mark.parametrize(
+    "said", ["refresh token rt-CANARY-0123456789 is spent", "refresh_token=rt-CANARY&x=1", "Bearer rt-CANARY"]
+)
+def test_a_description_that_quotes_a_token_is_masked(said: str) -> None:
+    with pytest.raises(ProviderRejected) as refused:
+        read({"error": "invalid_request", "error_description": said}, 400)
+    assert "[masked]" in refused.value.description
+    assert "CANARY" not in f"{refused.value} {refused.value.description}"
