@@ -88,6 +88,32 @@ def methods_without_locals(kind: C) -> C:
     return kind
 
 
+def inherited_without_locals(kind: C, *names: str) -> C:
+    """Override inherited methods, whose frames have the caller's arguments. Returns the class.
+
+    They are looked up at each call, because tests of a site may patch them in the class that defines them.
+    """
+    for name in names:
+        inherited = getattr(kind, name)
+        call = _acalling(kind, name) if inspect.iscoroutinefunction(inherited) else _calling(kind, name)
+        setattr(kind, name, without_locals(functools.wraps(inherited)(call)))
+    return kind
+
+
+def _calling(kind: type, name: str) -> Callable[..., Any]:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(super(kind, self), name)(*args, **kwargs)
+
+    return call
+
+
+def _acalling(kind: type, name: str) -> Callable[..., Any]:
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(super(kind, self), name)(*args, **kwargs)
+
+    return call
+
+
 def forget_locals(error: BaseException, outside: BaseException | None = None) -> None:
     """Remove the locals from the traceback of an error, and from those of the errors behind it.
 

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from oauth_connect.errors import ProviderUnavailable
-from oauth_connect.tracebacks import copy_of, forget_locals, methods_without_locals, without_locals
+from oauth_connect.tracebacks import (
+    copy_of,
+    forget_locals,
+    inherited_without_locals,
+    methods_without_locals,
+    without_locals,
+)
 
 pytestmark = pytest.mark.compliance("D45")
 SECRET = "canary"
@@ -237,6 +243,34 @@ def test_the_methods_of_a_class_show_nothing(call):
     frames = below(call)
     assert len(frames) > 1
     assert not {SECRET, "wrong"}.intersection(repr(frames).replace("'", " ").split())
+
+
+class Parent:
+    def call(self, secret: str) -> str:
+        inner(secret)
+        return ""
+
+    async def acall(self, secret: str) -> str:
+        inner(secret)
+        return ""
+
+
+class Child(Parent):
+    pass
+
+
+inherited_without_locals(Child, "call", "acall")
+
+
+def test_an_inherited_method_shows_nothing():
+    assert SECRET not in repr(below(Child().call, SECRET))
+    assert SECRET not in repr(below(lambda: asyncio.run(Child().acall(SECRET)))[1:])
+    assert inspect.iscoroutinefunction(Child.acall)
+
+
+def test_a_method_that_is_patched_in_the_parent_is_called(monkeypatch):
+    monkeypatch.setattr(Parent, "call", lambda self, secret: "patched")
+    assert Child().call(SECRET) == "patched"
 
 
 def test_signatures_and_docstrings_stay():

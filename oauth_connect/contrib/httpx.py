@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from oauth_connect.conf import conf
 from oauth_connect.flows import aconnection_for, connection_for
@@ -18,14 +18,12 @@ from oauth_connect.models.lifecycle import access
 from oauth_connect.protocol.httpx import LIBRARIES, SENT, TokenAuth
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
-from oauth_connect.tracebacks import methods_without_locals, without_locals
+from oauth_connect.tracebacks import inherited_without_locals, methods_without_locals, without_locals
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Client
 else:
     Client, AsyncClient = LIBRARIES[0].Client, LIBRARIES[0].AsyncClient
-
-T = TypeVar("T", bound=type)
 
 __all__ = ["ConnectionAuth", "TokenAuth", "aclient", "aclient_for", "client", "client_for"]
 
@@ -129,6 +127,7 @@ async def _afollow(request: Any) -> None:
 
 
 HTTP_ERRORS = tuple(library.HTTPError for library in LIBRARIES)
+METHODS = ("request", "get", "options", "head", "post", "put", "patch", "delete")
 LOCAL_ERRORS = tuple(library.LocalProtocolError for library in LIBRARIES)
 
 
@@ -151,7 +150,7 @@ def _traceless(client_class: Any) -> type[Client]:
             with _without_traceback():
                 return super().send(*args, **options)
 
-    return _with_clean_methods(ApiClient)
+    return inherited_without_locals(ApiClient, *METHODS)
 
 
 @cache
@@ -162,11 +161,4 @@ def _atraceless(client_class: Any) -> type[AsyncClient]:
             with _without_traceback():
                 return await super().send(*args, **options)
 
-    return _with_clean_methods(AsyncApiClient)
-
-
-def _with_clean_methods(client_class: T) -> T:
-    """Decorate the methods whose frames have the caller's arguments."""
-    for name in ("request", "get", "options", "head", "post", "put", "patch", "delete"):
-        setattr(client_class, name, without_locals(getattr(client_class, name)))
-    return client_class
+    return inherited_without_locals(AsyncApiClient, *METHODS)

@@ -21,7 +21,7 @@ from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.redaction import redacted
-from oauth_connect.tracebacks import methods_without_locals, without_locals
+from oauth_connect.tracebacks import inherited_without_locals, methods_without_locals
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
 
@@ -138,9 +138,7 @@ class ApiSession(requests.Session):
                 prepared_request.headers.pop(name, None)
 
 
-for _name in ("get", "options", "head", "post", "put", "patch", "delete"):
-    # The frame of such a method has the caller's arguments.
-    setattr(ApiSession, _name, without_locals(getattr(requests.Session, _name)))
+inherited_without_locals(ApiSession, "get", "options", "head", "post", "put", "patch", "delete")
 
 
 def _masked(error: requests.RequestException) -> requests.RequestException:

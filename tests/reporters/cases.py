@@ -895,10 +895,10 @@ def run(function: Case) -> dict[str, Any]:
     """Return the error's classes, the number of reports, and what they leak."""
     pages: list[dict[str, str]] = []
 
-    def report(**kwargs: Any) -> None:
+    def report(request: Any, **kwargs: Any) -> None:
         error = sys.exception()
         assert error is not None
-        pages.append(reports.of(error))
+        pages.append(reports.of(error, request))
 
     got_request_exception.connect(report)
     try:

@@ -37,10 +37,10 @@ def begin() -> None:
     sentry_sdk.init(dsn="http://public@127.0.0.1:9/1", transport=Kept)
 
 
-def of(error: BaseException) -> dict[str, str]:
+def of(error: BaseException, request: Any = None) -> dict[str, str]:
     """Return the reports of an error that reached the site."""
     sentry_sdk.capture_exception(error)
-    request = RequestFactory().get("/")
+    request = request or RequestFactory().get("/")
     exc_info = (type(error), error, error.__traceback__)
     record = logging.LogRecord("django.request", logging.ERROR, __file__, 1, "failed", (), exc_info)
     record.request = request

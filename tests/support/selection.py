@@ -41,6 +41,7 @@ ON_ONE_WORKER = {
     "tests/contract/test_against_others.py",
     "tests/project/test_benchmarks.py",
     "tests/project/test_packaging.py",
+    "tests/reporters/test_reporters.py",
 }
 STARTS_A_PROCESS = {"os.exec", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen"}  # audit events
 WRAPPED = pytest.hookimpl(wrapper=True)
