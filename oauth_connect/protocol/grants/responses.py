@@ -66,7 +66,7 @@ def read_document(content_type: str, body: bytes) -> Any:
 def _json(body: bytes) -> Any:
     """Parse JSON, also if a text in it has a line break or is not in UTF-8. Return None if it is none.
 
-    Tokens are ASCII. They must not be lost because of a name beside them.
+    Tokens are ASCII. They must not be lost because of a name in another field.
     """
     try:
         try:
