@@ -111,7 +111,8 @@ class ReauthorizationRequired(CallError):
     ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's response may have been
     lost), ``expired`` and ``no_refresh_token`` (there is no refresh token), ``disconnected``,
     ``not_connected``, ``missing_scopes``, ``owner_inactive`` (the user has been deactivated),
-    ``client_changed`` (the settings name another client_id than the one that obtained the token).
+    ``client_changed`` (the settings name another client_id than the one that obtained the token),
+    ``account_changed`` (a refresh returned the token of another account, which is not used).
     """
 
     def __init__(

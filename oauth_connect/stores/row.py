@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router, transaction
 from django.db.models import Case, F, Model, Q, QuerySet, Value, When
@@ -60,6 +60,12 @@ class StoredRow(Row):
     columns: Mapping[str, Any]
 
 
+class OnOrphan(Protocol):
+    """Takes an orphaned token, as ``TokenStore.orphaned`` does."""
+
+    def __call__(self, token: Token, *, account_changed: bool = False) -> None: ...
+
+
 class RowStore:
     """The TokenStore of one saved instance. ``on_event`` gets events, ``on_orphan`` gets orphaned tokens.
 
@@ -71,7 +77,7 @@ class RowStore:
         row: Any,
         *,
         on_event: Callable[[Event], None],
-        on_orphan: Callable[[Token], None],
+        on_orphan: OnOrphan,
         placed: Placement | None = None,
     ) -> None:
         self.row = row
@@ -133,12 +139,21 @@ class RowStore:
         crypto.check_sealing()
 
     def save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        *,
+        failure: str = "",
+        reason: str = "",
     ) -> Row | None:
         assert isinstance(seen, StoredRow)  # noqa: S101  (it came from read)
         columns = token_columns(self.row, token, refresh_at)
         if failure:
             columns |= {"failures": seen.failures + 1, "last_error": failure[:64]}
+        if reason:
+            columns |= {"status": REAUTHORIZATION_REQUIRED, "last_error": reason}
 
         def statement(alias: str) -> StoredRow | None:
             return self._save(alias, seen, owner, token, columns)

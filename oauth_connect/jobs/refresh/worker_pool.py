@@ -287,7 +287,7 @@ class WorkerPool(Run):
             job.claimed,
             self.writer,
             on_event=job.events.append,
-            on_orphan=lambda token: orphan.keep_or_revoke(connection, token),
+            on_orphan=partial(orphan.keep_or_revoke, connection),
         )
         try:
             if job.save_alone is not None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from django.db import router
 from django.db.models import Model
@@ -205,10 +206,7 @@ def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | Non
             alarm(connection, event, store)
         publish(connection, event)
 
-    def on_orphan(token: Token) -> None:
-        orphan.keep_or_revoke(connection, token)
-
-    store = RowStore(connection, on_event=on_event, on_orphan=on_orphan)
+    store = RowStore(connection, on_event=on_event, on_orphan=partial(orphan.keep_or_revoke, connection))
     return store
 
 

@@ -26,19 +26,24 @@ logger = logging.getLogger("oauth_connect")
 MAX_TRIES = 3
 
 
-def keep_or_revoke(connection: ConnectionRow, token: Token) -> None:
-    """Keep the token until the connection ends, or revoke it now if the connection has ended."""
-    Orphan(connection, token).keep_or_revoke()
+def keep_or_revoke(connection: ConnectionRow, token: Token, *, account_changed: bool = False) -> None:
+    """Keep the token until the connection ends, or revoke it now if the connection has ended.
+
+    ``account_changed``: it belongs to another account than the connection, which is unknown.
+    """
+    Orphan(connection, token, account_changed).keep_or_revoke()
 
 
 class Orphan:
     """One token that no row holds, and the connection that it was issued for."""
 
-    def __init__(self, connection: ConnectionRow, token: Token) -> None:
+    def __init__(self, connection: ConnectionRow, token: Token, account_changed: bool) -> None:
         self.connection = connection
         self.token = token
         self.alias = router.db_for_write(type(connection), instance=connection)
         self.pending = PendingRevocation.of(connection)
+        if account_changed:
+            self.pending.account_id, self.pending.account_changed = None, True
         self.pending.seal(token)
         self.has_row: bool | None = None
         self.done: revocation.Attempt | None = None
@@ -95,7 +100,7 @@ class Orphan:
 
     def _outside_transaction(self, statement: Callable[[str], None]) -> None:
         """Run a statement where a refresh would be saved. Log an error instead of raising it."""
-        store = RowStore(self.connection, on_event=lambda event: None, on_orphan=lambda token: None)
+        store = RowStore(self.connection, on_event=lambda event: None, on_orphan=lambda *token, **of: None)
         for tries_left in reversed(range(MAX_TRIES)):
             try:
                 store.outside_transaction(statement, self._lost)

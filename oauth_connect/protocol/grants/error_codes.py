@@ -9,7 +9,7 @@ from oauth_connect.protocol.grants import responses
 
 REASONS = frozenset(
     {"revoked", "rotation_lost", "expired", "no_refresh_token", "client_changed"}
-    | {"disconnected", "owner_inactive"}
+    | {"account_changed", "disconnected", "owner_inactive"}
 )
 PUBLIC_CODES = (
     responses.MISCONFIGURED
