@@ -81,7 +81,7 @@ class KeyringSource:
         """Return a new token after a 401: one that another process saved, or else one from a refresh."""
         row = self._store.read()
         if row is None or row.token is None or row.status != ACTIVE:
-            raise self._required("disconnected", "The user has logged out, or the provider refused it.")
+            return self._obtain(Need(self._leeway))  # raises, unless another process has just logged in
         if row.token.access_token != rejected.access_token:
             self._held = row
             return row.token
