@@ -18,7 +18,7 @@ from oauth_connect.errors import (
     printable_line,
 )
 from oauth_connect.protocol.grants import id_tokens
-from oauth_connect.protocol.grants.lifetimes import expiry, refresh_token_expiry
+from oauth_connect.protocol.grants.lifetimes import expiry, is_short, refresh_token_expiry
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import RESPONSE_FIELDS
 from oauth_connect.protocol.token import Token
@@ -229,6 +229,7 @@ def read_token(
         extra={key: value for key, value in body.items() if key not in standard},
         exchangeable=provider.refresh.style == "exchange_access_token",
         received_at=received_at,
+        short_lived=is_short(provider, body, obtained_at),
     )
 
 
