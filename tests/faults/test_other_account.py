@@ -252,6 +252,22 @@ def test_a_bulk_run_raises_one_alarm_and_keeps_each_refresh_token(scripted, conn
     assert ProviderState.objects.get(provider="scripted").alarm == code
 
 
+def test_connections_without_an_id_token_do_not_end_that_alarm(scripted, connect, caplog):
+    """Their refreshes succeed, and say nothing about the settings of the others."""
+    wrong = MISCONFIGURED["id_token_issuer"]
+    answers = [tokens(f"new-{number}", **({} if number % 2 else {"id_token": wrong})) for number in range(4)]
+    scripted.on("/token", *[Answer(body=body) for body in answers])
+    for number in range(4):  # those that are due longest come first
+        name = str(number)
+        response = tokens(name) if number % 2 else tokens(name, id_token=OWN)
+        connect(name, response=response, age=EXPIRED * (4 - number))
+    outcomes = [result.outcome for result in refresh_due(Due(), workers=1)]
+    assert outcomes == ["misconfigured", "refreshed"] * 2
+    assert ProviderState.objects.get(provider="scripted").alarm == "id_token_issuer"
+    raised = [record for record in caplog.records if record.action == "provider_misconfigured"]
+    assert len(raised) == 1
+
+
 def test_with_the_issuer_corrected_the_connection_lives_on(scripted, connect, configure, scripted_entry):
     wrong = MISCONFIGURED["id_token_issuer"]
     scripted.on("/token", Answer(body={**FRESH, "id_token": wrong}), Answer(body=tokens("2", id_token=wrong)))

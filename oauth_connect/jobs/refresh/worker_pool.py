@@ -28,6 +28,7 @@ from oauth_connect.jobs.refresh.scheduler import Job, ProviderQueue, Scheduler
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.lifecycle import access, history, orphan, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants.id_tokens import MISMATCHES
 from oauth_connect.protocol.net.transport import new_session
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.batch import Claimed, claim_due, release_claims
@@ -89,14 +90,14 @@ class WorkerPool(Run):
         # With several providers, none gets all workers: one that hangs must not delay the others.
         most = self.workers if len(slugs) < 2 else max(1, self.workers // 2)
         failing = provider_health.recently_failing(self.due.alias)
-        alarmed = provider_health.alarmed(self.due.alias)
+        alarms = provider_health.alarms(self.due.alias)
         return [
             ProviderQueue(
                 slug,
                 min(most, max_concurrency(slug, most)),
                 conf.has_one_client(slug),
                 slug in failing,
-                slug in alarmed,
+                alarms.get(slug, ""),
             )
             for slug in slugs
         ]
@@ -175,9 +176,11 @@ class WorkerPool(Run):
     def _update_alarm(self, queue: ProviderQueue, connection: Connection, event: Event) -> None:
         """Begin or end the provider's alarm once, however many connections meet the change."""
         accepted = event.action == "refreshed"
-        # Where clients differ, a success of one connection proves nothing about the others.
-        if queue.alarmed is accepted and (event.alarm or (accepted and queue.has_one_client)):
-            queue.alarmed = not accepted
+        # Where clients differ, a success of one connection proves nothing about the others. Nor does it about
+        # their ID tokens, because not every connection has one.
+        proves_all = queue.has_one_client and queue.alarm not in MISMATCHES.values()
+        if bool(queue.alarm) is accepted and (event.alarm or (accepted and proves_all)):
+            queue.alarm = "" if accepted else event.code
             access.alarm(connection, event)
 
     def _count_failures(self, queue: ProviderQueue, result: Result, error: BaseException | None) -> None:
