@@ -71,6 +71,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         unknown = sorted(set(conf.mapping) - KNOWN)
         _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner, conf.provider_loader)
         _ = (conf.discovery_private_hosts, conf.discovery_cache, conf.history_days, conf.revoked_days)
+        _ = conf.connection_state
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
         return

@@ -206,7 +206,7 @@ def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | Non
         publish(connection, event)
 
     def on_orphan(token: Token) -> None:
-        orphan.keep_or_revoke(connection, token)
+        orphan.keep_or_revoke(connection, token, store.state)
 
     store = RowStore(connection, on_event=on_event, on_orphan=on_orphan)
     return store
