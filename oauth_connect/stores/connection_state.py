@@ -29,7 +29,7 @@ class StateNotWritten(OperationalError):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What ``read`` returned: a hashable value. None: there is nothing to carry.
+    """What ``read`` returned: a hashable value. None, and then it is false: there is nothing to carry.
 
     Two are equal if their values are. It is part of every key by which callers share a refresh, because two
     tenants may have a row of the same primary key.
@@ -37,6 +37,9 @@ class State:
 
     value: Hashable = None
     write: Callable[[Any, Any], object] | None = field(default=None, compare=False, repr=False)
+
+    def __bool__(self) -> bool:
+        return self.value is not None
 
 
 NOTHING = State()
@@ -62,34 +65,40 @@ async def aread_state(alias: str) -> State:
 async def in_callers_thread(alias: str, call: Callable[[], T]) -> T:
     """Run a call on the database connection of an async caller, and return its result.
 
-    That is the connection of Django's async queries. If there is none yet, it is the one that the thread of
-    the event loop used before the loop began: a script loads a row, then calls ``asyncio.run``.
+    That is the connection of Django's async queries. If it is not open, or there is none, and the result is
+    false, it is the one that the thread of the event loop used before the loop began: a script loads a row,
+    then calls ``asyncio.run``.
     """
     return await sync_to_async(_on_callers_connection)(alias, _connection_before_the_loop(alias), call)
 
 
 def _on_callers_connection(alias: str, before_the_loop: Any, call: Callable[[], T]) -> T:
     mine = _existing(alias)
-    if mine is None and before_the_loop is not None:
-        return _lent(alias, before_the_loop, call)
     is_open = mine is not None and mine.connection is not None
+    if is_open or before_the_loop is None:
+        return _as_it_was(alias, call, is_open=is_open)
+    found = _as_it_was(alias, call, is_open=False) if mine is not None else None
+    return found or _lent(alias, before_the_loop, call)
+
+
+def _as_it_was(alias: str, call: Callable[[], T], *, is_open: bool) -> T:
+    """Run a call on this thread's connection, and close it again if it was not open: a pool may be small."""
     try:
         return call()
     finally:
         if not is_open:
-            connections[alias].close()  # as it was: a pool may be small
-        if mine is None:
-            del connections[alias]
+            connections[alias].close()
 
 
 def _lent(alias: str, connection: Any, call: Callable[[], T]) -> T:
-    """Run a call on a connection of the event loop's thread, which waits and must not use it meanwhile."""
+    """Run a call on a connection of the event loop's thread, which cannot use it while the loop runs."""
+    usual = connections[alias]
     connection.inc_thread_sharing()
     connections[alias] = connection
     try:
         return call()
     finally:
-        del connections[alias]
+        connections[alias] = usual
         connection.dec_thread_sharing()
 
 
@@ -131,7 +140,7 @@ def _read(connection: Any, read: Callable[[Any], Any], write: Callable[[Any, Any
 def carry(connection: Any, state: State) -> None:
     """Mark a connection as this package's own, and write the state each time that it is opened."""
     setattr(connection, MARK, state)
-    if state.value is not None:
+    if state:
         # After the receivers of connection_created, which may set the connection up in their own way.
         connection.connect = partial(_connect, connection, type(connection).connect, state)
 
@@ -151,7 +160,7 @@ def carried(alias: str, state: State) -> Iterator[None]:
         yield
         return
     usual: Any = connections[alias]
-    used = usual if state.value is None else _copy(usual)
+    used = _copy(usual) if state else usual
     carry(used, state)
     connections[alias] = used
     try:
@@ -182,7 +191,7 @@ def restore_state(alias: str, state: State) -> None:
     Raises StateNotWritten.
     """
     connection: Any = connections[alias]
-    if state.value is None or connection.connection is not None:
+    if not state or connection.connection is not None:
         return
     connection.ensure_connection()
     if not hasattr(connection, MARK):

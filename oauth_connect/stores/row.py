@@ -96,7 +96,7 @@ class RowStore:
     @cached_property
     def state(self) -> State:
         """The state of the caller's database connection. Raises what the site's function raises."""
-        return self._given_state or read_state(self.alias)
+        return read_state(self.alias) if self._given_state is None else self._given_state
 
     @property
     def key(self) -> Hashable:

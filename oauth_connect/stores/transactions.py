@@ -95,7 +95,8 @@ def outside_transaction(
     default it is read if needed.
     """
     if placement(alias) is Placement.OWN_CONNECTION:
-        with own_connection(alias, lock_timeout, state or read_state(alias)) as own:
+        given = read_state(alias) if state is None else state
+        with own_connection(alias, lock_timeout, given) as own:
             return statement(own)
     return statement(alias)
 

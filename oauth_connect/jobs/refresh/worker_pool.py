@@ -142,8 +142,8 @@ class WorkerPool(Run):
     def _read_claimed(self, leases: Leases) -> list[Claimed]:
         """Return the claimed rows that the writer's connection sees; release the leases of the others.
 
-        The writer saves the new tokens. So what it does not see is not sent. Raises ConnectionHidden if it
-        sees none of them.
+        The writer saves the new tokens. So nothing is sent for a row that it does not see, and the run ends
+        with ConnectionHidden: now if it sees none of them.
         """
         found: list[Claimed] = []
         missing: ProgrammingError | None = None
@@ -155,9 +155,10 @@ class WorkerPool(Run):
             with suppress(Error):
                 self._on_own_connection(partial(free_hidden, leases, ()))
             raise
-        is_hidden = len(found) < leases.count and self._on_own_connection(partial(free_hidden, leases, found))
-        if is_hidden and not found:
-            raise hidden() from missing
+        if len(found) < leases.count and self._on_own_connection(partial(free_hidden, leases, found)):
+            if not found:
+                raise hidden() from missing
+            self.problem = self.problem or hidden()
         return found
 
     def _drop(self, queue: ProviderQueue | None = None) -> None:

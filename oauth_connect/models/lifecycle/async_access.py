@@ -80,18 +80,16 @@ def _run(connection: R, work: Callable[[R], T], alias: str, state: State) -> _Ou
 
 def _found_no_row(error: Exception, row: ConnectionRow, alias: str) -> bool:
     """Return whether the work failed because this thread's database connection does not show the row."""
-    if not isinstance(error, ReauthorizationRequired | ProgrammingError):
-        return False
-    try:
-        return not _exists(row, alias)
-    except ProgrammingError:  # no such table in its schema, or no right to read it
-        return True
+    return isinstance(error, ReauthorizationRequired | ProgrammingError) and not _exists(row, alias)
 
 
 def _exists(connection: ConnectionRow, alias: str) -> bool:
     """Return whether this thread's database connection shows the row, unless it is disconnected."""
     rows = rows_of(type(connection), alias).exclude(status=REVOKED)
-    return rows.filter(pk=connection.pk).exists()
+    try:
+        return rows.filter(pk=connection.pk).exists()
+    except ProgrammingError:  # no such table in its schema, or no right to read it
+        return False
 
 
 @contextmanager
