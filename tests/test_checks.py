@@ -64,6 +64,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E004", {"HISTORY_DAYS": -1}, "HISTORY_DAYS"),
     ("E004", {"HISTORY_DAYS": 10**9}, "None keeps it for ever"),
     ("E004", {"OWNER": "x"}, "OWNER"),
+    ("E004", {"CONNECTION_STATE": "mysite.tenants"}, "CONNECTION_STATE"),
+    ("E004", {"CONNECTION_STATE": (print,)}, "CONNECTION_STATE"),
     ("E004", {"PROVIDER_LOADER": "site.providers.load"}, "PROVIDER_LOADER"),
     ("E004", {"HTTP_TIMEOUT": 0}, "HTTP_TIMEOUT"),
     ("E005", {"PROVIDERS": []}, "PROVIDERS"),

@@ -38,6 +38,8 @@ class Command(ABC, BaseCommand):
     """
 
     requires_system_checks: Any = []
+    # A command that wraps others, such as tenant_command, passes it on.
+    stealth_options = ("skip_checks",)
     examples = ""
     needs_time_zone = True
     as_json = False

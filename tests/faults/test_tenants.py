@@ -26,6 +26,7 @@ from oauth_connect.models import (
     ProviderState,
 )
 from oauth_connect.stores import row as row_module
+from oauth_connect.stores import uncommitted
 from tests.servers.scripted import Answer
 from tests.support.databases import run_name
 from tests.support.tokens import EXPIRED, FRESH, raw, rows, stored, tokens
@@ -327,6 +328,18 @@ def test_a_hidden_row_that_was_frozen_is_named(make_connection, scripted, frozen
     with transaction.atomic(), pytest.raises(ConnectionHidden):
         connection.access_token()
     assert scripted.requests == []
+
+
+@pytest.mark.usefixtures("policy")
+def test_a_row_with_the_transaction_id_of_the_future_is_not_the_callers_insert(make_connection, monkeypatch):
+    """As a row may have that was frozen two thousand million transactions ago."""
+    future = "((pg_current_xact_id()::text::bigint + 1000) & 4294967295)"
+    monkeypatch.setattr(uncommitted, "WRITTEN", (future, *uncommitted.WRITTEN[1:]))
+    with transaction.atomic():
+        connection = make_connection(age=EXPIRED)
+        with pytest.raises(ConnectionHidden):
+            connection.access_token()
+        assert Connection.objects.filter(pk=connection.pk).exists(), "the transaction goes on"
 
 
 @pytest.mark.usefixtures("policy")
