@@ -204,6 +204,23 @@ def test_atomic_requests_on_sqlite_are_reported(monkeypatch, settings, engine, a
 
 
 @pytest.mark.parametrize(
+    ("engine", "state", "warned"),
+    [
+        ("django_tenants.postgresql_backend", None, {"W022"}),
+        ("django_tenants.postgresql_backend", (print, print), set()),
+        ("tenant_schemas.postgresql_backend", None, {"W022"}),
+        ("django.db.backends.postgresql", None, set()),
+    ],
+)
+def test_schemas_of_tenants_without_their_state_are_reported(
+    monkeypatch, settings, engine, state, warned
+) -> None:
+    settings.OAUTH_CONNECT = {**settings.OAUTH_CONNECT, "CONNECTION_STATE": state}
+    monkeypatch.setitem(settings.DATABASES, "default", {**settings.DATABASES["default"], "ENGINE": engine})
+    assert set(found()) == warned
+
+
+@pytest.mark.parametrize(
     ("engine", "options", "told"),
     [
         ("django.db.backends.sqlite3", {}, {"W020"}),

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 
 from oauth_connect.conf import conf
+from oauth_connect.errors import ConnectionHidden
 
 T = TypeVar("T")
 MARK = "_oauth_connect_state"  # of a connection that is this package's own
@@ -210,3 +211,11 @@ def _write(connection: Any, state: State) -> None:
             f'OAUTH_CONNECT["CONNECTION_STATE"]: write failed ({type(error).__name__}). The connection was '
             "closed. Correct that function; nothing was done without the state."
         ) from error
+
+
+def hidden() -> ConnectionHidden:
+    return ConnectionHidden(
+        "The caller's database connection shows this connection's row, and another one does not: its schema, "
+        "role or row-level security differ. Nothing was sent. Set "
+        'OAUTH_CONNECT["CONNECTION_STATE"] (docs/tenants.md).'
+    )

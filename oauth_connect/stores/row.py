@@ -28,7 +28,7 @@ from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from oauth_connect import crypto
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, LeaseState, Row
-from oauth_connect.errors import ConnectionHidden, ConnectionLocked
+from oauth_connect.errors import ConnectionLocked
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import (
     COLUMNS,
@@ -41,7 +41,7 @@ from oauth_connect.stores.columns import (
     token_columns,
     usable,
 )
-from oauth_connect.stores.connection_state import State, read_state, restore_state
+from oauth_connect.stores.connection_state import State, hidden, read_state, restore_state
 from oauth_connect.stores.lock_timeouts import LockWait, commits_by_itself, is_conflict, is_locked, lock_wait
 from oauth_connect.stores.transactions import Placement, own_connection, own_transaction, placement
 from oauth_connect.stores.uncommitted import own_insert
@@ -386,14 +386,6 @@ class RowStore:
                     time.sleep(0.05)
 
         threading.Thread(target=write, name=FOLLOW_UP_THREAD).start()
-
-
-def hidden() -> ConnectionHidden:
-    return ConnectionHidden(
-        "The caller's database connection shows this connection's row, and another one does not: its schema, "
-        "role or row-level security differ. Nothing was sent. Set "
-        'OAUTH_CONNECT["CONNECTION_STATE"] (docs/tenants.md).'
-    )
 
 
 FOLLOW_UP_THREAD = "oauth_connect-follow-up"

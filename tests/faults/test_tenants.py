@@ -17,7 +17,7 @@ from django.db import OperationalError, connections, transaction
 from django.db import connection as database
 
 from oauth_connect.errors import ConnectionHidden, ReauthorizationRequired
-from oauth_connect.jobs.refresh import Due, refresh_due, worker_pool
+from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import (
     Connection,
     ConnectionEvent,
@@ -426,25 +426,6 @@ def test_a_run_in_a_transaction_reports_each_hidden_row(make_connection, scripte
     with transaction.atomic():
         results = [(result.outcome, result.code) for result in refresh_due(Due())]
     assert results == [("failed", "connection_hidden")]
-    assert scripted.requests == []
-
-
-@pytest.mark.usefixtures("policy")
-def test_a_row_that_is_connected_again_right_after_its_claim_is_not_hidden(
-    make_connection, scripted, user, monkeypatch
-):
-    execute("SET ROLE NONE")
-    execute(f"ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY")
-    make_connection(age=EXPIRED, account_id="7")
-    claim = worker_pool.claim_due
-
-    def connected_again(*arguments: Any, **options: Any) -> Any:
-        leases = claim(*arguments, **options)
-        Connection.objects.store(owner=user, provider="scripted", account_id="7", token_response=tokens("2"))
-        return leases
-
-    monkeypatch.setattr(worker_pool, "claim_due", connected_again)
-    assert list(refresh_due(Due())) == []
     assert scripted.requests == []
 
 

@@ -33,9 +33,9 @@ from oauth_connect.protocol.net.transport import new_session
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.batch import Claimed, Leases, claim_due, free_hidden, read_claimed, release_claims
 from oauth_connect.stores.bulk import BulkStore
-from oauth_connect.stores.connection_state import carried, read_state
+from oauth_connect.stores.connection_state import carried, hidden, read_state
 from oauth_connect.stores.lock_timeouts import commits_by_itself
-from oauth_connect.stores.row import StoredRow, hidden
+from oauth_connect.stores.row import StoredRow
 from oauth_connect.stores.writer import COMMIT_BATCH, Writer
 
 T = TypeVar("T")
@@ -122,11 +122,10 @@ class WorkerPool(Run):
             claim = partial(
                 claim_due, rows, at_most, seconds=self.lease, retry_at=self.retry_at, index=self.due.index
             )
-            leases = self._on_own_connection(claim)
+            leases, found = self._claim_once(claim)
             # Another run claimed all rows that this one saw. They are no longer due, so read again.
-            while not (leases.count or leases.exhausted or self.stopping):
-                leases = self._on_own_connection(claim)
-            found = self._read_claimed(leases) if leases.count else []
+            while not (found or leases.exhausted or self.stopping):
+                leases, found = self._claim_once(claim)
         except (Error, ConnectionHidden) as error:
             self.problem = error
             self.stop()
@@ -138,6 +137,10 @@ class WorkerPool(Run):
             queue.exhausted = queue.exhausted or not self.left
         self.scheduler.add(Job(queue, claimed) for claimed in found)
         self._start_workers()
+
+    def _claim_once(self, claim: Callable[[], Leases]) -> tuple[Leases, list[Claimed]]:
+        leases = self._on_own_connection(claim)
+        return leases, self._read_claimed(leases) if leases.count else []
 
     def _read_claimed(self, leases: Leases) -> list[Claimed]:
         """Return the claimed rows that the writer's connection sees; release the leases of the others.

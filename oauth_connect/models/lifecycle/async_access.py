@@ -23,8 +23,7 @@ from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.protocol.background import background
 from oauth_connect.stores.columns import COLUMNS
-from oauth_connect.stores.connection_state import State, aread_state, carried, in_callers_thread
-from oauth_connect.stores.row import hidden
+from oauth_connect.stores.connection_state import State, aread_state, carried, hidden, in_callers_thread
 
 T = TypeVar("T")
 COPIED = (*COLUMNS, "variables")

@@ -120,6 +120,39 @@ def test_a_claim_that_others_won_is_repeated(rotating, many, monkeypatch):
     assert outcomes(refresh_due(Due(), workers=2)) == {"refreshed": 3}
 
 
+def test_rows_that_are_connected_again_right_after_their_claim_are_left_and_the_others_refreshed(
+    rotating, many, monkeypatch
+):
+    many(5)
+    real, claims = worker_pool.claim_due, []
+
+    def claim_due(*arguments: Any, **options: Any) -> Leases:
+        leases = real(*arguments, **options)
+        if not claims:
+            rows().filter(lease_owner=leases.owner).update(lease_owner="", version=7)
+        claims.append(leases.count)
+        return leases
+
+    monkeypatch.setattr(worker_pool, "claim_due", claim_due)
+    assert outcomes(refresh_due(Due(), workers=1)) == {"refreshed": 2}
+    assert claims[0] == 3
+    assert rows().filter(version=7).count() == 3
+
+
+def test_if_the_claimed_rows_cannot_be_read_their_leases_are_released(rotating, many, monkeypatch):
+    many(3)
+
+    def lose(*_: Any) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(worker_pool, "read_claimed", lose)
+    due = dict(rows().values_list("pk", "refresh_at"))
+    with pytest.raises(OperationalError):
+        outcomes(refresh_due(Due()))
+    assert dict(rows().filter(lease_owner="").values_list("pk", "refresh_at")) == due
+    assert rotating.spent == {}
+
+
 def test_a_run_of_many_workers_opens_one_database_connection_more(rotating, many):
     many(30)
     opened: list[str] = []
