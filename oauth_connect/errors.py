@@ -83,6 +83,17 @@ class ConnectionLocked(CallError):
     code = "connection_locked"
 
 
+class ConnectionHidden(CallError, LookupError):
+    """The caller's database connection shows the row, and a connection of this package does not.
+
+    Its schema, role or row-level security differ. Nothing was sent. Set
+    ``OAUTH_CONNECT["CONNECTION_STATE"]``, so that this package's connections see the same rows
+    (docs/tenants.md).
+    """
+
+    code = "connection_hidden"
+
+
 class ProtocolError(CallError):
     """Base of the two errors for a request that the provider refused."""
 

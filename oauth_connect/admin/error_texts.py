@@ -61,6 +61,9 @@ EXPLANATIONS = {
         "The provider received too many requests. The request is retried automatically."
     ),
     "busy": gettext_lazy("Another process was refreshing this token. Look again in a moment."),
+    "connection_hidden": gettext_lazy(
+        "Another database connection does not show the row. Nothing was sent. See CONNECTION_STATE."
+    ),
     "connection_locked": gettext_lazy("Another transaction had locked the row. Nothing was sent. Try again."),
     # Settings.
     "invalid_client": _CLIENT,

@@ -34,7 +34,13 @@ class BulkStore(RowStore):
         on_event: Callable[[Event], None],
         on_orphan: OnOrphan,
     ) -> None:
-        super().__init__(claimed.row, on_event=on_event, on_orphan=on_orphan, placed=Placement.CALLER)
+        super().__init__(
+            claimed.row,
+            on_event=on_event,
+            on_orphan=on_orphan,
+            placed=Placement.CALLER,
+            state=writer.state,
+        )
         self.claimed = claimed
         self.writer = writer
 

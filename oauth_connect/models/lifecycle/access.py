@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from django.db import router
 from django.db.models import Model
@@ -212,7 +211,10 @@ def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | Non
             alarm(connection, event, store)
         publish(connection, event)
 
-    store = RowStore(connection, on_event=on_event, on_orphan=partial(orphan.keep_or_revoke, connection))
+    def on_orphan(token: Token, *, account_changed: bool = False) -> None:
+        orphan.keep_or_revoke(connection, token, account_changed=account_changed, state=store.state)
+
+    store = RowStore(connection, on_event=on_event, on_orphan=on_orphan)
     return store
 
 
