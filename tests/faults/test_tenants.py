@@ -278,6 +278,7 @@ def test_no_connection_of_a_pool_keeps_a_tenant(make_connection):
         with database.pool.connection() as other:  # of the two, the one that is not this test's
             assert other.execute("SELECT current_setting('app.tenant', true)").fetchone()[0] in (None, "")
         assert {row.version for row in Connection.objects.all()} == {1}
+        assert [*database._connection_pools] == ["default"]
     finally:
         database.close()
         database.close_pool()
