@@ -19,7 +19,8 @@ from django.core.exceptions import ImproperlyConfigured
 from oauth_connect import presets
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
 from oauth_connect.issuers import Issuers, Terms
-from oauth_connect.protocol.metadata.discovery import DiscoveredProvider, Metadata
+from oauth_connect.presets import untrusted
+from oauth_connect.protocol.metadata.discovery import GuardedProvider, Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse_hosts
 from oauth_connect.protocol.provider import Provider
@@ -50,6 +51,10 @@ class UnknownProvider(ImproperlyConfigured):
     """The settings contain no provider of that name."""
 
 
+class InvalidLoadedEntry(ImproperlyConfigured):
+    """PROVIDER_LOADER returned an entry that cannot be used. It may contain a user's text."""
+
+
 class _Entry(dict[str, Any]):
     """An entry's values. Its ``repr`` shows names only: error pages print locals, and it has a secret."""
 
@@ -59,11 +64,15 @@ class _Entry(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A provider as its entry declares it. ``trusted``: the entry is in the settings, not from a loader."""
+    """A provider as its entry declares it. ``guard``: of a loader's entry; None for one in the settings."""
 
     entry: _Entry
-    trusted: bool
+    guard: AddressGuard | None
     provider: Provider
+
+    @property
+    def trusted(self) -> bool:
+        return self.guard is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +245,31 @@ class Conf:
 
     def _declared(self, slug: str, owner: str) -> _Declared:
         entry, trusted = self._entry(slug, owner)
+        guard = None if trusted else AddressGuard(self.discovery_private_hosts)
         cached = self._declared_cache.get(slug)
-        if cached is not None and cached.trusted is trusted and cached.entry == entry:
+        if cached is not None and cached.guard == guard and cached.entry == entry:
             return cached
-        provider = self._build(slug, self._data(slug, entry, trusted))
-        declared = _Declared(_Entry(copy.deepcopy(dict(entry))), trusted, provider)
+        provider = self._declare(slug, entry, guard)
+        declared = _Declared(_Entry(copy.deepcopy(dict(entry))), guard, provider)
         self._declared_cache[slug] = declared
         return declared
+
+    def _declare(self, slug: str, entry: _Entry, guard: AddressGuard | None) -> Provider:
+        """Return the provider of an entry, guarded if the entry is a loader's."""
+        data = _Entry()
+        try:
+            data = self._data(slug, entry, trusted=guard is None)
+            if guard is None:
+                return Provider.from_mapping(slug, data)
+            loaded = GuardedProvider.from_mapping(slug, {**data, "addresses": guard, "from_loader": True})
+            if loaded.needs_discovery and (problem := guard.url_problem(loaded.issuer)):
+                raise InvalidProvider(f"{slug}.issuer: {problem}")
+            return loaded
+        except InvalidProvider as error:
+            problem = f"{error}{presets.overlooked(slug, data) if data else ''}"
+        if guard is None:
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {problem}')
+        raise InvalidLoadedEntry(f'OAUTH_CONNECT["PROVIDER_LOADER"]: {problem}')
 
     def _discovered(self, declared: _Declared) -> Provider:
         provider = declared.provider
@@ -262,8 +289,9 @@ class Conf:
         slug = declared.provider.slug
         fields = metadata.fields_for(declared.provider)
         data = _Entry(presets.merge(fields, self._data(slug, declared.entry, declared.trusted)))
+        own = {"addresses": guard, "from_loader": not declared.trusted}
         try:
-            return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
+            return GuardedProvider.from_mapping(slug, {**data, **own})
         except InvalidProvider as error:
             problem = str(error)
         # Raised outside of the handler: no frame of the traceback then holds the secret.
@@ -274,14 +302,16 @@ class Conf:
 
     def _guard(self, declared: _Declared) -> AddressGuard:
         """Return the guard of a provider. An issuer on this machine is allowed if the settings name it."""
+        if declared.guard is not None:
+            return declared.guard
         host = origin_of(declared.provider.issuer).host
-        local = {host} if declared.trusted and is_loopback(host) else frozenset()
+        local = {host} if is_loopback(host) else frozenset()
         return AddressGuard(self.discovery_private_hosts | local)
 
     def _entry(self, slug: str, owner: str) -> tuple[_Entry, bool]:
         """Return an entry, and whether it is in the settings. A loader's entry may contain a user's input."""
         loader = self.provider_loader
-        entry = loader(slug, owner) if loader is not None else None
+        entry: Any = loader(slug, owner) if loader is not None else None
         trusted = entry is None
         if entry is None:
             entry = self._providers.get(slug)
@@ -292,36 +322,28 @@ class Conf:
                 "Add it, or correct the name."
             )
         if not isinstance(entry, Mapping):
+            if not trusted:
+                raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
         return _Entry(entry), trusted
 
     def _data(self, slug: str, entry: _Entry, trusted: bool) -> _Entry:
+        """Return an entry composed with its preset. Raises InvalidProvider with the path."""
         data = _Entry(entry)
         named = data.pop("preset", slug)
         try:
-            if not trusted and not presets.is_name(named):
-                raise InvalidProvider(
-                    "preset: PROVIDER_LOADER must return a preset's name, not a path or dict"
-                )
+            if not trusted:
+                untrusted.check_preset(named)
             preset = presets.read(named)
             if preset is None and "preset" in entry:
                 raise InvalidProvider(f"preset: {presets.missing(named)}")
             whole = _Entry(presets.compose(preset or {}, data))
-            # A hook is code. Only the settings and presets may name one, never a user's input in a table.
-            if not trusted and whole.get("hooks") != (preset or {}).get("hooks"):
-                raise InvalidProvider(
-                    "hooks: not allowed in an entry from PROVIDER_LOADER; name a preset with hooks"
-                )
+            if not trusted:
+                untrusted.check(data, preset or {}, whole)
             return whole
         except InvalidProvider as error:
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
-
-    def _build(self, slug: str, data: _Entry) -> Provider:
-        try:
-            return Provider.from_mapping(slug, data)
-        except InvalidProvider as error:
-            suggestion = presets.overlooked(slug, data)
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}{suggestion}') from None
+            problem = str(error)
+        raise InvalidProvider(f"{slug}.{problem}")
 
     def _days(self, name: str, default: int, special: str) -> int | None:
         value = self.mapping.get(name, default)

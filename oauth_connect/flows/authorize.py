@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from oauth_connect import signals
-from oauth_connect.conf import conf
+from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account
@@ -147,7 +147,7 @@ def complete(request: HttpRequest, slug: str) -> Connected:
     callback = read_callback(pairs)
     pending = _matching(request, slug, callback)
     previous = _previous_connection(pending)
-    unresolved = _provider(slug, pending.owner)
+    unresolved = _same_provider(pending)
     completion = Completion(unresolved, pending.variables, pairs)
     provider = unresolved.resolve_with_client(completion.values)
     _check_client(provider, pending)
@@ -189,6 +189,23 @@ def _provider(slug: str, owner: str) -> Provider:
     return provider
 
 
+def _same_provider(pending: PendingAuthorization) -> Provider:
+    """Return the provider of a flow. Raises CallbackRefused if it is not offered any more."""
+    try:
+        provider = conf.provider(pending.provider, pending.owner)
+    except (UnknownProvider, InvalidLoadedEntry) as error:
+        raise _changed() from error
+    if not provider.connects_accounts:
+        raise _changed()
+    return provider
+
+
+def _changed() -> CallbackRefused:
+    return CallbackRefused(
+        "The provider's settings changed during this sign-in. Start again.", code="provider_changed"
+    )
+
+
 def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthorization:
     """Return the flow that the state belongs to, and consume the state. Raises CallbackRefused."""
     pending = take(request, callback.state) if callback.state else None
@@ -213,9 +230,7 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
 def _check_client(provider: Provider, pending: PendingAuthorization) -> None:
     at_start = (pending.client_id, pending.issuer, pending.token_endpoint)
     if (provider.client_id, provider.issuer, provider.token_endpoint) != at_start:
-        raise CallbackRefused(
-            "The provider's settings changed during this sign-in. Start again.", code="provider_changed"
-        )
+        raise _changed()
 
 
 def _check_response(provider: Provider, callback: Callback) -> None:

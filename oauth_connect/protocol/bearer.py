@@ -16,6 +16,7 @@ class Bearer:
         self.provider = provider
         self.header = provider.api.header
         self.hosts = provider.token_hosts()
+        self.guard = provider.api_guard
 
     def check(self, origin: Origin) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this origin."""
@@ -24,6 +25,8 @@ class Bearer:
                 f"{self.provider.label}'s token may not be sent to this host, or not without https. Nothing "
                 f"was sent. The hosts that may receive it are listed in api_hosts of {self.provider.slug!r}."
             )
+        if self.guard is not None and (problem := self.guard.host_problem(origin.host)):
+            raise ForbiddenDestination(f"{problem} Nothing was sent.")
 
     def value(self, token: Token) -> str:
         """Return the value of the header (RFC 6750 section 2.1)."""

@@ -155,7 +155,8 @@ class Exchange:
     def probe(self, url: str) -> int:
         """Send a bare GET to an endpoint and return the response's status. It changes nothing at the server.
 
-        Sends no parameters and no credentials, and reads no body. Raises ProviderUnavailable.
+        Sends no parameters and no credentials, and reads no body. Raises ProviderUnavailable, or
+        ProviderMisconfigured for a forbidden address.
         """
         try:
             with deadline(self.timeout):
@@ -166,6 +167,8 @@ class Exchange:
             return response.status_code
         except requests.RequestException as error:
             failure = self._failure(error)
+        except AddressRefused as refused:
+            failure = ProviderMisconfigured(str(refused), error="forbidden_address")
         except OSError:  # the deadline passed while the head was read
             failure = self._lost("timeout")
         raise failure

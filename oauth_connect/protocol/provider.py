@@ -110,7 +110,12 @@ class Provider:
 
     @property
     def guard(self) -> AddressGuard | None:
-        """The guard of network connections, or None for any address. Endpoints in settings are trusted."""
+        """The guard of connections to endpoints, or None for any address. Those in settings are trusted."""
+        return None
+
+    @property
+    def api_guard(self) -> AddressGuard | None:
+        """The guard of connections to the API, or None for any address."""
         return None
 
     @property

@@ -17,6 +17,8 @@ from requests.utils import rewind_body
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.addresses import AddressRefused
+from oauth_connect.protocol.net.guarded import GuardedApiAdapter
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -91,6 +93,9 @@ class ApiSession(requests.Session):
         self.headers.update(source.provider.api.headers)
         self.token_auth = TokenAuth(source)
         self.auth = self.token_auth
+        if source.provider.api_guard is not None:
+            for prefix in ("https://", "http://"):
+                self.mount(prefix, GuardedApiAdapter(source.provider.api_guard))
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         target = self.absolute(url.decode() if isinstance(url, bytes) else url)
@@ -113,6 +118,9 @@ class ApiSession(requests.Session):
         except requests.RequestException as error:
             # The locals of the frames below hold the token, and error pages print locals.
             raise error.with_traceback(None) from None
+        except AddressRefused as refused:
+            problem = f"{refused} Nothing was sent to it."
+        raise ForbiddenDestination(problem)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session holds secrets and cannot be pickled. Pass the connection's pk.")

@@ -19,13 +19,12 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
-from oauth_connect.conf import UnknownProvider, conf
+from oauth_connect.conf import conf
 from oauth_connect.errors import CallbackRefused, CallError
 from oauth_connect.flows.disconnect import outlook, owned
 from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
-from oauth_connect.models.owner import owner_of
-from oauth_connect.protocol.grants.callback import parameters_of
+from oauth_connect.protocol.grants.callback import redirected
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
@@ -170,8 +169,6 @@ class CallbackView(PrivatePage):
     referrer_policy = "strict-origin"
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
-        signed_in = request.user.is_authenticated
-        offered_provider(provider, owner_of(request).key if signed_in else "")
         try:
             connected = flows.complete(request, provider)
         except CallbackRefused as refused:
@@ -183,20 +180,13 @@ class CallbackView(PrivatePage):
         return redirect(connected.next or "oauth_connect:connections")
 
     def post(self, request: HttpRequest, provider: str) -> HttpResponse:
-        """Redirect to this URL by GET with the same parameters, if the provider posts them (form_post).
+        """Redirect to this URL by GET with the same parameters, because a provider may post them (form_post).
 
         A POST from another site comes without the session's cookie (SameSite=Lax). The redirected request has
-        it. This method acts on nothing, and passes only known parameters on.
+        it. So this method does not know the owner, asks no PROVIDER_LOADER and acts on nothing.
         """
-        try:
-            known = conf.provider(provider)
-        except UnknownProvider:
-            raise Http404 from None
-        if known.authorize.response_mode != "form_post":
-            return self.http_method_not_allowed(request)
-        names = parameters_of(known)
-        pairs = [(name, value) for name, values in request.POST.lists() for value in values if name in names]
-        response = HttpResponseRedirect(f"{request.path}?{urlencode(pairs)}")
+        pairs = [(name, value) for name, values in request.POST.lists() for value in values]
+        response = HttpResponseRedirect(f"{request.path}?{urlencode(redirected(pairs))}")
         response.status_code = 303
         return response
 

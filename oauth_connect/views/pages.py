@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.contrib.auth.mixins import LoginRequiredMixin
@@ -12,9 +13,11 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
-from oauth_connect.conf import UnknownProvider, conf
+from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
 from oauth_connect.models.owner import Owner, owner_of
 from oauth_connect.protocol.provider import Provider
+
+logger = logging.getLogger("oauth_connect.views")
 
 
 class PrivatePage(TemplateResponseMixin, ContextMixin, View):
@@ -61,10 +64,16 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
 
 
 def offered_provider(slug: str, owner: str) -> Provider:
-    """Return a provider at which this owner can connect accounts. Raises Http404 if it is not one."""
+    """Return a provider at which this owner can connect accounts. Raises Http404 if it is not one.
+
+    Also logs a wrong entry of PROVIDER_LOADER: a user's text must not cause a server error.
+    """
     try:
         provider = conf.declared_provider(slug, owner)
     except UnknownProvider:
+        raise Http404 from None
+    except InvalidLoadedEntry as error:
+        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
         raise Http404 from None
     if not provider.connects_accounts:
         raise Http404

@@ -389,11 +389,6 @@ def test_a_posted_answer_is_brought_in_by_a_redirect(visitor, shops):
     assert Connection.objects.count() == 1
 
 
-def test_an_answer_is_posted_only_where_the_provider_posts(visitor, shops):
-    assert visitor.post(callback_path("scripted"), {"state": "x"}).status_code == 405
-    assert visitor.post(callback_path("nowhere"), {"state": "x"}).status_code == 404
-
-
 def test_a_posted_answer_needs_no_csrf_token(shops):
     shops(variables={}, api_hosts=[], authorize={"response_mode": "form_post"})
     stranger = Client(enforce_csrf_checks=True)

@@ -44,14 +44,22 @@ _UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscoveredProvider(Provider):
-    """A provider with discovered endpoints. Connections to them are guarded."""
+class GuardedProvider(Provider):
+    """A provider whose endpoints the settings did not name. Connections to them are guarded.
+
+    ``from_loader``: its entry may contain a user's text. Then calls to its API are guarded too.
+    """
 
     addresses: AddressGuard = field(default_factory=AddressGuard)
+    from_loader: bool = False
 
     @property
     def guard(self) -> AddressGuard:
         return self.addresses
+
+    @property
+    def api_guard(self) -> AddressGuard | None:
+        return self.addresses if self.from_loader else None
 
 
 @dataclass(frozen=True, slots=True)
