@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -250,7 +249,7 @@ class Conf:
         if cached is not None and cached.guard == guard and cached.entry == entry:
             return cached
         provider = self._declare(slug, entry, guard)
-        declared = _Declared(_Entry(copy.deepcopy(dict(entry))), guard, provider)
+        declared = _Declared(_Entry(_copy(entry)), guard, provider)
         self._declared_cache[slug] = declared
         return declared
 
@@ -366,6 +365,16 @@ class Conf:
         if not seconds:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be more than 0 seconds.')
         return seconds
+
+
+def _copy(value: Any) -> Any:
+    """Copy the containers of an entry, so that a later change of it is noticed.
+
+    Other values stay the same. A callable for a secret may belong to an object that cannot be copied.
+    """
+    if isinstance(value, Mapping):
+        return {key: _copy(one) for key, one in value.items()}
+    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=8)

@@ -210,7 +210,7 @@ class Refresh:
                     return self._tolerated(row, self._error_of(row, now))
                 if saved := self._try_to_lead(row):
                     return saved
-            if self.need.tolerates(row, now):
+            if self.need.tolerates(row, self.now()):  # again: the claim may have waited for a lock
                 return self._adopted(row)
             before = row
             self._wait(row, deadline)

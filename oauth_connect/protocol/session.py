@@ -130,7 +130,7 @@ class ApiSession(requests.Session):
         bearer = self.token_auth.bearer
         source = destination.origin_of(response.request.url or "")
         if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):
-            for name in (bearer.header, "Authorization", "Proxy-Authorization"):
+            for name in bearer.private_headers:
                 prepared_request.headers.pop(name, None)
 
 

@@ -219,10 +219,11 @@ def test_a_redirect_to_another_origin_is_followed_without_the_token(
 ) -> None:
     scripted.on("/api/file", Answer(status, headers={"Location": f"{second.url}/file"}))
     second.on("/file", Answer(body={"x": 1}))
-    assert open_session(api=api).get("file").json() == {"x": 1}
-    assert header in scripted.asked("/api/file")[0].headers
+    key = {"headers": {"X-Site-Key": "key"}}
+    assert open_session(api={**api, **key}).get("file").json() == {"x": 1}
+    assert {header, "X-Site-Key"} <= scripted.asked("/api/file")[0].headers.keys()
     (request,) = second.asked("/file")
-    assert not {header, "Authorization", "Proxy-Authorization"} & request.headers.keys()
+    assert not {header, "Authorization", "Proxy-Authorization", "X-Site-Key"} & request.headers.keys()
 
 
 @pytest.mark.compliance("D37")

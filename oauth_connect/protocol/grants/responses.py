@@ -49,21 +49,32 @@ def read_body(content_type: str, body: bytes) -> Body | None:
 
 
 def read_document(content_type: str, body: bytes) -> Any:
-    """Parse a form by its content type, and a JSON object with any content type. Return None otherwise.
+    """Parse a JSON object with any content type, and a form by its content type. Return None otherwise.
 
-    Some servers send JSON as text/plain or text/html, and a token in it must not be lost. Other JSON values
-    count only if the content type is JSON, because any text may begin with a number.
+    Some servers send JSON as text/plain, as text/html or as a form, and a token in it must not be lost. Other
+    JSON values count only if the content type is JSON, because any text may begin with a number.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    try:
-        if kind == "application/x-www-form-urlencoded":
-            return Body(parse_qsl(body.decode("utf-8-sig").strip())) or None
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    parsed = _json(body)
     if isinstance(parsed, dict):
         return Body(parsed)
+    if kind == "application/x-www-form-urlencoded":
+        return Body(parse_qsl(body.decode("utf-8-sig", "replace").strip())) or None
     return parsed if kind == "application/json" or kind.endswith("+json") else None
+
+
+def _json(body: bytes) -> Any:
+    """Parse JSON, also if a text in it has a line break or is not in UTF-8. Return None if it is none.
+
+    Tokens are ASCII. They must not be lost because of a name in another field.
+    """
+    try:
+        try:
+            return json.loads(body, strict=False)
+        except UnicodeDecodeError:
+            return json.loads(body.decode("latin-1"), strict=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 def token_from(

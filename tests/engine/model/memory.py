@@ -112,7 +112,7 @@ class MemoryStore:
         same, mine = row.version == seen.version, row.lease_owner == owner
         if not (same or mine):
             return None
-        doubt = row.in_doubt and row.status == ACTIVE
+        doubt = row.in_doubt and row.status != REAUTHORIZATION_REQUIRED
         row.put(token, refresh_at)
         if failure:
             row.failures, row.last_error = seen.failures + 1, failure
