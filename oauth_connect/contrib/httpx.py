@@ -24,6 +24,7 @@ from oauth_connect.protocol.httpx import (
 )
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
+from oauth_connect.protocol.templates import without_missing
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Client
@@ -116,7 +117,7 @@ def _settings(provider: Provider, guard: Callable[[Any], Any], options: dict[str
         "base_url": provider.api_base_url,
         "timeout": conf.api_timeout,
         **options,
-        "headers": {**provider.api.headers, **dict(options.get("headers") or {})},
+        "headers": {**without_missing(provider.api.headers), **dict(options.get("headers") or {})},
         "event_hooks": {**hooks, "request": [guard, *hooks.get("request", [])]},
     }
 

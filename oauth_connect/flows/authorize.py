@@ -173,7 +173,7 @@ def complete(request: HttpRequest, slug: str) -> Connected:
     completion = Completion(unresolved, pending.variables, pairs)
     provider = unresolved.resolve_with_client(completion.values)
     _check_client(provider, pending)
-    completion.read_callback()
+    provider = completion.read_callback(provider)
     _check_response(provider, callback)
 
     def revoke_unusable(token: Token) -> None:

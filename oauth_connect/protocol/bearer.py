@@ -33,6 +33,15 @@ class Bearer:
         if self.guard is not None and (problem := self.guard.host_problem(origin.host)):
             raise ForbiddenDestination(f"{problem} Nothing was sent.")
 
+    def check_url(self, url: str) -> None:
+        """Raise ForbiddenDestination for a URL that contains a placeholder of the provider's entry."""
+        for name in self.provider.variables:
+            if f"{{{name}}}" in url or f"%7B{name}%7D" in url:
+                raise ForbiddenDestination(
+                    f"This connection has no value for the variable {name} of {self.provider.label}. Nothing "
+                    "was sent. Connect the account again."
+                )
+
     def value(self, token: Token) -> str:
         """Return the value of the header (RFC 6750 section 2.1)."""
         return f"{self.provider.api.scheme} {token.access_token}".strip()

@@ -140,6 +140,7 @@ class Call:
     def __init__(self, provider: Provider, request: Any) -> None:
         self.bearer = Bearer(provider)
         self.request = request
+        self.bearer.check_url(str(request.url))
         self.origin = origin_of(request.url)
         self.bearer.check(self.origin)
         self.keeps_token = True

@@ -20,6 +20,7 @@ from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.addresses import AddressRefused
 from oauth_connect.protocol.net.guarded import GuardedApiAdapter
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
@@ -54,6 +55,7 @@ class TokenAuth(AuthBase):
 
     def check(self, url: str) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this URL."""
+        self.bearer.check_url(url)
         self.bearer.check(destination.origin_of(url))
 
     def place(self, request: requests.PreparedRequest, token: Token) -> None:
@@ -90,7 +92,7 @@ class ApiSession(requests.Session):
         super().__init__()
         self.timeout = timeout
         self.base_url = source.provider.api_base_url
-        self.headers.update(source.provider.api.headers)
+        self.headers.update(without_missing(source.provider.api.headers))
         self.token_auth = TokenAuth(source)
         self.auth = self.token_auth
         if source.provider.api_guard is not None:
