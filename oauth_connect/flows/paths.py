@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from django.core import signing
 from django.urls import NoReverseMatch, reverse
@@ -14,10 +14,13 @@ from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from oauth_connect.models.owner import Owner
+from oauth_connect.protocol.grants.callback import BASIC_PARAMETERS, NEVER_IN_A_URL
 
 SALT = "oauth_connect.scopes"
 MAX_AGE = timedelta(days=30)  # of signed scopes: a link in a mail must not ask for them for ever
 MAX_PATH = 1500  # characters, because the session may be stored in a cookie
+# OpenID Connect adds session_state, and Shopify hmac.
+RESPONSE_PARAMETERS = BASIC_PARAMETERS | NEVER_IN_A_URL | {"session_state", "hmac"}
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
@@ -64,6 +67,12 @@ def signed_scopes(value: str, provider: str, owner: Owner) -> list[str]:
 
 def _key(owner: Any) -> str:
     return "" if owner is None else Owner.of(owner).key
+
+
+def without_response(query: str) -> str:
+    """Return a query without the parameters of an authorization response, which no other URL may repeat."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return urlencode([(name, value) for name, value in pairs if name not in RESPONSE_PARAMETERS])
 
 
 def local_path(candidate: str) -> str:

@@ -14,6 +14,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
 from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
+from oauth_connect.flows.paths import without_response
 from oauth_connect.models.owner import Owner, owner_of
 from oauth_connect.protocol.provider import Provider
 
@@ -31,8 +32,11 @@ class PrivatePage(TemplateResponseMixin, ContextMixin, View):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        view = super().as_view(**initkwargs)
-        view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
+        view: Any = super().as_view(**initkwargs)
+        view._non_atomic_requests = set(connections)
+        # Pages that need a login ask for it themselves. LoginRequiredMiddleware would put the query into the
+        # login's URL, and a provider's response is in the query.
+        view.login_required = False
         return view
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -49,6 +53,9 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
     """A page about the owner's own connections."""
 
     def handle_no_permission(self) -> Any:
+        # A wrong redirect URI at a provider may lead here, with a code.
+        query = without_response(self.request.META.get("QUERY_STRING", ""))
+        self.request.META = {**self.request.META, "QUERY_STRING": query}
         return self.make_private(super().handle_no_permission())
 
     @property
