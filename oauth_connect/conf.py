@@ -40,6 +40,7 @@ KNOWN = frozenset(
         "API_TIMEOUT",
         "DISCOVERY_CACHE",
         "DISCOVERY_PRIVATE_HOSTS",
+        "RECORD_REDIRECTS",
         "HISTORY_DAYS",
         "REVOKED_DAYS",
     }
@@ -154,6 +155,14 @@ class Conf:
         if any(port is not None for _, port in hosts):
             raise wrong
         return frozenset(host for host, _ in hosts)
+
+    @property
+    def record_redirects(self) -> frozenset[str]:
+        """The slugs whose redirect URI names the owner's record. An entry cannot add one."""
+        value = self.mapping.get("RECORD_REDIRECTS", ())
+        if not isinstance(value, list | tuple) or not all(isinstance(slug, str) for slug in value):
+            raise ImproperlyConfigured('OAUTH_CONNECT["RECORD_REDIRECTS"] must be a list of provider names.')
+        return frozenset(value)
 
     @property
     def discovery_cache(self) -> BaseCache | None:
@@ -294,7 +303,9 @@ class Conf:
         except InvalidProvider as error:
             problem = str(error)
         # Raised outside of the handler: no frame of the traceback then holds the secret.
-        raise InvalidProvider(problem)
+        if declared.trusted:
+            raise InvalidProvider(problem)
+        raise InvalidLoadedEntry(f'OAUTH_CONNECT["PROVIDER_LOADER"]: {problem}')
 
     def _issuer_problem(self, declared: _Declared) -> str:
         return self._guard(declared).url_problem(declared.provider.issuer)

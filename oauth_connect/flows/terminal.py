@@ -253,7 +253,7 @@ class BrowserLogin(Login):
         """Read the response and return its code. LoopbackRedirect has already checked the state."""
         callback = read_callback(self.completion.pairs)
         self.provider = self.completion.read_callback(self.provider)
-        check_issuer(self.provider, callback.iss)
+        check_issuer(self.provider, callback.iss, several_servers=self.discovered.has_several_servers)
         if callback.error == "access_denied":
             raise CallbackRefused(f"You did not give access to {self.provider.label}.", code="access_denied")
         if callback.error or not callback.code:

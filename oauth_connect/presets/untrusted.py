@@ -7,6 +7,7 @@ from typing import Any
 
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets import is_name
+from oauth_connect.protocol.provider import ENDPOINTS
 
 INTERNAL = ("addresses", "from_loader")  # fields of GuardedProvider, which this package sets
 NAMED = "not allowed in an entry from PROVIDER_LOADER"
@@ -31,6 +32,7 @@ def check(entry: Mapping[str, Any], preset: Mapping[str, Any], whole: Mapping[st
     if whole.get("hooks") != preset.get("hooks"):
         raise InvalidProvider(f"hooks: {NAMED}; name a preset with hooks")
     _check_patterns(whole, preset)
+    _check_endpoints(whole, preset)
 
 
 def _check_printable(entry: Mapping[str, Any]) -> None:
@@ -65,6 +67,29 @@ def _check_patterns(whole: Mapping[str, Any], preset: Mapping[str, Any]) -> None
             raise InvalidProvider(
                 f"variables.{name}.pattern: {NAMED}. Name a preset with this pattern, or list choices"
             )
+
+
+def _check_endpoints(whole: Mapping[str, Any], preset: Mapping[str, Any]) -> None:
+    """Refuse an issuer together with endpoints of the entry's own (RFC 9700 section 4.4, mix-up).
+
+    With an honest server's issuer, its codes would go to another party's token endpoint. The endpoints come
+    from the issuer's metadata instead.
+    """
+    issuer = whole.get("issuer")
+    if not issuer:
+        return
+    trusted = [preset, *map(_table, _table(preset.get("environments")).values())]
+    issuer_is_trusted = any(one.get("issuer") == issuer for one in trusted)
+    for name, url in _endpoints(whole).items():
+        if not (issuer_is_trusted and any(_endpoints(one).get(name) == url for one in trusted)):
+            raise InvalidProvider(
+                f"{name}: {NAMED} that has an issuer. The issuer's metadata names the endpoints"
+            )
+
+
+def _endpoints(data: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {f"{part}.endpoint": _table(data.get(part)).get("endpoint") for part in ("refresh", "accounts")}
+    return {name: url for name, url in {**{one: data.get(one) for one in ENDPOINTS}, **nested}.items() if url}
 
 
 def _patterns(data: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -120,6 +120,16 @@ class Provider:
         return None
 
     @property
+    def has_several_servers(self) -> bool:
+        """Return whether servers of different parties answer under this name, as the user chooses.
+
+        One of them could send a response to a request that was for another (RFC 9700 section 4.4, mix-up).
+        """
+        endings = self._endings("user")
+        urls = (self.authorization_endpoint, self.token_endpoint)
+        return not all(fixes_domain(netloc(url), endings) for url in urls)
+
+    @property
     def needs_discovery(self) -> bool:
         """Return whether the endpoints must still be discovered from the issuer (RFC 8414)."""
         return bool(self.issuer) and not self.token_endpoint

@@ -10,11 +10,12 @@ from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
 from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
-from oauth_connect.flows.paths import without_response
+from oauth_connect.flows.paths import mount_of, without_response
 from oauth_connect.models.owner import Owner, owner_of
 from oauth_connect.protocol.provider import Provider
 
@@ -70,18 +71,28 @@ class OwnerPage(LoginRequiredMixin, PrivatePage):
         return owner
 
 
-def offered_provider(slug: str, owner: str) -> Provider:
-    """Return a provider at which this owner can connect accounts. Raises Http404 if it is not one.
+def connections_path(request: HttpRequest) -> str:
+    """Return the path of the list of connections, in the mount that the visitor uses."""
+    return reverse("oauth_connect:connections", current_app=mount_of(request))
 
-    Also logs a wrong entry of PROVIDER_LOADER: a user's text must not cause a server error.
+
+def not_offered(slug: str, error: InvalidLoadedEntry) -> Http404:
+    """Log a wrong entry of PROVIDER_LOADER, and return the error of its page.
+
+    A user's text must not cause a server error.
     """
+    logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
+    return Http404()
+
+
+def offered_provider(slug: str, owner: str) -> Provider:
+    """Return a provider at which this owner can connect accounts. Raises Http404 if it is not one."""
     try:
         provider = conf.declared_provider(slug, owner)
     except UnknownProvider:
         raise Http404 from None
     except InvalidLoadedEntry as error:
-        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
-        raise Http404 from None
+        raise not_offered(slug, error) from None
     if not provider.connects_accounts:
         raise Http404
     return provider

@@ -80,12 +80,16 @@ def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def check_issuer(provider: Provider, iss: str | None) -> None:
-    """Compare ``iss`` with the provider's issuer exactly (RFC 9207 section 2.4). Raises CallbackRefused."""
+def check_issuer(provider: Provider, iss: str | None, *, several_servers: bool = False) -> None:
+    """Compare ``iss`` with the provider's issuer exactly (RFC 9207 section 2.4). Raises CallbackRefused.
+
+    ``several_servers``: other servers answer under the same name. Then a provider without an issuer accepts
+    no ``iss``, because it names another of them.
+    """
     if iss is None:
         if provider.authorization_response_iss_parameter_supported:
             raise CallbackRefused("The response has no iss parameter.", code="issuer_missing")
-    elif provider.issuer and iss != provider.issuer:
+    elif (provider.issuer or several_servers) and iss != provider.issuer:
         raise CallbackRefused("The response comes from another server.", code="issuer_mismatch")
 
 

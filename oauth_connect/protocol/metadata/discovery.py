@@ -61,6 +61,10 @@ class GuardedProvider(Provider):
     def api_guard(self) -> AddressGuard | None:
         return self.addresses if self.from_loader else None
 
+    @property
+    def has_several_servers(self) -> bool:
+        return self.from_loader or super().has_several_servers
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
