@@ -64,15 +64,11 @@ class _Entry(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A provider as its entry declares it. ``guard``: of a loader's entry; None for one in the settings."""
+    """A provider as its entry declares it. ``trusted``: the entry is in the settings, not from a loader."""
 
     entry: _Entry
-    guard: AddressGuard | None
+    trusted: bool
     provider: Provider
-
-    @property
-    def trusted(self) -> bool:
-        return self.guard is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,29 +249,39 @@ class Conf:
 
     def _declared(self, slug: str, owner: str) -> _Declared:
         entry, trusted = self._entry(slug, owner)
-        guard = None if trusted else AddressGuard(self.discovery_private_hosts)
         cached = self._declared_cache.get(slug)
-        if cached is not None and cached.guard == guard and cached.entry == entry:
+        if cached and cached.trusted is trusted and cached.entry == entry and self._is_current(cached):
             return cached
-        provider = self._declare(slug, entry, guard)
-        declared = _Declared(_Entry(_copy(entry)), guard, provider)
+        declared = _Declared(_Entry(_copy(entry)), trusted, self._declare(slug, entry, trusted))
         self._declared_cache[slug] = declared
         return declared
 
-    def _declare(self, slug: str, entry: _Entry, guard: AddressGuard | None) -> Provider:
-        """Return the provider of an entry, guarded if the entry is a loader's."""
+    def _is_current(self, declared: _Declared) -> bool:
+        """Return whether the settings still allow the same private hosts."""
+        provider = declared.provider
+        return provider.guard is None or provider.guard == self._declared_guard(provider, declared.trusted)
+
+    def _declared_guard(self, provider: Provider, trusted: bool) -> AddressGuard:
+        """Return the guard for hosts that others choose. Hosts that the settings name are allowed."""
+        named = provider.named_hosts if trusted else frozenset()
+        return AddressGuard(self.discovery_private_hosts | named)
+
+    def _declare(self, slug: str, entry: _Entry, trusted: bool) -> Provider:
+        """Return the provider of an entry, guarded if others than the settings name its hosts."""
         data = _Entry()
         try:
-            data = self._data(slug, entry, trusted=guard is None)
-            if guard is None:
-                return Provider.from_mapping(slug, data)
-            loaded = GuardedProvider.from_mapping(slug, {**data, "addresses": guard, "from_loader": True})
-            if loaded.needs_discovery and (problem := guard.url_problem(loaded.issuer)):
+            data = self._data(slug, entry, trusted)
+            provider = Provider.from_mapping(slug, data)
+            if trusted and not provider.lets_others_choose_hosts:
+                return provider
+            guard = self._declared_guard(provider, trusted)
+            if not trusted and provider.needs_discovery and (problem := guard.url_problem(provider.issuer)):
                 raise InvalidProvider(f"{slug}.issuer: {problem}")
-            return loaded
+            own = {"addresses": guard, "from_loader": not trusted, "guards_api": True}
+            return GuardedProvider.from_mapping(slug, {**data, **own})
         except InvalidProvider as error:
             problem = f"{error}{presets.overlooked(slug, data) if data else ''}"
-        if guard is None:
+        if trusted:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {problem}')
         raise InvalidLoadedEntry(f'OAUTH_CONNECT["PROVIDER_LOADER"]: {problem}')
 
@@ -297,7 +303,8 @@ class Conf:
         slug = declared.provider.slug
         fields = metadata.fields_for(declared.provider)
         data = _Entry(presets.merge(fields, self._data(slug, declared.entry, declared.trusted)))
-        own = {"addresses": guard, "from_loader": not declared.trusted}
+        guards_api = declared.provider.api_guard is not None
+        own = {"addresses": guard, "from_loader": not declared.trusted, "guards_api": guards_api}
         try:
             return GuardedProvider.from_mapping(slug, {**data, **own})
         except InvalidProvider as error:
@@ -312,8 +319,8 @@ class Conf:
 
     def _guard(self, declared: _Declared) -> AddressGuard:
         """Return the guard of a provider. An issuer on this machine is allowed if the settings name it."""
-        if declared.guard is not None:
-            return declared.guard
+        if not declared.trusted:
+            return AddressGuard(self.discovery_private_hosts)
         host = origin_of(declared.provider.issuer).host
         local = {host} if is_loopback(host) else frozenset()
         return AddressGuard(self.discovery_private_hosts | local)

@@ -9,7 +9,6 @@ from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets import is_name
 from oauth_connect.protocol.provider import ENDPOINTS
 
-INTERNAL = ("addresses", "from_loader")  # fields of GuardedProvider, which this package sets
 NAMED = "not allowed in an entry from PROVIDER_LOADER"
 
 
@@ -25,9 +24,6 @@ def check(entry: Mapping[str, Any], preset: Mapping[str, Any], whole: Mapping[st
     ``preset``: the preset that the entry names, which is trusted. ``whole``: both, composed.
     """
     _check_printable(entry)
-    for name in INTERNAL:
-        if name in entry:
-            raise InvalidProvider(f"{name}: unknown key")
     # A hook is code. Only the settings and presets may name one.
     if whole.get("hooks") != preset.get("hooks"):
         raise InvalidProvider(f"hooks: {NAMED}; name a preset with hooks")

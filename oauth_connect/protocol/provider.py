@@ -130,6 +130,26 @@ class Provider:
         return not all(fixes_domain(netloc(url), endings) for url in urls)
 
     @property
+    def lets_others_choose_hosts(self) -> bool:
+        """Return whether a user or a response decides the registrable domain of a URL that is requested.
+
+        Such a URL could be one of this site's internal servers.
+        """
+        endings = self._endings("user", "callback", "token_response", "accounts")
+        return not all(fixes_domain(host, endings) for host in self._requested_hosts)
+
+    @property
+    def named_hosts(self) -> frozenset[str]:
+        """The hosts to which requests go, as far as the entry names them without a variable."""
+        named = {host for host in self._requested_hosts if host and not has_brace(host) and "*" not in host}
+        return frozenset(destination.origin_of(f"https://{host}").host for host in named)
+
+    @property
+    def _requested_hosts(self) -> list[str]:
+        urls = (url for name, url in self._urls.items() if name not in ("authorization_endpoint", "issuer"))
+        return [netloc(url) for url in (*urls, *self.api_hosts)]
+
+    @property
     def needs_discovery(self) -> bool:
         """Return whether the endpoints must still be discovered from the issuer (RFC 8414)."""
         return bool(self.issuer) and not self.token_endpoint

@@ -286,3 +286,81 @@ def test_a_provider_that_is_withdrawn_during_a_flow_is_a_page(loaded, visitor, c
         assert page.status_code == 400
         assert b"settings of the provider have changed" in page.content
     assert scripted.requests == []
+
+
+# --- a user's word in an entry of the settings --------------------------------------------------
+
+
+@pytest.fixture
+def chosen(scripted_entry, configure):
+    """An entry of the settings in which the user chooses a host."""
+
+    def change(field: str, source: str = "user", pattern: str = "[a-z0-9.:]+", **changes: Any) -> None:
+        url = {"accounts": {"endpoint": "https://{host}/", "variable": "host"}}.get(field, "https://{host}/")
+        entry = {**scripted_entry, field: url, "variables": {"host": {"source": source, "pattern": pattern}}}
+        configure(PROVIDERS={"scripted": {**entry, **changes}})
+
+    return change
+
+
+FIELDS = ["token_endpoint", "userinfo_endpoint", "revocation_endpoint", "api_base_url"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_host_that_a_user_chooses_is_guarded(field, chosen):
+    chosen(field)
+    provider = conf.provider("scripted").resolve({"host": "10.0.0.1"})
+    assert provider.guard is not None
+    assert provider.api_guard is not None
+    assert not provider.api_guard.permits("10.0.0.1", "10.0.0.1")
+
+
+def test_no_internal_server_is_reached_by_the_name_that_a_user_typed(
+    chosen, scripted, visitor, make_connection, caplog
+):
+    data = {"host": f"127.0.0.1:{scripted.port}"}
+    chosen("token_endpoint", revocation_endpoint="", api_base_url="")
+    page = visitor.come_back(state=state_of(visitor.start(data=data)), code="c")
+    assert page.status_code == 502
+    assert "forbidden_address" in caplog.text
+    chosen("api_base_url", revocation_endpoint="", token_endpoint="https://id.example/")
+    connection = make_connection(variables=data)
+    with pytest.raises(ForbiddenDestination, match="not a public address"):
+        connection.session().get("x")
+    assert scripted.requests == []
+
+
+def test_a_host_that_a_response_chooses_is_guarded(chosen):
+    chosen("api_base_url", source="token_response")
+    assert conf.provider("scripted").resolve({"host": "10.0.0.1"}).api_guard is not None
+
+
+@pytest.mark.parametrize("pattern", [r"(?:[a-z]+\.)+acme\.example", r"a\.acme\.example|b\.acme\.example"])
+def test_a_host_within_a_fixed_domain_needs_no_guard(pattern, chosen):
+    chosen("api_base_url", pattern=pattern)
+    assert conf.provider("scripted").api_guard is None
+
+
+@pytest.mark.parametrize("field", ["authorization_endpoint", "issuer"])
+def test_a_host_to_which_no_request_goes_needs_no_guard(field, chosen):
+    chosen(field)
+    assert conf.provider("scripted").guard is None
+
+
+def test_the_hosts_that_the_settings_name_are_still_allowed(chosen):
+    chosen("userinfo_endpoint")
+    guard = conf.provider("scripted").guard
+    assert guard.permits("127.0.0.1", "127.0.0.1")
+    assert not guard.permits("127.0.0.2", "127.0.0.2")
+
+
+def test_a_host_that_the_settings_choose_needs_no_guard(chosen):
+    chosen("api_base_url", source="config")
+    assert conf.provider("scripted").api_guard is None
+
+
+def test_a_private_host_that_users_may_choose_is_named_in_the_settings(chosen, configure):
+    chosen("api_base_url")
+    assert not conf.provider("scripted").api_guard.permits("git.corp", "10.0.0.1")
+    configure(DISCOVERY_PRIVATE_HOSTS=["git.corp"])
+    assert conf.provider("scripted").api_guard.permits("git.corp", "10.0.0.1")

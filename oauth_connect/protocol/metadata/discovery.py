@@ -47,11 +47,12 @@ _UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\b", re.IGNORECASE)
 class GuardedProvider(Provider):
     """A provider whose endpoints the settings did not name. Connections to them are guarded.
 
-    ``from_loader``: its entry may contain a user's text. Then calls to its API are guarded too.
+    ``from_loader``: its entry may contain a user's text. ``guards_api``: calls to its API are guarded too.
     """
 
     addresses: AddressGuard = field(default_factory=AddressGuard)
     from_loader: bool = False
+    guards_api: bool = False
 
     @property
     def guard(self) -> AddressGuard:
@@ -59,7 +60,7 @@ class GuardedProvider(Provider):
 
     @property
     def api_guard(self) -> AddressGuard | None:
-        return self.addresses if self.from_loader else None
+        return self.addresses if self.guards_api else None
 
     @property
     def has_several_servers(self) -> bool:
