@@ -47,6 +47,7 @@ class ConnectionAuth(TokenAuth):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._source: access.ConnectionSource | None = None
+        self._left: set[str] = set()
 
     def source(self) -> TokenSource:
         if self._source is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.destination import Origin
@@ -32,6 +34,14 @@ class Bearer:
             )
         if self.guard is not None and (problem := self.guard.host_problem(origin.host)):
             raise ForbiddenDestination(f"{problem} Nothing was sent.")
+
+    def relocated(self, url: str, left: Iterable[str]) -> str:
+        """Return a URL at the present ``api_base_url``, if it is at one that the connection has left."""
+        base = self.provider.api_base_url
+        for old in left:
+            if old and old != base and url.startswith(old):
+                return base + url.removeprefix(old)
+        return url
 
     def check_url(self, url: str) -> None:
         """Raise ForbiddenDestination for a URL that contains a placeholder of the provider's entry."""

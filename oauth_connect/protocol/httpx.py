@@ -89,6 +89,7 @@ class TokenAuth(_Auth):
 
     def __init__(self, source: TokenSource) -> None:
         self._source: TokenSource | None = source
+        self._left: set[str] = set()
 
     def source(self) -> TokenSource:
         """Return the source of the token. May block."""
@@ -105,28 +106,32 @@ class TokenAuth(_Auth):
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         source = self.source()
-        call = Call(source.provider, request)
+        call = Call(source.provider, request, self._left)
         if call.should_buffer and hasattr(request.stream, "__iter__"):
             request.read()
         call.check_addresses()
         token = source.current()
+        call.follow_instance(source.provider)
         response = yield call.with_token(token)
         if call.is_refused(response, token):
             newer = source.renewed(token)
+            call.follow_instance(source.provider)
             if newer is not None and call.can_be_repeated:
                 yield call.with_token(newer)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         source = await self.asource()
-        call = Call(source.provider, request)
+        call = Call(source.provider, request, self._left)
         if call.should_buffer and hasattr(request.stream, "__aiter__"):
             await request.aread()
         if call.is_guarded:
             await asyncio.get_running_loop().run_in_executor(None, call.check_addresses)
         token = await source.acurrent()
+        call.follow_instance(source.provider)
         response = yield call.with_token(token)
         if call.is_refused(response, token):
             newer = await source.arenewed(token)
+            call.follow_instance(source.provider)
             if newer is not None and call.can_be_repeated:
                 yield call.with_token(newer)
 
@@ -137,14 +142,30 @@ class Call:
     Raises ForbiddenDestination for a URL that may not receive the token.
     """
 
-    def __init__(self, provider: Provider, request: Any) -> None:
+    def __init__(self, provider: Provider, request: Any, left: set[str]) -> None:
         self.bearer = Bearer(provider)
         self.request = request
-        self.bearer.check_url(str(request.url))
-        self.origin = origin_of(request.url)
-        self.bearer.check(self.origin)
         self.keeps_token = True
+        self._left = left
         self._value = ""
+        self._relocate()
+
+    def follow_instance(self, provider: Provider) -> None:
+        """Continue at the API's present host. ``left`` lists the base URLs of the earlier ones."""
+        if provider is not self.bearer.provider:
+            self._left.add(self.bearer.provider.api_base_url)
+            self.bearer = Bearer(provider)
+            self._relocate()
+
+    def _relocate(self) -> None:
+        url = str(self.request.url)
+        moved = self.bearer.relocated(url, self._left)
+        if moved != url:
+            self.request.url = type(self.request.url)(moved)
+            self.request.headers["Host"] = self.request.url.netloc.decode("ascii")
+        self.bearer.check_url(moved)
+        self.origin = origin_of(self.request.url)
+        self.bearer.check(self.origin)
 
     @property
     def is_guarded(self) -> bool:
