@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from oauth_connect.errors import CallbackRefused, InvalidProvider, ProviderRejected
@@ -38,9 +40,24 @@ def initial_values(
                 f"{provider.slug}.variables.{name}: users do not enter a variable of this name"
             )
     return {
-        name: provider.value_of(name, stored.get(name) or given.get(name) or variable.default)
+        name: provider.value_of(name, stored[name])
+        if stored.get(name)
+        else typed_value(provider, name, given.get(name) or variable.default)
         for name, variable in asked.items()
     }
+
+
+def typed_value(provider: Provider, name: str, given: object) -> str:
+    """Return a variable's value from a user's text. Raises InvalidProvider.
+
+    If the text does not fit, try it without scheme and slash, and in lower case: users copy it from browsers.
+    """
+    text = str(given).strip()
+    bare = re.sub("^https?://", "", text, flags=re.IGNORECASE).rstrip("/")
+    for reading in (given, text, bare, bare.lower()):
+        with suppress(InvalidProvider):
+            return provider.value_of(name, reading)
+    return provider.value_of(name, given)
 
 
 class Completion:

@@ -16,8 +16,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from oauth_connect import flows
+from oauth_connect.conf import conf
 from oauth_connect.contrib.httpx import client
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider, ProviderMisconfigured
+from oauth_connect.flows.completion import initial_values
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection
@@ -124,6 +126,18 @@ def test_a_site_may_say_the_shop_itself(visitor, shops):
     assert '<input type="text"' not in visitor.get(CONNECT).content.decode()
     visitor.connect()
     assert Connection.objects.get().get_provider().api_hosts == ("acme.mills.example",)
+
+
+TYPED = ["acme", " acme ", "ACME", "Acme.mills.example", "https://acme.mills.example/", "HTTPS://ACME"]
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_shop_may_be_written_as_a_browser_shows_it(typed, visitor, user, shops):
+    visitor.start(data={"shop": typed})
+    request = visitor.request()
+    request.user = user
+    flows.begin(request, "scripted", variables={"shop": typed})
+    assert initial_values(conf.provider("scripted"), {"shop": typed}, None) == {"shop": "acme"}
 
 
 # --- a signed callback --------------------------------------------------------------------------
