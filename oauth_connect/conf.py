@@ -35,6 +35,7 @@ KNOWN = frozenset(
         "PROVIDERS",
         "PROVIDER_LOADER",
         "OWNER",
+        "CONNECTION_STATE",
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
         "API_TIMEOUT",
@@ -178,6 +179,20 @@ class Conf:
         if value is not None and not callable(value):
             raise ImproperlyConfigured('OAUTH_CONNECT["OWNER"] must be a callable that takes the request.')
         return value
+
+    @property
+    def connection_state(self) -> tuple[Callable[[Any], Any], Callable[[Any, Any], object]] | None:
+        """How to read the state of a database connection, and how to write it to another one."""
+        value = self.mapping.get("CONNECTION_STATE")
+        if value is None:
+            return None
+        if not isinstance(value, tuple | list) or len(value) != 2 or not all(map(callable, value)):
+            raise ImproperlyConfigured(
+                'OAUTH_CONNECT["CONNECTION_STATE"] must be two callables, (read, write): read(connection) '
+                "returns a hashable value, and write(connection, value) writes it to another connection."
+            )
+        read, write = value
+        return read, write
 
     @property
     def provider_slugs(self) -> tuple[str, ...]:

@@ -110,6 +110,22 @@ def test_an_owner_is_a_callable(configure) -> None:
         _ = conf.owner
 
 
+@pytest.mark.parametrize(
+    "value", ["mysite.tenants.read", print, (print,), (print, "write"), (print,) * 3, ()]
+)
+def test_the_state_of_a_connection_is_two_callables(configure, value) -> None:
+    configure(CONNECTION_STATE=value)
+    with pytest.raises(ImproperlyConfigured, match=r"CONNECTION_STATE.*\(read, write\)"):
+        _ = conf.connection_state
+
+
+@pytest.mark.parametrize("value", [(len, print), [len, print]])
+def test_the_state_of_a_connection_is_read_and_written(configure, value) -> None:
+    assert conf.connection_state is None
+    configure(CONNECTION_STATE=value)
+    assert conf.connection_state == (len, print)
+
+
 # --- providers ----------------------------------------------------------------------------------
 
 

@@ -85,7 +85,11 @@ class TokenAuth(AuthBase):
         sent = request.headers.get(self.bearer.header)
         if not self.bearer.is_refused(token, status=response.status_code, sent=sent):
             return response
-        newer = self.source.renewed(token)
+        try:
+            newer = self.source.renewed(token)
+        except BaseException:
+            response.close()  # the caller never gets it, so its socket would stay open for a while
+            raise
         if newer is None or not _can_be_sent_again(request):
             return response
         response.content  # noqa: B018  (reads the body, so that the connection can be used again)

@@ -468,3 +468,23 @@ def test_a_failed_calls_error_is_cut_off_from_the_frames_that_hold_the_token(
         files.add(traceback.tb_frame.f_code.co_filename)
         traceback = traceback.tb_next
     assert not any("urllib3" in name or name.endswith("adapters.py") for name in files)
+
+
+def test_a_call_whose_refresh_fails_after_a_401_leaves_no_socket_open(
+    open_session, scripted, monkeypatch
+) -> None:
+    closed: list[int] = []
+    close = requests.Response.close
+    monkeypatch.setattr(
+        requests.Response, "close", lambda self: (closed.append(self.status_code), close(self))[1]
+    )
+    scripted.on("/api/user", Answer(401, body=b"x" * 100))
+    with open_session() as http:
+        monkeypatch.setattr(http.auth.source, "renewed", fail)
+        with pytest.raises(requests.RequestException, match="no refresh"):
+            http.get("user")
+    assert closed == [401]
+
+
+def fail(rejected: Token) -> Token:
+    raise requests.RequestException("no refresh")

@@ -91,10 +91,14 @@ def is_in_use(rows: QuerySet[R], grant: GrantKey, token: Token, provider: Provid
     """
     if siblings(rows, grant, provider).exists():
         return True
+    rows = _of_client(rows, grant)
+    if grant.account_changed:
+        # It may be the very token that another owner's connection has. That is rare, so all are opened.
+        return any(_has(row, token) for row in rows.iterator())
     same = Q(owner=grant.owner)
     if grant.account_id:
         same |= Q(account_id=grant.account_id)
-    return any(_has(row, token) for row in _of_client(rows, grant).filter(same))
+    return any(_has(row, token) for row in rows.filter(same))
 
 
 def _of_client(rows: QuerySet[R], grant: GrantKey) -> QuerySet[R]:
