@@ -26,7 +26,7 @@ from oauth_connect.protocol.token import Token
 # In both sets: first the codes of servers, then the codes of this package.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-    | {"redirected", "http_404", "http_405", "forbidden_address"}
+    | {"redirected", "http_404", "http_405", "forbidden_address", "variable_missing"}
     | set(id_tokens.MISMATCHES.values())
 )
 WRONG_ENDPOINT = (404, 405)  # with any error code
