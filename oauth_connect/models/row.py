@@ -19,7 +19,7 @@ from oauth_connect.conf import conf
 from oauth_connect.engine import store
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.errors import ReauthorizationRequired
-from oauth_connect.models.fields import Sealed, SealedField
+from oauth_connect.models.fields import KeyField, Sealed, SealedField
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import COLUMNS, open_token
@@ -44,7 +44,7 @@ class ConnectionRow(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 
-    owner = models.CharField(_("owner"), max_length=255)
+    owner: models.Field[str, str] = KeyField(_("owner"), max_length=255)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -62,15 +62,15 @@ class ConnectionRow(models.Model):
         verbose_name=_("connected by"),
     )
 
-    provider = models.CharField(_("provider"), max_length=100)
+    provider: models.Field[str, str] = KeyField(_("provider"), max_length=100)
     grant = models.CharField(
         _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE
     )
-    account_id = models.CharField(_("account id"), max_length=MAX_ACCOUNT_ID, blank=True)
+    account_id: models.Field[str, str] = KeyField(_("account id"), max_length=MAX_ACCOUNT_ID, blank=True)
     account_label = models.CharField(_("account"), max_length=255, blank=True)
     scopes = models.JSONField(_("granted scopes"), default=list, blank=True)
     requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True)
-    client_id = models.CharField(_("client id"), max_length=500, blank=True)
+    client_id: models.Field[str, str] = KeyField(_("client id"), max_length=500, blank=True)
     redirect_uri = models.TextField(_("redirect URI"), blank=True)
     resource = models.TextField(_("resource"), blank=True)
     audience = models.TextField(_("audience"), blank=True)
