@@ -33,6 +33,10 @@ class InvalidProvider(OAuthConnectError, ValueError):
     """A provider's definition is wrong. The message begins with the path of the wrong field."""
 
 
+class InvalidOwner(OAuthConnectError, ValueError):
+    """An owner's key is empty, too long, holds NUL, or is not that of its user. Nothing was sent."""
+
+
 class AmbiguousConnection(OAuthConnectError, LookupError):
     """Several connections match. Select one by ``account_id``."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection as database
 from django.db.models import F
+from django.urls import reverse
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import ReauthorizationRequired
@@ -59,8 +60,11 @@ def test_an_owner_does_not_see_or_end_anothers_connection(
 ) -> None:
     theirs = make_connection(owner=key, account_label="Theirs")
     configure(OWNER=lambda request: Owner(other))
-    assert "Theirs" not in visitor.client.get("/connections/", secure=True).content.decode()
-    assert visitor.client.post(f"/connections/{theirs.pk}/disconnect/", secure=True).status_code == 404
+    page = visitor.get(reverse("oauth_connect:connections"))
+    assert page.status_code == 200
+    assert b"Theirs" not in page.content
+    end = reverse("oauth_connect:disconnect", kwargs={"pk": theirs.pk})
+    assert (visitor.get(end).status_code, visitor.post(end).status_code) == (404, 404)
     theirs.refresh_from_db()
     assert theirs.status == Connection.Status.ACTIVE
 

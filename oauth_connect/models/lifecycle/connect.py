@@ -16,9 +16,9 @@ from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.errors import ConnectionLocked, KeyUnavailable
 from oauth_connect.models.lifecycle import history, revocation
-from oauth_connect.models.owner import Owner
+from oauth_connect.models.owner import Owner, check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
-from oauth_connect.models.row import ConnectionRow, R, identity_of
+from oauth_connect.models.row import MAX_ACCOUNT_ID, ConnectionRow, R, identity_of, is_account_id
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
@@ -52,8 +52,12 @@ def store(
 ) -> R:
     """Store a token in the owner's row for that account, and return the row. ``rows``: all of the table.
 
-    Raises ConnectionLocked, and the errors of the provider's settings.
+    Raises ConnectionLocked, ValueError for an account id that no column can hold, and the errors of the
+    provider's settings.
     """
+    check_actor(connected_by)
+    if account_id and not is_account_id(account_id):
+        raise ValueError(f"account_id: must be printable, with at most {MAX_ACCOUNT_ID} characters.")
     entry = conf.declared_provider(provider, owner.key).resolve_with_client(fields.get("variables") or {})
     token = _token(entry, token_response, obtained_at or datetime.now(UTC))
     fields["client_id"] = entry.client_id

@@ -21,6 +21,7 @@ from oauth_connect.models.lifecycle.revocation import (
     can_revoke,
     make_kept_due,
 )
+from oauth_connect.models.owner import check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.stores.columns import UNLEASED
@@ -44,6 +45,7 @@ def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool =
     Tokens that were kept for the account are revoked too. ``actor``: the user who requested it;
     ``by_staff``: the actor is not the owner. Both are for the history.
     """
+    check_actor(actor)
     alias = router.db_for_write(type(connection), instance=connection)
     with transaction.atomic(using=alias):
         row = rows_of(type(connection), alias).filter(pk=connection.pk)
