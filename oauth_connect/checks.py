@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from oauth_connect import crypto
 from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import ownership
 from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.columns import binding
@@ -243,11 +245,33 @@ def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessa
             )
 
 
-def _sealed_rows(alias: str) -> Iterable[Connection]:
+@register(Tags.database)
+def check_owners(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    """Find rows whose owner and user do not agree. A warning, because migrate must run with them."""
+    for alias in kwargs.get("databases") or ():
+        try:
+            rows = ownership.mismatched(Connection, alias) if _has_table(alias) else iter(())
+            found = list(islice(rows, SAMPLE_SIZE + 1))
+        except (DatabaseError, ImproperlyConfigured):  # before migrate, or check_sessions reports it
+            continue
+        if found:
+            number = f"more than {SAMPLE_SIZE}" if len(found) > SAMPLE_SIZE else str(len(found))
+            yield checks.Warning(
+                f"Owner and user are not the same in connections: {number} ({alias}). They are not used.",
+                hint="Run: manage.py oauth_repair_owners",
+                id="oauth_connect.W030",
+            )
+
+
+def _has_table(alias: str) -> bool:
     if not router.allow_migrate_model(alias, Connection):
-        return ()
+        return False
     # Checked first: inside a transaction, a statement that fails makes all later ones fail.
-    if Connection._meta.db_table not in connections[alias].introspection.table_names():
+    return Connection._meta.db_table in connections[alias].introspection.table_names()
+
+
+def _sealed_rows(alias: str) -> Iterable[Connection]:
+    if not _has_table(alias):
         return ()
     rows = Connection._base_manager.using(alias).filter(sealed_token__isnull=False)
     return rows.only("pk", "provider", "sealed_token").order_by("pk")[:SAMPLE_SIZE]

@@ -10,9 +10,10 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.conf import conf
-from oauth_connect.models.lifecycle import access, disconnect
+from oauth_connect.models.lifecycle import access, disconnect, ownership
+from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import ConnectionQuerySet
-from oauth_connect.models.row import PROTOCOL_COLUMNS, ConnectionRow
+from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS, ConnectionRow
 from oauth_connect.protocol.session import ApiSession
 
 
@@ -34,10 +35,13 @@ class Connection(ConnectionRow):
         ]
 
     def save(self, **kwargs: Any) -> None:
-        """Save without the refresh protocol's columns, unless the row is new or ``update_fields`` names them.
+        """Save the site's columns. Those of the refresh protocol only if ``update_fields`` names them.
 
-        Otherwise a stale instance, saved for its label, would overwrite the row with a spent token.
+        Otherwise a stale instance, saved for its label, would overwrite the row with a spent token, or give
+        it back to its former owner. A new row is saved whole. Raises IncompleteConnection.
         """
+        self.check_complete()
+        self.check_identity()
         inserting = self._state.adding or kwargs.get("force_insert")
         if not inserting and kwargs.get("update_fields") is None:
             kwargs["update_fields"] = SITE_FIELDS
@@ -74,10 +78,21 @@ class Connection(ConnectionRow):
         """
         disconnect.disconnect(self, actor=actor, by_staff=by_staff)
 
+    def move_to(self, owner: Any, *, actor: Any = None) -> None:
+        """Hand this connection over to a user, an Owner or an owner's key.
+
+        ``actor``: the user who requested it, for the history. Raises AlreadyConnected if the new owner has a
+        connection to the same account, and InvalidOwner.
+        """
+        ownership.move(self, Owner.of(owner), actor=actor)
+
+    move_to.alters_data = True  # type: ignore[attr-defined]
+
 
 def _site_fields() -> Iterable[str]:
     fields = Connection._meta.concrete_fields
-    return [f.name for f in fields if not f.primary_key and f.name not in PROTOCOL_COLUMNS]
+    ours = PROTOCOL_COLUMNS | IDENTITY_COLUMNS
+    return [f.name for f in fields if not f.primary_key and f.name not in ours]
 
 
 SITE_FIELDS = frozenset(_site_fields())

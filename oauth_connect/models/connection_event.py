@@ -20,6 +20,7 @@ class ConnectionEvent(models.Model):
         DISCONNECTED = "disconnected", _("disconnected")
         REVOKED_BY_STAFF = "revoked_by_staff", _("revoked by staff")
         KEY_ROTATED = "key_rotated", _("key rotated")
+        MOVED = "moved", _("handed over")
 
     id = models.BigAutoField(primary_key=True)
     # Not a foreign key: the history outlives the row.

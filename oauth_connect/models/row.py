@@ -18,13 +18,20 @@ from django.utils.translation import gettext_lazy as _
 from oauth_connect.conf import conf
 from oauth_connect.engine import store
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
-from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.errors import IncompleteConnection, OwnerMismatch, ReauthorizationRequired
 from oauth_connect.models.fields import KeyField, Sealed, SealedField
+from oauth_connect.models.owner import key_of_id, user_id_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import COLUMNS, open_token
 
 PROTOCOL_COLUMNS = frozenset(COLUMNS)
+# What a row is: whose account at which provider. Only ``move_to`` changes its owner.
+IDENTITY_COLUMNS = frozenset({"owner", "user", "user_id", "provider", "account_id", "identity"})
+IDENTITY_PARTS = frozenset(
+    {"owner", "provider", "account_id", "grant", "client_id", "requested_scopes", "resource", "audience"}
+    | {"identity"}
+)
 RECONNECT_SOON = timedelta(days=30)
 MAX_ACCOUNT_ID = 255  # characters
 
@@ -105,6 +112,50 @@ class ConnectionRow(models.Model):
         state = super().__getstate__()
         state.pop("_opened", None)
         return state
+
+    # --- whose it is ----------------------------------------------------------------------------
+
+    @property
+    def owner_agrees(self) -> bool:
+        """Whether ``owner`` and ``user`` name the same owner. A row where they differ is used by nobody."""
+        # Compared here, because databases spell a primary key differently.
+        if self.user_id is None:
+            return user_id_of(self.owner) is None
+        return self.owner == key_of_id(self.user_id)
+
+    def check_owner(self) -> None:
+        """Raise OwnerMismatch if ``owner`` and ``user`` do not name the same owner."""
+        if not self.owner_agrees:
+            raise OwnerMismatch(
+                f"The owner and the user of the connection {self.pk} are not the same. It is not used. "
+                "Run: manage.py oauth_repair_owners"
+            )
+
+    def check_complete(self) -> None:
+        """Raise IncompleteConnection unless the columns say whose account this is. Reads loaded ones only."""
+        loaded = self.__dict__.keys()
+        if {"owner", "user_id"} <= loaded and not self.owner_agrees:
+            raise IncompleteConnection(
+                "owner and user do not name the same owner. Use connection.move_to() to hand it over. If "
+                "they are stored so, run: manage.py oauth_repair_owners"
+            )
+        if "identity" in loaded and not self.identity:
+            raise IncompleteConnection("identity is missing. Use Connection.objects.store() for a new one.")
+
+    def check_identity(self) -> None:
+        """Raise IncompleteConnection if loaded columns were changed that name the account."""
+        if self.__dict__.keys() >= IDENTITY_PARTS and self.identity != self.computed_identity():
+            raise IncompleteConnection(
+                "identity does not fit the owner, provider and account. Use Connection.objects.store() for a "
+                "new connection, and move_to() for another owner."
+            )
+
+    def computed_identity(self, owner: str = "") -> str:
+        """Return the ``identity`` that fits the columns, for another owner if one is given."""
+        parts: tuple[Any, ...] = (self.account_id,)
+        if self.is_machine:
+            parts = (self.grant, self.client_id, self.requested_scopes, self.resource, self.audience)
+        return identity_of(owner or self.owner, self.provider, *parts)
 
     # --- the token ------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from oauth_connect.management.base import database_problem
 from oauth_connect.management.output import humanize
 from oauth_connect.management.redirect_uris import redirect_uri
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
+from oauth_connect.models.lifecycle import ownership
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
@@ -93,6 +94,7 @@ class Examination:
             yield finding
         if readable:
             yield from self.stored_rows()
+            yield self.owners()
             yield from self.connections()
             yield from self.revocations()
             yield from self.alarms()
@@ -234,6 +236,15 @@ class Examination:
             f"no key opens {opened[None]} of a sample of {len(sample)} ({each}).",
             'Put the key that sealed them back into OAUTH_CONNECT["KEYS"]. If it is lost, disconnect them.',
         )
+
+    def owners(self) -> Finding:
+        """Count the rows whose owner and user do not agree."""
+        count = sum(1 for _ in ownership.mismatched(Connection, self.alias))
+        self.numbers["owner_mismatches"] = count
+        if not count:
+            return Finding("Owners", "ok")
+        message = f"owner and user are not the same in connections: {count}. They are not used."
+        return Finding("Owners", "error", message, "Run oauth_repair_owners.")
 
     def connections(self) -> Iterator[Finding]:
         rows: Any = Connection.objects.using(self.alias).order_by()

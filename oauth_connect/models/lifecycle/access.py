@@ -81,14 +81,15 @@ def valid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
 
 async def avalid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
     """``valid_token`` for async code. While the instance has a valid token, this costs no thread."""
-    loaded = {"sealed_token", "status"} <= connection.__dict__.keys()
+    loaded = {"sealed_token", "status", "owner", "user_id"} <= connection.__dict__.keys()
     if loaded and (token := cached_token(connection, leeway)):
         return token
     return await in_thread(connection, ("valid_token", leeway), lambda row: valid_token(row, leeway))
 
 
 def cached_token(connection: ConnectionRow, leeway: timedelta) -> Token | None:
-    """Return the instance's own token if it is valid beyond the leeway."""
+    """Return the instance's own token if it is valid beyond the leeway. Raises OwnerMismatch."""
+    connection.check_owner()
     if connection.is_machine and not connection.sealed_token:
         return None  # no token was requested yet
     token = connection.token
@@ -184,7 +185,11 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
 
 
 def usable_provider(connection: ConnectionRow) -> Provider:
-    """Return the provider as a session needs it. Raises ProviderMisconfigured where it is disabled."""
+    """Return the provider as a session needs it.
+
+    Raises ProviderMisconfigured where it is disabled, and OwnerMismatch.
+    """
+    connection.check_owner()
     provider = connection.get_declared_provider()
     if not provider.enabled:
         raise ProviderMisconfigured(

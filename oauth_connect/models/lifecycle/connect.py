@@ -15,7 +15,7 @@ from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.errors import ConnectionLocked, KeyUnavailable
-from oauth_connect.models.lifecycle import history, revocation
+from oauth_connect.models.lifecycle import history, ownership, revocation
 from oauth_connect.models.owner import Owner, check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import MAX_ACCOUNT_ID, ConnectionRow, R, identity_of, is_account_id
@@ -52,8 +52,8 @@ def store(
 ) -> R:
     """Store a token in the owner's row for that account, and return the row. ``rows``: all of the table.
 
-    Raises ConnectionLocked, ValueError for an account id that no column can hold, and the errors of the
-    provider's settings.
+    Raises ConnectionLocked, OwnerMismatch, InvalidOwner for the key of a user that does not exist, ValueError
+    for an account id that no column can hold, and the errors of the provider's settings.
     """
     check_actor(connected_by)
     if account_id and not is_account_id(account_id):
@@ -65,10 +65,11 @@ def store(
     if account_label:
         fields["account_label"] = account_label[:255]
     key = {"owner": owner.key, "provider": provider, "account_id": account_id}
-    actor = connected_by or owner.user
+    user = owner.user or ownership.user_of(owner, rows.db)
+    actor = connected_by or user
     values = {
         **key,
-        "user": owner.user,
+        "user": user,
         "connected_by": actor,
         **fields,
         "identity": identity_of(*key.values()),
@@ -99,6 +100,7 @@ def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, 
             connection = rows.select_for_update().filter(identity=identity).first()
             if connection is None:
                 return None
+            connection.check_owner()
             if _overwrite(rows, connection, token, fields):
                 renewed = rows.filter(pk=connection.pk).first()
                 return _Stored(renewed, connection.scopes) if renewed else None
