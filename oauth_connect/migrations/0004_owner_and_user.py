@@ -18,7 +18,7 @@ def let_owners_agree(apps: Any, schema_editor: Any) -> None:
 
 
 def _remove_users_of_other_owners(rows: Any) -> None:
-    """Remove the user beside a key that is not a user's, as Owner("org:7", user=...) stored it."""
+    """Remove the user where the key is not a user's: Owner("org:7", user=...) stored both."""
     found = rows.filter(user__isnull=False).exclude(owner__startswith="user:")
     names = ("pk", "identity", "owner", "provider", "account_id")
     for pk, identity, *parts in list(found.values_list(*names)):

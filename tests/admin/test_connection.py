@@ -305,6 +305,12 @@ def test_a_url_cannot_be_used_to_guess_what_is_masked(superuser, sealed, lookup)
     assert superuser.get("changelist", **{lookup: "g"}).status_code == 400
 
 
+def test_a_username_that_is_a_foreign_key_is_not_searched(superuser, make_connection, monkeypatch):
+    make_connection(owner="team:core")
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "groups")
+    assert superuser.get("changelist", q="core").context["cl"].result_count == 1
+
+
 def test_search_looks_into_nothing_that_is_masked(superuser, sealed, canary):
     fields = admin.site.get_model_admin(Connection).get_search_fields(None)
     assert fields == ["owner", "account_id", "account_label", "user__username"]

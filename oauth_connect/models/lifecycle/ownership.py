@@ -138,7 +138,7 @@ def mismatched(model: type[R], alias: str) -> Iterator[R]:
 def repair(model: type[ConnectionRow], pk: Any, alias: str, *, dry_run: bool = False) -> Repair:
     """Let the owner and the user of a row agree, in favour of the user, and return what was done.
 
-    A row that was stored for another owner, with a user beside it, loses the user.
+    A row that was stored for another owner, together with a user, loses the user.
     """
     with transaction.atomic(using=alias):
         row = rows_of(model, alias).filter(pk=pk).first() if dry_run else _locked(model, pk, alias)
