@@ -26,7 +26,7 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import ownership
 from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.stores.columns import binding
+from oauth_connect.stores.columns import bindings
 
 Apps = Sequence[AppConfig] | None
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
@@ -232,7 +232,7 @@ def check_stored_tokens(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessa
         try:
             rows = list(_sealed_rows(alias))
             unreadable = [
-                row for row in rows if crypto.key_index(str(row.sealed_token), binding(row)) is None
+                row for row in rows if crypto.key_index(str(row.sealed_token), *bindings(row)) is None
             ]
         except (DatabaseError, ImproperlyConfigured):  # before migrate, or check_keys reports it
             continue

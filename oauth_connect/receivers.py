@@ -17,7 +17,7 @@ def connect() -> None:
     With a receiver for all models, Django would load the rows of every deletion of the site.
     """
     for model in apps.get_models():
-        if model._meta.concrete_model is Connection:
+        if model._meta.concrete_model is Connection:  # Django sends a child's deletion for Connection too
             pre_delete.connect(_queue_revocation, sender=model, dispatch_uid="oauth_connect.keep_token")
             pre_save.connect(_prepare_raw, sender=model, dispatch_uid="oauth_connect.prepare_raw")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from django.db import models
@@ -44,8 +45,23 @@ class Connection(ConnectionRow):
         self.check_identity()
         inserting = self._state.adding or kwargs.get("force_insert")
         if not inserting and kwargs.get("update_fields") is None:
-            kwargs["update_fields"] = SITE_FIELDS
+            if self._is_missing_in(kwargs.get("using")):
+                kwargs["force_insert"] = True
+            else:
+                kwargs["update_fields"] = self._loaded_site_fields()
         super().save(**kwargs)
+
+    def _loaded_site_fields(self) -> set[str]:
+        """Return the columns to save. As in Django, those that were not loaded are not written."""
+        deferred = self.get_deferred_fields()
+        loaded = {f.name for f in self._meta.concrete_fields if f.attname not in deferred}
+        return loaded & site_fields(type(self))
+
+    def _is_missing_in(self, alias: str | None) -> bool:
+        """Return whether a database is named that is not the row's own, and that lacks the row."""
+        if alias is None or alias == self._state.db:
+            return False
+        return not type(self)._base_manager.using(alias).filter(pk=self.pk).exists()
 
     def access_token(self, min_ttl: float = 60) -> str:
         """Return an access token that is valid for ``min_ttl`` seconds, refreshed if necessary; for SDKs.
@@ -89,10 +105,13 @@ class Connection(ConnectionRow):
     move_to.alters_data = True  # type: ignore[attr-defined]
 
 
-def _site_fields() -> Iterable[str]:
-    fields = Connection._meta.concrete_fields
+@cache
+def site_fields(model: type[Connection]) -> frozenset[str]:
+    """Return the names of the columns that ``save()`` writes on an existing row, a subclass's included."""
     ours = PROTOCOL_COLUMNS | IDENTITY_COLUMNS
-    return [f.name for f in fields if not f.primary_key and f.name not in ours]
+    fields: Iterable[Any] = model._meta.concrete_fields
+    parts = (f for f in fields if not f.primary_key and not getattr(f.remote_field, "parent_link", False))
+    return frozenset(f.name for f in parts if f.name not in ours)
 
 
-SITE_FIELDS = frozenset(_site_fields())
+SITE_FIELDS = site_fields(Connection)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -23,7 +23,7 @@ from oauth_connect.models.fields import KeyField, Sealed, SealedField
 from oauth_connect.models.owner import key_of_id, user_id_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.columns import COLUMNS, open_token
+from oauth_connect.stores.columns import COLUMNS, open_token, table_of
 
 PROTOCOL_COLUMNS = frozenset(COLUMNS)
 # What a row is: whose account at which provider. Only ``move_to`` changes its owner.
@@ -228,8 +228,11 @@ R = TypeVar("R", bound=ConnectionRow)
 
 
 def rows_of(model: type[R], alias: str) -> models.QuerySet[R]:
-    """Return all rows in a database, with a QuerySet that may write the refresh protocol's columns."""
-    return models.QuerySet(model, using=alias)
+    """Return all rows in a database, with a QuerySet that may write the refresh protocol's columns.
+
+    For a subclass of the model, too, these are rows of the model that has the table.
+    """
+    return models.QuerySet(cast("type[R]", table_of(model)), using=alias)
 
 
 def identity_of(owner: str, provider: str, *parts: Any) -> str:

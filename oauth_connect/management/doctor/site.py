@@ -27,7 +27,7 @@ from oauth_connect.models.lifecycle import ownership
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
-from oauth_connect.stores.columns import binding
+from oauth_connect.stores.columns import bindings
 
 Level = Literal["ok", "warning", "error"]
 SAMPLE = 100  # rows
@@ -223,7 +223,7 @@ class Examination:
         except ImproperlyConfigured:  # reported by ``keys``
             return
         sample = list(rows.only("pk", "provider", "sealed_token")[:SAMPLE])
-        opened = Counter(crypto.key_index(row.sealed_token, binding(row)) for row in sample)
+        opened = Counter(crypto.key_index(row.sealed_token, *bindings(row)) for row in sample)
         by_key = [opened[index] for index in range(keys)]
         self.numbers["sample"] = {"rows": len(sample), "opened_by_key": by_key, "unopened": opened[None]}
         each = ", ".join(f"key {index + 1} opens {count}" for index, count in enumerate(by_key))

@@ -18,7 +18,7 @@ from oauth_connect.errors import ConnectionLocked, KeyUnavailable
 from oauth_connect.models.lifecycle import history, ownership, revocation
 from oauth_connect.models.owner import Owner, check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
-from oauth_connect.models.row import MAX_ACCOUNT_ID, ConnectionRow, R, identity_of, is_account_id
+from oauth_connect.models.row import MAX_ACCOUNT_ID, ConnectionRow, R, identity_of, is_account_id, rows_of
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
@@ -50,7 +50,7 @@ def store(
     obtained_at: datetime | None,
     **fields: Any,
 ) -> R:
-    """Store a token in the owner's row for that account, and return the row. ``rows``: all of the table.
+    """Store a token in the owner's row for that account, and return the row. ``rows``: all of its model.
 
     Raises ConnectionLocked, OwnerMismatch, InvalidOwner for the key of a user that does not exist, ValueError
     for an account id that no column can hold, and the errors of the provider's settings.
@@ -75,12 +75,25 @@ def store(
         "identity": identity_of(*key.values()),
     }
     # No lock yet: MariaDB may lock the gap of a missing row, and two inserts then wait for each other.
-    exists = rows.filter(identity=values["identity"]).exists()
-    stored = (_renew(rows, values["identity"], token, fields) if exists else None) or _insert(
-        rows, values, token, fields
+    table = rows_of(rows.model, rows.db)
+    exists = table.filter(identity=values["identity"]).exists()
+    stored = (_renew(table, values["identity"], token, fields) if exists else None) or _insert(
+        rows.model, table, values, token, fields
     )
     history.write(history.of_connecting(stored.connection, stored.scopes_before, actor))
-    return stored.connection
+    return _of_model(rows, stored.connection)
+
+
+def _of_model(rows: QuerySet[R], connection: R) -> R:
+    """Return the row as an instance of a subclass. Insert the missing part of a multi-table child."""
+    if isinstance(connection, rows.model):
+        return connection
+    found = rows.filter(pk=connection.pk).first()
+    if found is None:
+        found = rows.model(pk=connection.pk)
+        found.__dict__.update({f.attname: getattr(connection, f.attname) for f in connection._meta.fields})
+        found.save_base(raw=True, using=rows.db, force_insert=True)  # raw: the child's table only
+    return found
 
 
 def seal_new(row: ConnectionRow, token: Token) -> None:
@@ -110,9 +123,9 @@ def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, 
 
 
 def _insert(
-    rows: QuerySet[R], values: Mapping[str, Any], token: Token, fields: Mapping[str, Any]
+    model: type[R], rows: QuerySet[R], values: Mapping[str, Any], token: Token, fields: Mapping[str, Any]
 ) -> _Stored[R]:
-    connection = rows.model(**values)
+    connection = model(**values)
     seal_new(connection, token)
     try:
         with transaction.atomic(using=rows.db):
