@@ -13,9 +13,24 @@ FERNET_PREFIX = "gAAAA"  # version 0x80 and the high bytes of a time stamp, in b
 
 
 class Sealed(str):
-    """A ciphertext. The field accepts and returns no other type."""
+    """A ciphertext. The field accepts and returns no other type.
+
+    Shown as a mask, because a serializer or a page of a site may show all columns. ``ciphertext``: its text.
+    """
 
     __slots__ = ()
+
+    def __str__(self) -> str:
+        return "<sealed>"
+
+    __repr__ = __str__
+
+    def __format__(self, format_spec: str) -> str:
+        return format(str(self), format_spec)
+
+    @property
+    def ciphertext(self) -> str:
+        return str.__str__(self)
 
 
 class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has no types
@@ -61,13 +76,25 @@ class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has 
         return connection.Database.Binary(value.encode("ascii"))
 
     def value_to_string(self, obj: Any) -> str:
-        return str(self.value_from_object(obj))
+        value = self.value_from_object(obj)
+        return value.ciphertext if isinstance(value, Sealed) else str(value)
 
     def _checked_expression(self, value: Any) -> Any:
         """Return an expression whose output is sealed. Refuse others, because they would store plain text."""
         if not isinstance(getattr(value, "_output_field_or_none", None), SealedField):
             raise FieldError(f"{self.name}: the output_field of an expression must be a SealedField.")
         return value
+
+
+class _NoneOnly(lookups.Exact):
+    """Lets ``sealed_token=None`` mean IS NULL. A sealing always differs, so no other value is found."""
+
+    def get_prep_lookup(self) -> None:
+        if self.rhs is not None:
+            raise FieldError("A sealed value cannot be searched for. Only None can.")
+
+
+SealedField.register_lookup(_NoneOnly)
 
 
 class KeyField(models.CharField):  # type: ignore[type-arg]  # Django's class takes no parameters

@@ -51,7 +51,8 @@ class ConnectionRow(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 
-    owner: models.Field[str, str] = KeyField(_("owner"), max_length=255)
+    # Not editable: a form or a serializer would pretend to save what save() leaves out.
+    owner: models.Field[str, str] = KeyField(_("owner"), max_length=255, editable=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -59,6 +60,7 @@ class ConnectionRow(models.Model):
         blank=True,
         related_name="oauth_connections",
         verbose_name=_("user"),
+        editable=False,
     )
     connected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -67,39 +69,46 @@ class ConnectionRow(models.Model):
         blank=True,
         related_name="+",
         verbose_name=_("connected by"),
+        editable=False,
     )
 
-    provider: models.Field[str, str] = KeyField(_("provider"), max_length=100)
+    provider: models.Field[str, str] = KeyField(_("provider"), max_length=100, editable=False)
     grant = models.CharField(
-        _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE
+        _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE, editable=False
     )
-    account_id: models.Field[str, str] = KeyField(_("account id"), max_length=MAX_ACCOUNT_ID, blank=True)
+    account_id: models.Field[str, str] = KeyField(
+        _("account id"), max_length=MAX_ACCOUNT_ID, blank=True, editable=False
+    )
     account_label = models.CharField(_("account"), max_length=255, blank=True)
-    scopes = models.JSONField(_("granted scopes"), default=list, blank=True)
-    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True)
-    client_id: models.Field[str, str] = KeyField(_("client id"), max_length=500, blank=True)
-    redirect_uri = models.TextField(_("redirect URI"), blank=True)
-    resource = models.TextField(_("resource"), blank=True)
-    audience = models.TextField(_("audience"), blank=True)
-    variables = models.JSONField(_("variables"), default=dict, blank=True)
+    scopes = models.JSONField(_("granted scopes"), default=list, blank=True, editable=False)
+    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True, editable=False)
+    client_id: models.Field[str, str] = KeyField(_("client id"), max_length=500, blank=True, editable=False)
+    redirect_uri = models.TextField(_("redirect URI"), blank=True, editable=False)
+    resource = models.TextField(_("resource"), blank=True, editable=False)
+    audience = models.TextField(_("audience"), blank=True, editable=False)
+    variables = models.JSONField(_("variables"), default=dict, blank=True, editable=False)
     extra = models.JSONField(_("extra"), default=dict, blank=True)
 
-    status = models.CharField(_("status"), max_length=32, choices=Status.choices, default=Status.ACTIVE)
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
-    refresh_at = models.DateTimeField(_("refresh at"), null=True, blank=True)
-    refresh_token_expires_at = models.DateTimeField(_("refresh token expires at"), null=True, blank=True)
-    reconnect_before = models.DateTimeField(_("reconnect before"), null=True, blank=True)
-    last_refreshed_at = models.DateTimeField(_("last refreshed at"), null=True, blank=True)
-    last_error = models.CharField(_("last error"), max_length=64, blank=True)
-    failures = models.PositiveIntegerField(_("failures"), default=0)
+    status = models.CharField(
+        _("status"), max_length=32, choices=Status.choices, default=Status.ACTIVE, editable=False
+    )
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True, editable=False)
+    refresh_at = models.DateTimeField(_("refresh at"), null=True, blank=True, editable=False)
+    refresh_token_expires_at = models.DateTimeField(
+        _("refresh token expires at"), null=True, blank=True, editable=False
+    )
+    reconnect_before = models.DateTimeField(_("reconnect before"), null=True, blank=True, editable=False)
+    last_refreshed_at = models.DateTimeField(_("last refreshed at"), null=True, blank=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=64, blank=True, editable=False)
+    failures = models.PositiveIntegerField(_("failures"), default=0, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     sealed_token: models.Field[Sealed | None, Sealed | None] = SealedField(_("token"), null=True)
-    version = models.PositiveBigIntegerField(_("version"), default=0)
+    version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
     lease_owner = models.CharField(max_length=32, blank=True, default="", editable=False)
     lease_until = models.BigIntegerField(default=0, editable=False)
-    in_doubt = models.BooleanField(_("in doubt"), default=False)
+    in_doubt = models.BooleanField(_("in doubt"), default=False, editable=False)
     identity = models.CharField(max_length=64, unique=True, editable=False)
 
     class Meta:

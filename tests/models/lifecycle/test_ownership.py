@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -410,6 +412,20 @@ def test_what_the_user_has_connected_already_is_left(
     make_connection(owner=other_user, account_id="ada")
     assert repaired(torn) == "already_connected"
     assert mismatched() == [torn.pk]
+
+
+@pytest.mark.process
+@pytest.mark.once
+def test_numbers_as_primary_keys(tmp_path: Any) -> None:
+    """There the database leaves out the rows that agree."""
+    command = [sys.executable, "-m", "tests.models.lifecycle.integer_site", str(tmp_path / "site.sqlite3")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert json.loads(done.stdout) == {
+        "mismatched": ["of another", "organisation with user", "with a zero", "without user"],
+        "after": [],
+        "of ada": ["right", "with a zero"],
+        "one key": True,
+    }
 
 
 # --- fixtures ---------------------------------------------------------------------------------------
