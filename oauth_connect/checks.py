@@ -35,6 +35,7 @@ Apps = Sequence[AppConfig] | None
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
 CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
 LOCAL_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
+TENANT_ENGINES = ("django_tenants.", "tenant_schemas.")
 SAMPLE_SIZE = 10  # rows that check_stored_tokens unseals
 
 
@@ -76,6 +77,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         unknown = sorted(set(conf.mapping) - KNOWN)
         _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner, conf.provider_loader)
         _ = (conf.discovery_private_hosts, conf.discovery_cache, conf.history_days, conf.revoked_days)
+        _ = conf.connection_state
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
         return
@@ -212,6 +214,21 @@ def check_atomic_requests(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMes
                 f"ATOMIC_REQUESTS on SQLite ({alias}): during HTTP, a refresh holds the only write lock.",
                 hint="Turn it off and use atomic() only where you need it, or use PostgreSQL.",
                 id="oauth_connect.W010",
+            )
+
+
+@register()
+def check_tenants(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    try:
+        is_carried = conf.connection_state is not None
+    except ImproperlyConfigured:  # check_settings reports it
+        return
+    for alias, entry in settings.DATABASES.items():
+        if entry["ENGINE"].startswith(TENANT_ENGINES) and not is_carried:
+            yield checks.Warning(
+                f"Each tenant has its own schema ({alias}), and this app does not know which one is set.",
+                hint='Set OAUTH_CONNECT["CONNECTION_STATE"], as docs/tenants.md shows.',
+                id="oauth_connect.W022",
             )
 
 

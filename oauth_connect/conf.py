@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +34,7 @@ KNOWN = frozenset(
         "PROVIDERS",
         "PROVIDER_LOADER",
         "OWNER",
+        "CONNECTION_STATE",
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
         "API_TIMEOUT",
@@ -167,6 +167,20 @@ class Conf:
         return value
 
     @property
+    def connection_state(self) -> tuple[Callable[[Any], Any], Callable[[Any, Any], object]] | None:
+        """How to read the state of a database connection, and how to write it to another one."""
+        value = self.mapping.get("CONNECTION_STATE")
+        if value is None:
+            return None
+        if not isinstance(value, tuple | list) or len(value) != 2 or not all(map(callable, value)):
+            raise ImproperlyConfigured(
+                'OAUTH_CONNECT["CONNECTION_STATE"] must be two callables, (read, write): read(connection) '
+                "returns a hashable value, and write(connection, value) writes it to another connection."
+            )
+        read, write = value
+        return read, write
+
+    @property
     def provider_slugs(self) -> tuple[str, ...]:
         """The slugs of the providers in the settings, in their order."""
         return tuple(self._providers)
@@ -240,7 +254,7 @@ class Conf:
         if cached is not None and cached.trusted is trusted and cached.entry == entry:
             return cached
         provider = self._build(slug, self._data(slug, entry, trusted))
-        declared = _Declared(_Entry(copy.deepcopy(dict(entry))), trusted, provider)
+        declared = _Declared(_Entry(_copy(entry)), trusted, provider)
         self._declared_cache[slug] = declared
         return declared
 
@@ -344,6 +358,16 @@ class Conf:
         if not seconds:
             raise ImproperlyConfigured(f'OAUTH_CONNECT["{name}"] must be more than 0 seconds.')
         return seconds
+
+
+def _copy(value: Any) -> Any:
+    """Copy the containers of an entry, so that a later change of it is noticed.
+
+    Other values stay the same. A callable for a secret may belong to an object that cannot be copied.
+    """
+    if isinstance(value, Mapping):
+        return {key: _copy(one) for key, one in value.items()}
+    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=8)

@@ -102,6 +102,17 @@ class ConnectionLocked(CallError):
     code = "connection_locked"
 
 
+class ConnectionHidden(CallError, LookupError):
+    """The caller's database connection shows the row, and a connection of this package does not.
+
+    Its schema, role or row-level security differ. Nothing was sent. Set
+    ``OAUTH_CONNECT["CONNECTION_STATE"]``, so that this package's connections see the same rows
+    (docs/tenants.md).
+    """
+
+    code = "connection_hidden"
+
+
 class ProtocolError(CallError):
     """Base of the two errors for a request that the provider refused."""
 
@@ -130,7 +141,8 @@ class ReauthorizationRequired(CallError):
     ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's response may have been
     lost), ``expired`` and ``no_refresh_token`` (there is no refresh token), ``disconnected``,
     ``not_connected``, ``missing_scopes``, ``owner_inactive`` (the user has been deactivated),
-    ``client_changed`` (the settings name another client_id than the one that obtained the token).
+    ``client_changed`` (the settings name another client_id than the one that obtained the token),
+    ``account_changed`` (a refresh returned the token of another account, which is not used).
     """
 
     def __init__(

@@ -64,6 +64,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E004", {"HISTORY_DAYS": -1}, "HISTORY_DAYS"),
     ("E004", {"HISTORY_DAYS": 10**9}, "None keeps it for ever"),
     ("E004", {"OWNER": "x"}, "OWNER"),
+    ("E004", {"CONNECTION_STATE": "mysite.tenants"}, "CONNECTION_STATE"),
+    ("E004", {"CONNECTION_STATE": (print,)}, "CONNECTION_STATE"),
     ("E004", {"PROVIDER_LOADER": "site.providers.load"}, "PROVIDER_LOADER"),
     ("E004", {"HTTP_TIMEOUT": 0}, "HTTP_TIMEOUT"),
     ("E005", {"PROVIDERS": []}, "PROVIDERS"),
@@ -199,6 +201,23 @@ def test_atomic_requests_on_sqlite_are_reported(monkeypatch, settings, engine, a
     messages = found()
     assert set(messages) == told
     assert all(message.hint for message in messages.values())
+
+
+@pytest.mark.parametrize(
+    ("engine", "state", "warned"),
+    [
+        ("django_tenants.postgresql_backend", None, {"W022"}),
+        ("django_tenants.postgresql_backend", (print, print), set()),
+        ("tenant_schemas.postgresql_backend", None, {"W022"}),
+        ("django.db.backends.postgresql", None, set()),
+    ],
+)
+def test_schemas_of_tenants_without_their_state_are_reported(
+    monkeypatch, settings, engine, state, warned
+) -> None:
+    settings.OAUTH_CONNECT = {**settings.OAUTH_CONNECT, "CONNECTION_STATE": state}
+    monkeypatch.setitem(settings.DATABASES, "default", {**settings.DATABASES["default"], "ENGINE": engine})
+    assert set(found()) == warned
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     search_help_text = gettext_lazy("Search by owner, username, account or account id.")
     fieldsets = [
-        (None, {"fields": ["status_explained", "provider_shown", "account_label", "account_id", "grant"]}),
+        (
+            None,
+            {"fields": ["status_explained", "provider_shown", "account_label", "account_id_shown", "grant"]},
+        ),
         (gettext_lazy("Owner"), {"fields": ["owner_link", "owner_key", "connected_by"]}),
         (
             gettext_lazy("Token"),
@@ -123,6 +126,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("provider"), ordering="provider")
     def provider_shown(self, connection: Connection) -> str:
         return display.provider(connection)
+
+    @admin.display(description=gettext_lazy("account id"), ordering="account_id")
+    def account_id_shown(self, connection: Connection) -> str:
+        return display.account_id(connection)
 
     @admin.display(description=gettext_lazy("owner"), ordering="owner")
     def owner_link(self, connection: Connection) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router, transaction
 from django.http import HttpRequest
 from django.urls import reverse
@@ -28,7 +29,7 @@ from oauth_connect.flows.paths import local_path
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
 from oauth_connect.models import Connection, ConsumedState
 from oauth_connect.models.lifecycle import access, revocation
-from oauth_connect.models.owner import owner_of
+from oauth_connect.models.owner import Owner, owner_of
 from oauth_connect.models.pending_revocation import GrantKey
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.grants.callback import Callback, check_issuer, read_callback
@@ -64,8 +65,11 @@ def begin(
 
     ``scopes``: requested in addition to the provider's. ``connection``: the connection to reconnect; the flow
     then succeeds only with the same account. ``variables``: the shop, tenant or instance, where the provider
-    has one for each user. Raises ImproperlyConfigured, and InvalidProvider for a bad variable.
+    has one for each user. Raises ImproperlyConfigured, InvalidProvider for a bad variable, and
+    PermissionDenied for a user who has been deactivated.
     """
+    if not getattr(request.user, "is_active", True):
+        raise PermissionDenied("This user has been deactivated.")
     owner = owner_of(request)
     unresolved = _provider(slug, owner.key)
     values = initial_values(unresolved, variables or {}, connection)
@@ -107,13 +111,31 @@ def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connecti
 def store_connection(token: Token, account: Account, **fields: Any) -> Connection:
     """Store the token of a flow as ``objects.store`` does, and send the signal after the commit.
 
-    Ends an alarm about the provider's settings, because the provider has accepted them.
+    Ends an alarm about the provider's settings, because the provider has accepted them. Raises
+    CallbackRefused if the user has been deactivated during the flow.
     """
+    for user in {Owner.of(fields["owner"]).user, fields.get("connected_by")} - {None}:
+        check_active(_present(user))
     connection = Connection.objects.store(
         token_response=token, account_id=account.id, account_label=account.label, **fields
     )
     transaction.on_commit(partial(_after_commit, connection), using=connection._state.db)
     return connection
+
+
+def check_active(user: Any) -> None:
+    """Raise CallbackRefused for a user who has been deactivated or deleted.
+
+    Some authentication back ends keep such users signed in.
+    """
+    if user is None or not getattr(user, "is_active", True):
+        raise CallbackRefused("This user has been deactivated.", code="user_inactive")
+
+
+def _present(user: Any) -> Any:
+    """Return the user as the database has it now, or None."""
+    users = get_user_model()
+    return users._base_manager.using(router.db_for_write(users)).filter(pk=user.pk).first()
 
 
 def _after_commit(connection: Connection) -> None:
@@ -202,6 +224,7 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
         raise CallbackRefused("This response was used already. Start again.", code="state_replayed")
     if not request.user.is_authenticated or str(request.user.pk) != pending.user:
         raise CallbackRefused("Another user started this sign-in. Start again.", code="other_user")
+    check_active(request.user)
     owner = owner_of(request)
     if owner.key != pending.owner or not owner.may_manage:
         raise CallbackRefused("This sign-in was started for another owner. Start again.", code="other_owner")

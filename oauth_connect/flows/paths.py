@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 from django.core import signing
@@ -11,23 +13,32 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from oauth_connect.models.owner import Owner
+
 SALT = "oauth_connect.scopes"
+MAX_AGE = timedelta(days=30)  # of signed scopes: a link in a mail must not ask for them for ever
 MAX_PATH = 1500  # characters, because the session may be stored in a cookie
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
 def connect_path(
-    provider: str, *, next_path: str = "", scopes: Iterable[str] = (), connection: object = None
+    provider: str,
+    *,
+    next_path: str = "",
+    scopes: Iterable[str] = (),
+    connection: object = None,
+    owner: Any = None,
 ) -> str:
     """Return the path of the page that connects an account; "" where the site does not include our URLs.
 
-    Additional scopes are signed, so that a visitor cannot request more by changing the URL.
+    Additional scopes are signed, so that a visitor cannot request more by changing the URL. They are valid
+    for 30 days, and only for ``owner``: a user, an Owner or its key. None: for each owner.
     """
     query = {}
     if next_path:
         query["next"] = next_path
     if scopes := sorted(set(scopes)):
-        query["scopes"] = signing.dumps([provider, scopes], salt=SALT)
+        query["scopes"] = signing.dumps([provider, _key(owner), scopes], salt=SALT)
     if connection:
         query["connection"] = str(connection)
     try:
@@ -37,13 +48,22 @@ def connect_path(
     return f"{path}?{urlencode(query)}" if query else path
 
 
-def signed_scopes(value: str, provider: str) -> list[str]:
-    """Return the scopes that ``connect_path`` signed for this provider; an empty list for other values."""
+def signed_scopes(value: str, provider: str, owner: Owner) -> list[str]:
+    """Return the scopes that ``connect_path`` signed for these two; an empty list for other values.
+
+    Raises SignatureExpired where the link is older than 30 days.
+    """
     try:
-        for_provider, scopes = signing.loads(value, salt=SALT)
+        for_provider, for_owner, scopes = signing.loads(value, salt=SALT, max_age=MAX_AGE)
+    except signing.SignatureExpired:
+        raise
     except (signing.BadSignature, ValueError, TypeError):
         return []
-    return list(scopes) if for_provider == provider else []
+    return list(scopes) if for_provider == provider and for_owner in ("", owner.key) else []
+
+
+def _key(owner: Any) -> str:
+    return "" if owner is None else Owner.of(owner).key
 
 
 def local_path(candidate: str) -> str:

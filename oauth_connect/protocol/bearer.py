@@ -17,6 +17,11 @@ class Bearer:
         self.header = provider.api.header
         self.hosts = provider.token_hosts()
 
+    @property
+    def private_headers(self) -> tuple[str, ...]:
+        """The headers for the API alone. An API's key may be among ``api.headers``."""
+        return (self.header, "Authorization", "Proxy-Authorization", *self.provider.api.headers)
+
     def check(self, origin: Origin) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this origin."""
         if not destination.allows(self.hosts, origin):

@@ -171,7 +171,7 @@ class Call:
         if self.keeps_token:
             self._add_header(request)
         else:
-            for name in (self.bearer.header, "Authorization", "Proxy-Authorization"):
+            for name in self.bearer.private_headers:
                 request.headers.pop(name, None)
 
     def _add_header(self, request: Any) -> None:

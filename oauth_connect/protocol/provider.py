@@ -157,6 +157,13 @@ class Provider:
             return self.identity.source
         return "userinfo" if self.userinfo_endpoint else "none"
 
+    def proves(self, source: str) -> bool:
+        """Return whether a value from this source is the provider's word.
+
+        A parameter of the callback is the browser's word, unless the provider signs its callbacks.
+        """
+        return source != "callback" or self.callback.verify != "none"
+
     def secret(self) -> str:
         """Return the newest client secret. A callable is called each time, so it may read from a vault."""
         return self.secrets()[0]

@@ -66,7 +66,11 @@ class TokenAuth(AuthBase):
         sent = request.headers.get(self.bearer.header)
         if not self.bearer.is_refused(token, status=response.status_code, sent=sent):
             return response
-        newer = self.source.renewed(token)
+        try:
+            newer = self.source.renewed(token)
+        except BaseException:
+            response.close()  # the caller never gets it, so its socket would stay open for a while
+            raise
         if newer is None or not _can_be_sent_again(request):
             return response
         response.content  # noqa: B018  (reads the body, so that the connection can be used again)
@@ -125,7 +129,7 @@ class ApiSession(requests.Session):
         bearer = self.token_auth.bearer
         source = destination.origin_of(response.request.url or "")
         if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):
-            for name in (bearer.header, "Authorization", "Proxy-Authorization"):
+            for name in bearer.private_headers:
                 prepared_request.headers.pop(name, None)
 
 

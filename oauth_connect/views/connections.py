@@ -6,11 +6,14 @@ import logging
 import uuid
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.core import signing
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -81,6 +84,12 @@ class ConnectView(OwnerPage):
     http_method_names = ["get", "head", "post", "options"]
     template_name = "oauth_connect/connect.html"
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except signing.SignatureExpired:
+            return self.make_private(self.failed(kwargs["provider"], "link_ended", TEXTS["link_ended"], 410))
+
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
         known, connection = self.known_provider(provider), self.connection_to_renew(provider)
         asked = flows.asked_variables(known, connection)
@@ -127,19 +136,21 @@ class ConnectView(OwnerPage):
         """Return a page or JSON that says that discovery failed. A retry may succeed."""
         details = {"action": "connect_failed", "provider": provider, "code": shown(code)}
         logger.warning("connect failed: %s", details["code"], extra=details)
+        return self.failed(provider, code, FAILED, 502)
+
+    def failed(self, provider: str, code: str, message: object, status: int) -> HttpResponse:
         if self.wants_json():
-            return JsonResponse({"error": code}, status=502)
-        message = _("The provider could not complete the connection.")
+            return JsonResponse({"error": code}, status=status)
         context = self.get_context_data(provider=provider, code=code, message=message)
         return self.response_class(
-            request=self.request, template=["oauth_connect/refused.html"], context=context, status=502
+            request=self.request, template=["oauth_connect/refused.html"], context=context, status=status
         )
 
     def wants_json(self) -> bool:
         return self.request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
     def extra_scopes(self, provider: str) -> list[str]:
-        return signed_scopes(self.request.GET.get("scopes", ""), provider)
+        return signed_scopes(self.request.GET.get("scopes", ""), provider, self.owner)
 
     def known_provider(self, slug: str) -> Provider:
         return offered_provider(slug, self.managing_owner().key)

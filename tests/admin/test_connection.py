@@ -68,6 +68,17 @@ def test_what_a_provider_calls_an_account_is_escaped(superuser, make_connection)
         assert b"<script>alert(1)" not in page.content
 
 
+def test_an_account_id_that_only_the_browser_has_named_is_marked(
+    superuser, scripted_entry, configure, make_connection
+):
+    connection = make_connection(account_id="1234567890")
+    note = "1234567890 From the browser; the provider has not confirmed it"
+    assert note not in text(superuser.get("change", connection.pk))
+    identity = {"source": "callback", "id": ["realmId"]}
+    configure(PROVIDERS={"scripted": {**scripted_entry, "identity": identity}})
+    assert note in text(superuser.get("change", connection.pk))
+
+
 @pytest.mark.compliance("D43")
 def test_pages_open_nothing_and_need_no_key(superuser, make_connection, request):
     connection = make_connection(account_label="octocat")

@@ -480,6 +480,25 @@ def test_a_machine_token_is_never_due(machine):
     assert len(machine.asked("/token")) == 2
 
 
+@pytest.mark.compliance("D40")
+@pytest.mark.parametrize("seconds", [0, "0", -5, 1, 5], ids=repr)
+def test_a_token_of_a_few_seconds_is_asked_for_again_at_each_401(machine, seconds):
+    """It may have expired. The rule for others would return 401s to the site for five seconds."""
+    machine.on("/token", *(issued(number, expires_in=seconds) for number in range(1, 5)))
+    machine.on("/api/figures", Answer(body={}), *[Answer(401), Answer(body={})] * 3)
+    http = machine_session("scripted")
+    assert [http.get("figures").status_code for _ in range(4)] == [200] * 4
+    assert len(machine.asked("/token")) == 4
+
+
+def test_a_token_that_lives_longer_than_the_pause_is_not(machine):
+    machine.on("/token", *(issued(number, expires_in=6) for number in range(1, 5)))
+    machine.on("/api/figures", Answer(401))
+    http = machine_session("scripted")
+    assert [http.get("figures").status_code for _ in range(3)] == [401] * 3
+    assert len(machine.asked("/token")) == 2
+
+
 def test_a_session_outlives_its_deleted_row(machine):
     connection = machine_connection("scripted", scopes=["read"])
     http = connection.session()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.test import Client
 
+from oauth_connect.flows.paths import connect_path
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.models import Connection, Owner
 from oauth_connect.views import ConnectView
@@ -54,6 +57,19 @@ def test_asked_for_json_the_answer_is_the_url(accept, as_json, visitor, scripted
     if as_json:
         url = response.json()["authorization_url"]
         assert visitor.come_back(state=state_of(url), code="code").status_code == 302
+
+
+def test_a_link_with_scopes_says_when_it_has_ended(visitor, user, scripted_provider, monkeypatch):
+    path = connect_path("scripted", scopes=["admin"], owner=user)
+    assert "admin" in visitor.get(path).content.decode()
+    later = time.time() + 31 * 86400
+    monkeypatch.setattr("django.core.signing.time.time", lambda: later)
+
+    for response in (visitor.get(path), visitor.post(path)):
+        assert response.status_code == 410
+        assert response.context["code"] == "link_ended"
+        assert "no-store" in response["Cache-Control"]
+    assert SESSION_KEY not in visitor.session
 
 
 @pytest.mark.parametrize("path", [CONNECT, "/oauth/", f"/oauth/{NOBODYS}/disconnect/"])

@@ -12,6 +12,7 @@ from django.core.management.base import CommandParser
 from django.db import Error, close_old_connections
 
 from oauth_connect.conf import conf
+from oauth_connect.errors import ConnectionHidden
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.outcomes import Result
 from oauth_connect.jobs.refresh.run import WORKERS, refresh_due, round_robin
@@ -138,6 +139,8 @@ class Command(Base):
                     advance()
         except Error as error:
             report.problem = database_problem(error)
+        except ConnectionHidden as error:
+            report.problem = str(error)
         report.end(stopped=request.asked)
         if self.options["loop"] is None or report.tally.total:
             self._show(report)

@@ -22,8 +22,8 @@ from oauth_connect.errors import KeyUnavailable
 from oauth_connect.management.base import database_problem
 from oauth_connect.management.output import humanize
 from oauth_connect.management.redirect_uris import redirect_uri
-from oauth_connect.models import Connection, PendingRevocation, ProviderState
-from oauth_connect.models.lifecycle import ownership
+from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.models.lifecycle import ownership, provider_health
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
@@ -293,12 +293,10 @@ class Examination:
         yield Finding("Pending revocations", "ok", summary or "none")
 
     def alarms(self) -> Iterator[Finding]:
-        found = dict(
-            ProviderState.objects.using(self.alias).exclude(alarm="").values_list("provider", "alarm")
-        )
+        found = provider_health.alarms(self.alias)
         self.numbers["alarms"] = found
         for slug, alarm in sorted(found.items()):
-            fields = f"client_id, client_secret and endpoints of {slug!r}"
+            fields = f"client_id, client_secret, issuer and endpoints of {slug!r}"
             hint = f"Compare {fields} with the provider's documentation."
             yield Finding(f"Alarm of {slug}", "error", f"{alarm}.", hint)
         if not found:

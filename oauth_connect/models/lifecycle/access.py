@@ -15,6 +15,7 @@ from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.client_credentials import ClientCredentials, ClientCredentialsRequest
 from oauth_connect.engine.refresh import Need, Refresh
+from oauth_connect.engine.refused_again import log_refused_again
 from oauth_connect.engine.store import ACTIVE, Event
 from oauth_connect.errors import (
     CallError,
@@ -72,7 +73,12 @@ class ConnectionSource:
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
             return row.token
-        if not row.token.renewable or row.token.is_refused_again(datetime.now(UTC)):
+        if not row.token.renewable:
+            return None
+        # A refresh that is under way, for whatever reason, is waited for.
+        if row.token.is_refused_again(datetime.now(UTC)) and not row.leased:
+            token = (store.key, row.version)
+            log_refused_again(token, provider=self.provider.slug, connection=str(self.connection.pk))
             return None
         need = Need(conf.refresh_leeway, newer_than=row.version, after_401=True)
         return run_refresh(self.connection, need, store)
@@ -214,8 +220,8 @@ def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | Non
             alarm(connection, event, store)
         publish(connection, event)
 
-    def on_orphan(token: Token) -> None:
-        orphan.keep_or_revoke(connection, token)
+    def on_orphan(token: Token, *, account_changed: bool = False) -> None:
+        orphan.keep_or_revoke(connection, token, account_changed=account_changed, state=store.state)
 
     store = RowStore(connection, on_event=on_event, on_orphan=on_orphan)
     return store
