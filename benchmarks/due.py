@@ -65,8 +65,8 @@ def in_turn(due: Due, repetitions: int) -> dict[str, Any]:
         found, asked = timed(lambda: list(due.of(SLUG).order_by("refresh_at", "pk")[:AT_ONCE]))
         claimed, took = timed(lambda: next_of(due))
         with transaction.atomic():
-            batch.release_claims(claimed.claimed)
-        if [row.pk for row in found] != [one.row.pk for one in claimed.claimed]:
+            batch.release_claims(claimed)
+        if [row.pk for row in found] != [one.row.pk for one in claimed]:
             raise AssertionError("it did not claim what the query found")
         if number >= 0:  # the first time fills caches
             query.append(asked)
@@ -82,9 +82,10 @@ def in_turn(due: Due, repetitions: int) -> dict[str, Any]:
     }
 
 
-def next_of(due: Due) -> batch.ClaimResult:
+def next_of(due: Due) -> list[batch.Claimed]:
     again = due.horizon + timedelta(seconds=LEASE)
-    return batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, retry_at=again, index=due.index)
+    leases = batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, retry_at=again, index=due.index)
+    return batch.read_claimed(leases)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -97,7 +98,7 @@ def plan(due: Due) -> list[str]:
     """Return how the database goes about the first statement of a claim, in its own words."""
     with statements() as seen:
         claimed = next_of(due)
-    batch.release_claims(claimed.claimed)
+    batch.release_claims(claimed)
     sql, parameters = next(one for one in seen if one[0].startswith("SELECT"))
     with connection.cursor() as cursor:
         cursor.execute(EXPLAIN[connection.vendor] + sql, parameters)

@@ -33,6 +33,25 @@ class InvalidProvider(OAuthConnectError, ValueError):
     """A provider's definition is wrong. The message begins with the path of the wrong field."""
 
 
+class InvalidOwner(OAuthConnectError, ValueError):
+    """An owner's key is empty, too long, holds NUL, or is not that of its user. Nothing was sent."""
+
+
+class IncompleteConnection(OAuthConnectError, ValueError):
+    """A connection cannot be saved: its columns do not say whose account it is. Nothing was written."""
+
+
+class AlreadyConnected(OAuthConnectError):
+    """The owner has a connection to this account already. Nothing was changed.
+
+    ``connection``: that connection.
+    """
+
+    def __init__(self, message: str = "", *, connection: Any = None) -> None:
+        super().__init__(message)
+        self.connection = connection
+
+
 class AmbiguousConnection(OAuthConnectError, LookupError):
     """Several connections match. Select one by ``account_id``."""
 
@@ -83,6 +102,17 @@ class ConnectionLocked(CallError):
     code = "connection_locked"
 
 
+class ConnectionHidden(CallError, LookupError):
+    """The caller's database connection shows the row, and a connection of this package does not.
+
+    Its schema, role or row-level security differ. Nothing was sent. Set
+    ``OAUTH_CONNECT["CONNECTION_STATE"]``, so that this package's connections see the same rows
+    (docs/tenants.md).
+    """
+
+    code = "connection_hidden"
+
+
 class ProtocolError(CallError):
     """Base of the two errors for a request that the provider refused."""
 
@@ -111,7 +141,8 @@ class ReauthorizationRequired(CallError):
     ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's response may have been
     lost), ``expired`` and ``no_refresh_token`` (there is no refresh token), ``disconnected``,
     ``not_connected``, ``missing_scopes``, ``owner_inactive`` (the user has been deactivated),
-    ``client_changed`` (the settings name another client_id than the one that obtained the token).
+    ``client_changed`` (the settings name another client_id than the one that obtained the token),
+    ``account_changed`` (a refresh returned the token of another account, which is not used).
     """
 
     def __init__(
@@ -130,6 +161,15 @@ class ReauthorizationRequired(CallError):
     @property
     def code(self) -> str:
         return self.reason
+
+
+class OwnerMismatch(CallError):
+    """The owner and the user of a connection are not the same. Nothing was sent, and nothing uses it.
+
+    ``manage.py oauth_repair_owners`` corrects such rows.
+    """
+
+    code = "owner_mismatch"
 
 
 class ForbiddenDestination(CallError, ValueError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -109,6 +110,22 @@ def test_an_owner_is_a_callable(configure) -> None:
         _ = conf.owner
 
 
+@pytest.mark.parametrize(
+    "value", ["mysite.tenants.read", print, (print,), (print, "write"), (print,) * 3, ()]
+)
+def test_the_state_of_a_connection_is_two_callables(configure, value) -> None:
+    configure(CONNECTION_STATE=value)
+    with pytest.raises(ImproperlyConfigured, match=r"CONNECTION_STATE.*\(read, write\)"):
+        _ = conf.connection_state
+
+
+@pytest.mark.parametrize("value", [(len, print), [len, print]])
+def test_the_state_of_a_connection_is_read_and_written(configure, value) -> None:
+    assert conf.connection_state is None
+    configure(CONNECTION_STATE=value)
+    assert conf.connection_state == (len, print)
+
+
 # --- providers ----------------------------------------------------------------------------------
 
 
@@ -131,6 +148,38 @@ def test_a_preset_can_be_named_and_overridden_by_key(configure) -> None:
     bot = conf.provider("github-bot").resolve({})
     assert (bot.slug, bot.api_base_url) == ("github-bot", "https://api.github.com/")
     assert (bot.identity.id, bot.identity.label) == (("id",), ("name",))
+
+
+class Vault:
+    """A client of a secret store, which cannot be copied."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.value = "secret-1"
+
+    def read(self) -> str:
+        with self.lock:
+            return self.value
+
+
+def test_a_secret_may_be_a_method_of_an_object_that_cannot_be_copied(configure) -> None:
+    vault = Vault()
+    configure(PROVIDERS={"acme": {**ACME, "client_secret": vault.read}})
+    acme = conf.provider("acme")
+    vault.value = "secret-2"
+
+    assert conf.provider("acme") is acme
+    assert acme.secrets() == ("secret-2",)
+
+
+def test_a_change_inside_an_entry_is_noticed(configure) -> None:
+    entry = {**ACME, "scopes": ["a"], "authorize": {"params": {"access_type": "offline"}}}
+    configure(PROVIDERS={"acme": entry})
+    conf.provider("acme")
+    entry["scopes"].append("b")
+    assert conf.provider("acme").scopes == ("a", "b")
+    entry["authorize"]["params"]["access_type"] = "online"
+    assert conf.provider("acme").authorize.params == {"access_type": "online"}
 
 
 @pytest.mark.parametrize("preset", ["nowhere", "../conf", 5, None])

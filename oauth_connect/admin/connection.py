@@ -46,7 +46,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     search_help_text = gettext_lazy("Search by owner, username, account or account id.")
     fieldsets = [
-        (None, {"fields": ["status_explained", "provider_shown", "account_label", "account_id", "grant"]}),
+        (
+            None,
+            {"fields": ["status_explained", "provider_shown", "account_label", "account_id_shown", "grant"]},
+        ),
         (gettext_lazy("Owner"), {"fields": ["owner_link", "owner_key", "connected_by"]}),
         (
             gettext_lazy("Token"),
@@ -104,7 +107,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
         return found
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        return ["owner", "account_id", "account_label", f"user__{get_user_model().USERNAME_FIELD}"]
+        username = get_user_model()._meta.get_field(get_user_model().USERNAME_FIELD)
+        # USERNAME_FIELD may be a foreign key, and its model has no name to search for.
+        of_user = [] if username.is_relation else [f"user__{username.name}"]
+        return ["owner", "account_id", "account_label", *of_user]
 
     @admin.display(description=gettext_lazy("account"), ordering="account_label")
     def account(self, connection: Connection) -> str:
@@ -120,6 +126,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("provider"), ordering="provider")
     def provider_shown(self, connection: Connection) -> str:
         return display.provider(connection)
+
+    @admin.display(description=gettext_lazy("account id"), ordering="account_id")
+    def account_id_shown(self, connection: Connection) -> str:
+        return display.account_id(connection)
 
     @admin.display(description=gettext_lazy("owner"), ordering="owner")
     def owner_link(self, connection: Connection) -> str:

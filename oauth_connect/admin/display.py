@@ -61,6 +61,18 @@ def provider(connection: Connection) -> str:
     return connection.provider
 
 
+def account_id(connection: Connection) -> str:
+    """Return the account's id, with a note if only the browser has named it."""
+    try:
+        known = conf.declared_provider(connection.provider, connection.owner)
+    except ImproperlyConfigured:
+        return connection.account_id
+    if not connection.account_id or known.proves(known.identity_source):
+        return connection.account_id
+    note = _("From the browser; the provider has not confirmed it")
+    return format_html('{} <span class="oauth-quiet">{}</span>', connection.account_id, note)
+
+
 def relative(moment: datetime) -> str:
     """Return the time to or since a moment, in its largest unit."""
     now = datetime.now(UTC)

@@ -44,6 +44,10 @@ EXPLANATIONS = {
         "The settings have another client id than the one that obtained the token. Put the old one "
         "back, or ask the owner to connect the account again."
     ),
+    "account_changed": gettext_lazy(
+        "A refresh returned the token of another account. It is not used, and is revoked when that ends no "
+        "other connection. The owner must connect the account again."
+    ),
     # Transient.
     "unreachable": _UNREACHED,
     "timeout": _UNREACHED,
@@ -57,6 +61,9 @@ EXPLANATIONS = {
         "The provider received too many requests. The request is retried automatically."
     ),
     "busy": gettext_lazy("Another process was refreshing this token. Look again in a moment."),
+    "connection_hidden": gettext_lazy(
+        "Another database connection does not show the row. Nothing was sent. See CONNECTION_STATE."
+    ),
     "connection_locked": gettext_lazy("Another transaction had locked the row. Nothing was sent. Try again."),
     # Settings.
     "invalid_client": _CLIENT,
@@ -65,8 +72,17 @@ EXPLANATIONS = {
     "redirected": _ENDPOINT,
     "http_404": _ENDPOINT,
     "http_405": _ENDPOINT,
+    "variable_missing": _ENDPOINT,
     "forbidden_address": gettext_lazy(
         "The token endpoint has a private address, which the settings do not allow for this provider."
+    ),
+    "id_token_issuer": gettext_lazy(
+        "The ID token of a refresh names another issuer than before. Compare issuer and token endpoint in "
+        "the settings with the provider's documentation. The owner cannot correct this."
+    ),
+    "id_token_audience": gettext_lazy(
+        "The ID token of a refresh is for another client than before. Compare client id and token endpoint "
+        "in the settings with the provider's documentation. The owner cannot correct this."
     ),
     "provider_missing": gettext_lazy(
         "The settings no longer contain this provider. Put it back. No data is lost."
@@ -75,6 +91,10 @@ EXPLANATIONS = {
         "The provider's entry in the settings is wrong. oauth_doctor shows where."
     ),
     "provider_disabled": gettext_lazy("This provider is disabled in the settings."),
+    "owner_mismatch": gettext_lazy(
+        "The owner and the user of the connection are not the same, so it is not used. "
+        "The command “manage.py oauth_repair_owners” corrects this."
+    ),
     "key_unavailable": gettext_lazy(
         "No configured key opens the token. Put back the key that sealed it. No data is lost."
     ),

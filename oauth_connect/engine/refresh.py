@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from oauth_connect.engine.single_flight import single_flight
 from oauth_connect.engine.store import (
+    ACCOUNT_CHANGED,
     ACTIVE,
     REAUTHORIZATION_REQUIRED,
     REVOKED,
@@ -25,13 +26,14 @@ from oauth_connect.engine.store import (
 )
 from oauth_connect.errors import (
     CallError,
+    ProtocolError,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
     ReauthorizationRequired,
 )
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants import id_tokens, responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -210,7 +212,7 @@ class Refresh:
                     return self._tolerated(row, self._error_of(row, now))
                 if saved := self._try_to_lead(row):
                     return saved
-            if self.need.tolerates(row, now):
+            if self.need.tolerates(row, self.now()):  # again: the claim may have waited for a lock
                 return self._adopted(row)
             before = row
             self._wait(row, deadline)
@@ -319,24 +321,65 @@ class Refresh:
             if error.error in self.server.provider.refresh.ended_errors:
                 return self._refused(row, owner)
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
-        return self._carry(row, owner, new) if new.carried else new
+        return self._received(row, owner, token, new)
 
-    def _carry(self, row: Row, owner: str, token: Token) -> Row:
-        """Save the new refresh token of a response that was unusable otherwise. It is a failed refresh.
+    def _received(self, row: Row, owner: str, token: Token, new: Token) -> Token | Row:
+        """Return the new token of a usable response, else the row. ``token``: the one that was spent."""
+        claim = id_tokens.differing_claim(self.server.provider, token, new)
+        if claim == "sub":
+            return self._account_changed(row, owner, token, new)
+        if claim is not None:
+            return self._misconfigured(row, owner, token, new, id_tokens.MISMATCHES[claim])
+        return self._unusable(row, owner, new) if new.carried else new
 
-        It counts as a failure because otherwise each waiting caller would refresh next.
+    def _account_changed(self, row: Row, owner: str, token: Token, new: Token) -> Row:
+        """Keep the new refresh token of another account, and mark the connection, in one statement.
+
+        The refresh token is only ever sent to be revoked. Two statements would leave it in an active row.
         """
+        kept = _with_refresh_token_of(new, token)
+        if self.store.save(row, owner, kept, None, reason=ACCOUNT_CHANGED) is None:
+            return self._overtaken(new, account_changed=True)
+        self.events.append(Event("reauthorization_required", ACCOUNT_CHANGED))
+        return self._saved_by_another()  # raises, unless another process has just saved a token
+
+    def _misconfigured(self, row: Row, owner: str, token: Token, new: Token, code: str) -> Row:
+        """Keep only the new refresh token: by its ID token, the settings do not fit the provider any more."""
+        error = responses.error_for(self.server.provider, code)
+        carried = _with_refresh_token_of(new, token)
+        if carried is token:
+            return self._failed(row, owner, error, code, MISCONFIGURED_PAUSE, alarm=True)
+        return self._carry(row, owner, carried, error, MISCONFIGURED_PAUSE, alarm=True)
+
+    def _unusable(self, row: Row, owner: str, token: Token) -> Row:
+        """Save the new refresh token of a response that was unusable otherwise."""
         provider = self.server.provider
         why = (
             "only its refresh token is usable, and it was saved. If that happens each time, the provider may "
             f"need a scope in a refresh: {provider.slug}.token_request.refresh_params.scope"
         )
         error = responses.unreadable(provider, why)
-        until = self.now() + timedelta(seconds=pause(row.failures + 1, None))
+        return self._carry(row, owner, token, error, pause(row.failures + 1, None))
+
+    def _carry(
+        self,
+        row: Row,
+        owner: str,
+        token: Token,
+        error: ProtocolError | ProviderUnavailable,
+        seconds: float,
+        *,
+        alarm: bool = False,
+    ) -> Row:
+        """Save an old access token with a new refresh token. It is a failed refresh.
+
+        It counts as a failure because otherwise each waiting caller would refresh next.
+        """
+        until = self.now() + timedelta(seconds=seconds)
         saved = self.store.save(row, owner, token, until, failure=error.code)
         if saved is None:
             return self._overtaken(token)
-        self.events.append(Event("refresh_failed", error.code))
+        self.events.append(Event("refresh_failed", error.code, alarm))
         return self._tolerated(saved, error)
 
     def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
@@ -353,12 +396,12 @@ class Refresh:
         saved = self.store.save(row, owner, fresh, refresh_time(fresh, self.leeway))
         return self._overtaken(fresh) if saved is None else self._saved(row, saved)
 
-    def _overtaken(self, fresh: Token) -> Row:
+    def _overtaken(self, fresh: Token, *, account_changed: bool = False) -> Row:
         """Return the row after a save that found another version: its user has reconnected or disconnected.
 
         The new token belongs to the grant before that, and must be revoked some day.
         """
-        self.store.orphaned(fresh)
+        self.store.orphaned(fresh, account_changed=account_changed)
         return self._saved_by_another()
 
     def _saved_by_another(self) -> Row:
@@ -405,7 +448,7 @@ class Refresh:
             self.store.release(owner)
             return None
         self.events.append(Event("reauthorization_required", reason))
-        return self._read()
+        return self._saved_by_another()  # raises, unless another process has just saved a token
 
     def _error_of(self, row: Row, now: datetime) -> CallError:
         return error_of(row, self.server.provider, now)
@@ -423,11 +466,19 @@ class Refresh:
             "expired": "the token has expired and there is no refresh token",
             "no_refresh_token": "a token without a refresh token cannot be refreshed",
             "client_changed": "the settings name another client_id than the one that obtained the token",
+            ACCOUNT_CHANGED: "a refresh returned the token of another account, which is not used",
         }.get(reason, "the provider no longer accepts its refresh token")
         hint = _why_no_refresh_token(provider) if reason in ("expired", "no_refresh_token") else ""
         return ReauthorizationRequired(
             f"The {provider.label} account must be connected again: {why}.{hint}", reason=reason
         )
+
+
+def _with_refresh_token_of(new: Token, token: Token) -> Token:
+    """Return ``token`` with the refresh token of a response, or as it is where that has no new one."""
+    if new.refresh_token == token.refresh_token:
+        return token
+    return token.carrying(new.refresh_token, new.refresh_token_expires_at)
 
 
 def _why_no_refresh_token(provider: Provider) -> str:

@@ -82,12 +82,20 @@ class TokenStore(Protocol):
         """Raise KeyUnavailable unless a token can be sealed and unsealed now."""
 
     def save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        *,
+        failure: str = "",
+        reason: str = "",
     ) -> Row | None:
         """Store a new token if the version is the one in ``seen`` *or* the lease is the owner's.
 
         Release only the owner's lease. Return None if neither condition holds. ``failure``: the code of a
         response of which only the refresh token is usable. It counts as a failure, as in ``defer``.
+        ``reason``: the user must reconnect nevertheless, as in ``mark``, and the token is only kept.
         """
 
     def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
@@ -102,10 +110,11 @@ class TokenStore(Protocol):
     def adopt(self, row: Row) -> None:
         """Copy a row that was read or saved into the caller's own instance."""
 
-    def orphaned(self, token: Token) -> None:
+    def orphaned(self, token: Token, *, account_changed: bool = False) -> None:
         """Keep a token that no save could store, or revoke it if its row is gone.
 
-        It lives at the provider, and must be revoked when its connection ends.
+        It lives at the provider, and must be revoked when its connection ends. ``account_changed``: it
+        belongs to another account, which is unknown.
         """
 
     def announce(self, event: Event) -> None:

@@ -68,7 +68,7 @@ def connection_for(
         raise ReauthorizationRequired(
             f"No {provider} account is connected. Send the user to connect_url.",
             reason="not_connected",
-            connect_url=connect_path(provider, scopes=scopes),
+            connect_url=connect_path(provider, scopes=scopes, owner=owner),
         )
     if len(found) > 1:
         raise AmbiguousConnection(f"Several {provider} accounts are connected. Choose one with account_id.")
@@ -100,5 +100,7 @@ def _reconnect(
     connection: Connection, scopes: Iterable[str], reason: str, message: str = ""
 ) -> ReauthorizationRequired:
     error = connection.reauthorization_required(reason, message)
-    error.connect_url = connect_path(connection.provider, scopes=scopes, connection=connection.pk)
+    error.connect_url = connect_path(
+        connection.provider, scopes=scopes, connection=connection.pk, owner=connection.owner
+    )
     return error

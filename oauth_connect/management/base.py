@@ -14,10 +14,14 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
-from django.db import Error
+from django.db import DatabaseError, Error
 
 from oauth_connect.checks import check_time_zone
+from oauth_connect.errors import InvalidOwner
 from oauth_connect.management.output import progress
+from oauth_connect.models import Connection
+from oauth_connect.stores.connection_state import StateNotWritten
+from oauth_connect.stores.lock_timeouts import is_missing_table
 from oauth_connect.tracebacks import without_locals
 
 SOME_FAILED = 1
@@ -36,6 +40,8 @@ class Command(ABC, BaseCommand):
     """
 
     requires_system_checks: Any = []
+    # A command that wraps others, such as tenant_command, passes it on.
+    stealth_options = ("skip_checks",)
     examples = ""
     needs_time_zone = True
     as_json = False
@@ -60,7 +66,7 @@ class Command(ABC, BaseCommand):
             self.usage_error(time_zone_problem())
         try:
             self.work(**options)
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, InvalidOwner) as error:
             self.usage_error(str(error))
         except Error as error:
             self.usage_error(database_problem(error))
@@ -107,6 +113,14 @@ class Command(ABC, BaseCommand):
 
 def database_problem(error: Error) -> str:
     """Return a message that says what to do. The driver's text is left out, because it may quote a row."""
+    if isinstance(error, StateNotWritten):
+        return str(error)
+    if isinstance(error, DatabaseError) and is_missing_table(error):
+        return (
+            f"A table of oauth_connect ({Connection._meta.db_table} or another) is not in this database, "
+            "or not in the schema of this connection. Run migrate. With a schema for each tenant, run the "
+            "command once for each: with django-tenants, manage.py tenant_command (docs/tenants.md)."
+        )
     return (
         f"The database reports an error ({type(error).__name__}). Run migrate, or oauth_doctor for details."
     )

@@ -22,6 +22,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.tracebacks import without_locals
 
 INTERVAL = 5.0  # seconds, if the server sends no interval (section 3.2)
+MIN_INTERVAL = 1.0  # seconds
 SLOW_DOWN = 5.0  # seconds added to the interval for the rest of the flow (section 3.5)
 MAX_PAUSE = 60.0  # seconds between retries while the server cannot be reached
 LIFETIME = 900.0  # seconds, if the server omits expires_in, which is required
@@ -74,7 +75,7 @@ def read_device_authorization(
             verification_uri=address,
             verification_uri_complete=browsable(complete) if complete else "",
             expires_in=min(_seconds(body, "expires_in", LIFETIME), MAX_LIFETIME),
-            interval=_seconds(body, "interval", INTERVAL),
+            interval=max(_seconds(body, "interval", INTERVAL), MIN_INTERVAL),
         )
     except ForbiddenDestination as refused:
         raise _unusable(provider, str(refused)) from None

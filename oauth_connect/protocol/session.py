@@ -18,7 +18,10 @@ from requests.utils import rewind_body
 from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.addresses import AddressRefused
+from oauth_connect.protocol.net.guarded import GuardedApiAdapter
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
 from oauth_connect.redaction import redacted
 from oauth_connect.tracebacks import inherited_without_locals, methods_without_locals
@@ -30,7 +33,8 @@ class TokenSource(Protocol):
     """Provides the token of a session."""
 
     @property
-    def provider(self) -> Provider: ...
+    def provider(self) -> Provider:
+        """The resolved provider. It may change with the token: an organisation may move to another host."""
 
     def current(self) -> Token:
         """Return a token that is valid now. Refresh it if needed."""
@@ -45,18 +49,39 @@ class TokenAuth(AuthBase):
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
-        self.bearer = Bearer(source.provider)
+        self._bearer = Bearer(source.provider)
+        self._left: tuple[str, ...] = ()
+
+    @property
+    def bearer(self) -> Bearer:
+        provider = self.source.provider
+        if provider is not self._bearer.provider:
+            self._left = tuple({*self._left, self._bearer.provider.api_base_url})
+            self._bearer = Bearer(provider)
+        return self._bearer
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An auth object holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         self.check(request.url or "")
         token = self.source.current()
+        self._relocate(request)
         self.place(request, token)
         request.hooks["response"].append(partial(self.retry_once, token=token))
         return request
 
     def check(self, url: str) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this URL."""
+        self.bearer.check_url(url)
         self.bearer.check(destination.origin_of(url))
+
+    def _relocate(self, request: requests.PreparedRequest) -> None:
+        """Move a request to the API's present host, if it is for one that the connection has left."""
+        moved = self.bearer.relocated(request.url or "", self._left)
+        if moved != request.url:
+            self.check(moved)
+            request.url = moved
 
     def place(self, request: requests.PreparedRequest, token: Token) -> None:
         request.headers[self.bearer.header] = self.bearer.value(token)
@@ -67,7 +92,11 @@ class TokenAuth(AuthBase):
         sent = request.headers.get(self.bearer.header)
         if not self.bearer.is_refused(token, status=response.status_code, sent=sent):
             return response
-        newer = self.source.renewed(token)
+        try:
+            newer = self.source.renewed(token)
+        except BaseException:
+            response.close()  # the caller never gets it, so its socket would stay open for a while
+            raise
         if newer is None or not _can_be_sent_again(request):
             return response
         response.content  # noqa: B018  (reads the body, so that the connection can be used again)
@@ -75,6 +104,7 @@ class TokenAuth(AuthBase):
         if request._body_position is not None:  # type: ignore[attr-defined]
             rewind_body(request)
         # Change the request itself, because a later redirect copies it.
+        self._relocate(request)
         self.place(request, newer)
         retried: requests.Response = response.connection.send(request, **options)
         retried.history.append(response)
@@ -92,10 +122,16 @@ class ApiSession(requests.Session):
     def __init__(self, source: TokenSource, *, timeout: float = 30.0) -> None:
         super().__init__()
         self.timeout = timeout
-        self.base_url = source.provider.api_base_url
-        self.headers.update(source.provider.api.headers)
+        self.headers.update(without_missing(source.provider.api.headers))
         self.token_auth = TokenAuth(source)
         self.auth = self.token_auth
+        if source.provider.api_guard is not None:
+            for prefix in ("https://", "http://"):
+                self.mount(prefix, GuardedApiAdapter(source.provider.api_guard))
+
+    @property
+    def base_url(self) -> str:
+        return self.token_auth.bearer.provider.api_base_url
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         target = self.absolute(url.decode() if isinstance(url, bytes) else url)
@@ -125,6 +161,9 @@ class ApiSession(requests.Session):
         except requests.RequestException as error:
             # The libraries' own errors behind it and their frames only repeat what this error says.
             raise _masked(error).with_traceback(None) from None
+        except AddressRefused as refused:
+            problem = f"{refused} Nothing was sent to it."
+        raise ForbiddenDestination(problem)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session holds secrets and cannot be pickled. Pass the connection's pk.")
@@ -134,7 +173,7 @@ class ApiSession(requests.Session):
         bearer = self.token_auth.bearer
         source = destination.origin_of(response.request.url or "")
         if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):
-            for name in (bearer.header, "Authorization", "Proxy-Authorization"):
+            for name in bearer.private_headers:
                 prepared_request.headers.pop(name, None)
 
 

@@ -23,6 +23,7 @@ class Token:
     ``reissuable``: the client's own token (section 4.4). The client can request another at any time.
     ``received_at``: the time when the response was there, or None if it is unknown.
     ``after_401``: requested because the API had refused the token before it.
+    ``short_lived``: its response says that it lives for a few seconds at most, or not at all.
     ``carried``: the access token of an earlier response. The latest one had only a usable refresh token.
     """
 
@@ -39,6 +40,7 @@ class Token:
     carried: bool = False
     received_at: datetime | None = None
     after_401: bool = False
+    short_lived: bool = False
 
     @property
     def renewable(self) -> bool:
@@ -71,9 +73,12 @@ class Token:
     def is_refused_again(self, now: datetime) -> bool:
         """Return whether another refresh for a 401 is pointless: this token is new, and was got for one.
 
-        Within a minute of its request; for a client's own token within five seconds. A token from the future
-        was obtained by a machine with another clock, so its age says nothing.
+        Within a minute of its request; for a client's own token within five seconds. One that does not live
+        as long may have expired, and another costs nothing. A token from the future was obtained by a machine
+        with another clock, so its age says nothing.
         """
+        if self.reissuable and self.short_lived:
+            return False
         pause = OWN_PAUSE_AFTER_401 if self.reissuable else PAUSE_AFTER_401
         return self.after_401 and timedelta(0) <= now - self.obtained_at < pause
 
@@ -117,6 +122,7 @@ class Token:
             "carried": self.carried,
             "received_at": _timestamp(self.received_at),
             "after_401": self.after_401,
+            "short_lived": self.short_lived,
         }
 
     @classmethod
@@ -136,6 +142,7 @@ class Token:
             carried=data.get("carried", False),
             received_at=_moment(data.get("received_at")),
             after_401=data.get("after_401", False),
+            short_lived=data.get("short_lived", False),
         )
 
     def __repr__(self) -> str:

@@ -51,16 +51,30 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimResult:
-    """The rows that one claim got. ``exhausted``: fewer were due than were requested."""
+class Leases:
+    """The leases that one claim took.
 
-    claimed: list[Claimed]
+    ``due_at``: the former ``refresh_at`` by primary key; other runs may have claimed some of these rows.
+    ``count``: how many this claim got. ``exhausted``: fewer were due than were requested.
+    """
+
+    model: type[Model]
+    alias: str
+    owner: str
+    claimed_at: float
+    due_at: Mapping[Any, datetime]
+    count: int
     exhausted: bool
+
+    def rows(self) -> QuerySet[Any]:
+        """Return the claimed rows, as the connection of this thread sees them."""
+        plain: QuerySet[Any] = QuerySet(self.model, using=self.alias)
+        return plain.filter(pk__in=self.due_at, lease_owner=self.owner)
 
 
 def claim_due(
     due: QuerySet[Any], at_most: int, *, seconds: float, retry_at: datetime, index: str = ""
-) -> ClaimResult:
+) -> Leases:
     """Claim the leases of the rows that are due longest. Skip rows that are leased or locked.
 
     ``seconds``: the length of the leases. ``retry_at``: when a claimed row is due again, so that a row that
@@ -72,7 +86,7 @@ def claim_due(
     return retried(due.db, claim)
 
 
-def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime, index: str) -> ClaimResult:
+def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime, index: str) -> Leases:
     alias = rows.db
     owner = uuid.uuid4().hex
     claimed_at = time.monotonic()
@@ -84,16 +98,42 @@ def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime
             chosen = chosen.select_for_update(skip_locked=True)
         with _read_by(index, rows.model, alias):
             due_at = dict(chosen[:at_most])
+        count = 0
         if due_at:
             # Locked rows are updated by key only. Otherwise MariaDB would search the index of due rows, lock
             # other rows there, and cause deadlocks with their saves.
             to_claim = (plain if locked else rows).filter(pk__in=due_at)
-            to_claim.update(**lease_columns(owner, seconds), refresh_at=retry_at)
-        mine = plain.filter(pk__in=due_at, lease_owner=owner)
-        # Read after the claim: from here on, only a reconnect or a disconnect changes the token.
-        claimed_rows = [] if not due_at else list(mine.annotate(usable=usable(rows.model)))
-    claimed = [Claimed(row, row.version, owner, claimed_at, due_at[row.pk]) for row in claimed_rows]
-    return ClaimResult(sorted(claimed, key=lambda claim: claim.due_at), exhausted=len(due_at) < at_most)
+            count = to_claim.update(**lease_columns(owner, seconds), refresh_at=retry_at)
+    return Leases(rows.model, alias, owner, claimed_at, due_at, count, exhausted=len(due_at) < at_most)
+
+
+def read_claimed(leases: Leases) -> list[Claimed]:
+    """Return the claimed rows that the connection of this thread sees, the longest due first.
+
+    They are read after the claim: from here on, only a reconnect or a disconnect changes the token.
+    """
+    rows = leases.rows().annotate(usable=usable(leases.model))
+    claimed = [
+        Claimed(row, row.version, leases.owner, leases.claimed_at, leases.due_at[row.pk]) for row in rows
+    ]
+    return sorted(claimed, key=lambda claim: claim.due_at)
+
+
+def free_hidden(leases: Leases, seen: Sequence[Claimed]) -> int:
+    """Release the leases of claimed rows that another connection did not see, and return their number.
+
+    They are due at their former time again. A row that was reconnected meanwhile has lost its lease. If one
+    of them is locked, their leases expire.
+    """
+    hidden = leases.rows().exclude(pk__in=[claim.row.pk for claim in seen])
+    due_at = Case(*(When(pk=pk, then=Value(moment)) for pk, moment in leases.due_at.items()))
+    try:
+        with lock_wait(leases.alias, ROW_WAIT):
+            return hidden.filter(LockWait(ROW_WAIT)).update(lease_owner="", refresh_at=due_at)
+    except OperationalError as error:
+        if not is_locked(error):
+            raise
+    return hidden.count()
 
 
 def release_claims(claimed: Sequence[Claimed]) -> None:

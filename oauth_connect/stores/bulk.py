@@ -15,7 +15,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.batch import ROW_WAIT, Claimed, Save, release_claims
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.stores.lock_timeouts import bounded_transaction, is_locked
-from oauth_connect.stores.row import RowStore, StoredRow
+from oauth_connect.stores.row import OnOrphan, RowStore, StoredRow
 from oauth_connect.stores.transactions import Placement
 from oauth_connect.stores.writer import Writer
 
@@ -32,9 +32,15 @@ class BulkStore(RowStore):
         writer: Writer,
         *,
         on_event: Callable[[Event], None],
-        on_orphan: Callable[[Token], None],
+        on_orphan: OnOrphan,
     ) -> None:
-        super().__init__(claimed.row, on_event=on_event, on_orphan=on_orphan, placed=Placement.CALLER)
+        super().__init__(
+            claimed.row,
+            on_event=on_event,
+            on_orphan=on_orphan,
+            placed=Placement.CALLER,
+            state=writer.state,
+        )
         self.claimed = claimed
         self.writer = writer
 

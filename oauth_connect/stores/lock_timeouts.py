@@ -147,6 +147,12 @@ def is_locked(error: Exception) -> bool:
     return _sqlstate(error) in LOCKED_CODES or number in LOCKED_CODES or "database is locked" in str(error)
 
 
+def is_missing_table(error: Exception) -> bool:
+    """Return whether a statement failed because its table does not exist, or is in another schema."""
+    number = error.args[0] if error.args else None
+    return _sqlstate(error) == "42P01" or number == 1146 or "no such table" in str(error)
+
+
 def _sqlstate(error: Exception) -> str | None:
     cause = error.__cause__
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

@@ -13,10 +13,17 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, cached_property
+from typing import Any, Protocol, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, router, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    router,
+)
 from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from oauth_connect import crypto
@@ -31,11 +38,14 @@ from oauth_connect.stores.columns import (
     leased,
     open_token,
     saved_columns,
+    table_of,
     token_columns,
     usable,
 )
+from oauth_connect.stores.connection_state import State, hidden, read_state, restore_state
 from oauth_connect.stores.lock_timeouts import LockWait, commits_by_itself, is_conflict, is_locked, lock_wait
 from oauth_connect.stores.transactions import Placement, own_connection, own_transaction, placement
+from oauth_connect.stores.uncommitted import own_insert
 
 T = TypeVar("T")
 logger = logging.getLogger("oauth_connect.stores")
@@ -60,10 +70,17 @@ class StoredRow(Row):
     columns: Mapping[str, Any]
 
 
+class OnOrphan(Protocol):
+    """Takes an orphaned token, as ``TokenStore.orphaned`` does."""
+
+    def __call__(self, token: Token, *, account_changed: bool = False) -> None: ...
+
+
 class RowStore:
     """The TokenStore of one saved instance. ``on_event`` gets events, ``on_orphan`` gets orphaned tokens.
 
-    ``placed``: where its statements run. By default the caller's transaction decides.
+    ``placed``: where its statements run. By default the caller's transaction decides. ``state``: of the
+    caller's database connection; by default it is read once, when it is first needed.
     """
 
     def __init__(
@@ -71,27 +88,43 @@ class RowStore:
         row: Any,
         *,
         on_event: Callable[[Event], None],
-        on_orphan: Callable[[Token], None],
+        on_orphan: OnOrphan,
         placed: Placement | None = None,
+        state: State | None = None,
     ) -> None:
         self.row = row
-        self.model: type[Model] = type(row)
+        self.model: type[Model] = table_of(type(row))
         self.alias = router.db_for_write(self.model, instance=row)
         self.announce = on_event
         self.orphaned = on_orphan
         self._placement = placed or placement(self.alias)
+        self._given_state = state
+
+    @cached_property
+    def state(self) -> State:
+        """The state of the caller's database connection. Raises what the site's function raises."""
+        return read_state(self.alias) if self._given_state is None else self._given_state
 
     @property
     def key(self) -> Hashable:
-        return (self.alias, self.model._meta.label_lower, self.row.pk)
+        return (self.alias, self.model._meta.label_lower, self.row.pk, self.state)
 
     def read(self) -> StoredRow | None:
-        values = self._run(CLAIM_WAIT, self._values)
+        """Return the row. Raises ConnectionHidden if it is committed, but only the caller sees it."""
+        values = self._visible_values()
         if values is None and self._placement is Placement.OWN_CONNECTION and self._is_uncommitted():
             # The caller has not committed the insert yet. So row and token are committed together.
             self._placement = Placement.CALLER
             values = self._run(CLAIM_WAIT, self._values)
         return None if values is None else self._stored(values)
+
+    def _visible_values(self) -> dict[str, Any] | None:
+        try:
+            return self._run(CLAIM_WAIT, self._values)
+        except ProgrammingError:
+            if self._placement is not Placement.OWN_CONNECTION:
+                raise
+            return None  # no such table in the schema of the copy, or no right to read it
 
     def _is_uncommitted(self) -> bool:
         """Return whether a row that other connections cannot see is an insert of the caller's.
@@ -100,12 +133,14 @@ class RowStore:
         succeeds only in the first case.
         """
         try:
-            with transaction.atomic(using=self.alias):
-                return bool(self._rows(self.alias).select_for_update().values_list("pk"))
+            inserted = own_insert(self._rows(self.alias))
         except OperationalError as error:
             if not is_conflict(error):
                 raise
             return False
+        if inserted is False:
+            raise hidden()
+        return inserted is True
 
     def peek(self) -> LeaseState | None:
         state = self._run(CLAIM_WAIT, self._peek)
@@ -133,12 +168,21 @@ class RowStore:
         crypto.check_sealing()
 
     def save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        *,
+        failure: str = "",
+        reason: str = "",
     ) -> Row | None:
         assert isinstance(seen, StoredRow)  # noqa: S101  (it came from read)
         columns = token_columns(self.row, token, refresh_at)
         if failure:
             columns |= {"failures": seen.failures + 1, "last_error": failure[:64]}
+        if reason:
+            columns |= {"status": REAUTHORIZATION_REQUIRED, "last_error": reason}
 
         def statement(alias: str) -> StoredRow | None:
             return self._save(alias, seen, owner, token, columns)
@@ -301,7 +345,7 @@ class RowStore:
     @contextmanager
     def _database(self, wait: float) -> Iterator[str]:
         if self._placement is Placement.OWN_CONNECTION:
-            with own_connection(self.alias, wait) as alias:
+            with own_connection(self.alias, wait, self.state) as alias:
                 yield alias
         else:
             with lock_wait(self.alias, wait):
@@ -315,7 +359,7 @@ class RowStore:
         """Run a write that must not be lost. Repeat it a few times while the database is unavailable."""
         for pause in SAVE_PAUSES:
             try:
-                return self._run(SAVE_WAIT, statement)
+                return self._run_restored(statement)
             except UNAVAILABLE as error:
                 if self._placement is not Placement.OWN_CONNECTION:
                     # Never close a connection inside the caller's transaction: Django would end it silently.
@@ -326,6 +370,12 @@ class RowStore:
                         connections[self.alias].close()
                 logger.warning("database failed while saving; trying again", extra={"action": "save_retried"})
                 time.sleep(pause)
+        return self._run_restored(statement)
+
+    def _run_restored(self, statement: Callable[[str], T]) -> T:
+        """Run a write. If an earlier try has closed the caller's connection, it gets its state back first."""
+        if self._placement is not Placement.OWN_CONNECTION:
+            restore_state(self.alias, self.state)
         return self._run(SAVE_WAIT, statement)
 
     def _repeat_after_transaction(
@@ -336,13 +386,13 @@ class RowStore:
         SQLite has one writer, so the thread waits for the caller. After a commit the version has moved and
         nothing is written. The thread is not a daemon: the interpreter waits for it.
         """
-        alias = self.alias
+        alias, state = self.alias, self.state
 
         def write() -> None:
             deadline = time.monotonic() + FOLLOW_UP_SECONDS
             while True:
                 try:
-                    with own_transaction(alias, SAVE_WAIT) as private:
+                    with own_transaction(alias, SAVE_WAIT, state) as private:
                         statement(private)
                     return
                 except UNAVAILABLE as error:

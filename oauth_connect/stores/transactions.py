@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from oauth_connect.errors import ConnectionLocked
+from oauth_connect.stores.connection_state import State, carry, read_state, unpooled
 from oauth_connect.stores.lock_timeouts import bounded_transaction
 
 T = TypeVar("T")
@@ -67,10 +68,11 @@ _slots = _Slots()
 
 
 @contextmanager
-def own_connection(alias: str, lock_timeout: float) -> Iterator[str]:
+def own_connection(alias: str, lock_timeout: float, state: State) -> Iterator[str]:
     """Yield the alias of a copied connection, for one short transaction that commits on leaving.
 
-    ``lock_timeout``: seconds. Raises ConnectionLocked when no slot gets free.
+    ``lock_timeout``: seconds. ``state``: of the caller's connection; the copy gets it. Raises
+    ConnectionLocked when no slot gets free.
     """
     slots = _slots.free
     if not slots.acquire(timeout=SLOT_TIMEOUT):
@@ -78,34 +80,38 @@ def own_connection(alias: str, lock_timeout: float) -> Iterator[str]:
             "No database connection became free for a refresh inside a transaction. Try again."
         )
     try:
-        with own_transaction(alias, lock_timeout) as own:
+        with own_transaction(alias, lock_timeout, state) as own:
             yield own
     finally:
         slots.release()
 
 
-def outside_transaction(alias: str, lock_timeout: float, statement: Callable[[str], T]) -> T:
+def outside_transaction(
+    alias: str, lock_timeout: float, statement: Callable[[str], T], *, state: State | None = None
+) -> T:
     """Run a statement so that it commits immediately where the database allows it; return its result.
 
-    On SQLite and outside a transaction it runs on the caller's connection.
+    On SQLite and outside a transaction it runs on the caller's connection. ``state``: of that connection; by
+    default it is read if needed.
     """
     if placement(alias) is Placement.OWN_CONNECTION:
-        with own_connection(alias, lock_timeout) as own:
+        given = read_state(alias) if state is None else state
+        with own_connection(alias, lock_timeout, given) as own:
             return statement(own)
     return statement(alias)
 
 
 @contextmanager
-def own_transaction(alias: str, lock_timeout: float) -> Iterator[str]:
-    """Open a copy of a connection under its own alias, for one transaction, and close it."""
+def own_transaction(alias: str, lock_timeout: float, state: State) -> Iterator[str]:
+    """Open a copy of a connection under its own alias, with the state, for one transaction; then close it."""
     own = f"{alias}:oauth_connect"
     connection = connections[alias].copy(own)
     # A site may set it to False. atomic() would then leave the commit to the caller.
     connection.settings_dict["AUTOCOMMIT"] = True
-    options = connection.settings_dict.setdefault("OPTIONS", {})
-    options.pop("pool", None)
+    unpooled(connection)
     if connection.vendor == "sqlite":
-        options["timeout"] = lock_timeout
+        connection.settings_dict["OPTIONS"]["timeout"] = lock_timeout
+    carry(connection, state)
     connections[own] = connection
     try:
         with bounded_transaction(own, lock_timeout):

@@ -20,6 +20,7 @@ from django.db import Error, OperationalError, connections
 from django.db.models import Model
 
 from oauth_connect.stores.batch import Save, Saves
+from oauth_connect.stores.connection_state import State, carried
 from oauth_connect.stores.lock_timeouts import is_locked
 
 T = TypeVar("T")
@@ -40,12 +41,14 @@ class _Job:
 class Writer:
     """Runs statements one after another, and saves together. A context manager: leaving it ends the thread.
 
-    No error ends the thread, because many workers wait for it.
+    No error ends the thread, because many workers wait for it. ``state``: of the caller's database
+    connection; the writer's connection gets it.
     """
 
-    def __init__(self, model: type[Model], alias: str) -> None:
+    def __init__(self, model: type[Model], alias: str, state: State) -> None:
         self.model = model
         self.alias = alias
+        self.state = state
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._held_back: list[_Job | None] = []
         self._thread = threading.Thread(target=self._work, name="oauth_connect-writer")
@@ -79,11 +82,12 @@ class Writer:
         self._jobs.put(_Job(save, callback))
 
     def _work(self) -> None:
-        try:
-            while jobs := self._next():
-                self._run(jobs)
-        finally:
-            connections[self.alias].close()
+        with carried(self.alias, self.state):
+            try:
+                while jobs := self._next():
+                    self._run(jobs)
+            finally:
+                connections[self.alias].close()
 
     def _next(self) -> list[_Job]:
         """Return one statement, or all saves that are waiting. Return an empty list at the end."""

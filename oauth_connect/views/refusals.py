@@ -12,6 +12,10 @@ TEXTS = {
     "state_unknown": _("This attempt was not started in this browser, or it has already ended. Start again."),
     "other_user": _("Another user started this attempt. Start again."),
     "other_owner": _("This attempt was started for another owner. Start again."),
+    "user_inactive": _("Your user account has been deactivated."),
+    "link_ended": _(
+        "This link has expired. Go back to the page that needs the account, and start again there."
+    ),
     "provider_changed": _("The settings of the provider have changed in the meantime. Start again."),
     "other_account": _(
         "You used a different account at the provider. Use the account that must be connected again."

@@ -13,7 +13,7 @@ def test_every_code_of_the_engine_has_its_own_text(code):
     assert explanation(code) == EXPLANATIONS[code]
 
 
-@pytest.mark.parametrize("code", ["revoked", "rotation_lost", "expired", "client_changed"])
+@pytest.mark.parametrize("code", ["revoked", "rotation_lost", "expired", "client_changed", "account_changed"])
 def test_where_the_owner_is_needed_the_words_say_so(code):
     assert "owner" in explanation(code)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connections
 
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.models import Connection, ConsumedState, Owner
@@ -242,6 +244,41 @@ def test_a_user_deactivated_meanwhile_does_not_finish_the_flow(visitor, user, no
     get_user_model().objects.filter(pk=user.pk).update(is_active=False)
 
     assert visitor.come_back(state=state, code="code").status_code == 400
+
+
+@pytest.mark.compliance("D13")
+def test_a_back_end_that_keeps_deactivated_users_signed_in_connects_none(
+    visitor, user, settings, nothing_happens
+):
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+    visitor.client.force_login(user)
+    state = state_of(visitor.start())
+    get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+
+    assert visitor.come_back(state=state, code="code").context["code"] == "user_inactive"
+    assert visitor.post("/oauth/scripted/connect/").status_code == 403
+
+
+@pytest.mark.compliance("D13")
+@pytest.mark.django_db(transaction=True)
+def test_a_user_deactivated_during_the_exchange_is_not_connected(
+    visitor, user, scripted, scripted_entry, configure, issues
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "revocation_endpoint": f"{scripted.url}/revoke"}})
+    scripted.on("/revoke", Answer(200))
+    state = state_of(visitor.start())
+
+    def deactivate():
+        get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+        connections.close_all()
+
+    [answer] = scripted.script["/token"]
+    scripted.on("/token", replace(answer, until=deactivate))
+    response = visitor.come_back(state=state, code="code")
+
+    assert response.context["code"] == "user_inactive"
+    assert not Connection.objects.exists()
+    assert len(scripted.asked("/revoke")) == 1
 
 
 @pytest.mark.compliance("D18", "CVE-2022-25896")

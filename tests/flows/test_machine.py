@@ -94,7 +94,7 @@ def test_its_token_is_a_connection_of_no_user(reports):
     assert (connection.owner, connection.grant) == ("machine:reports", "client_credentials")
     assert (connection.client_id, connection.scopes) == (MACHINE_ID, ["analytics"])
     assert connection.status == "active"
-    assert connection.token.access_token not in str(connection.sealed_token)
+    assert connection.token.access_token not in connection.sealed_token.ciphertext
 
 
 def test_an_expired_token_is_fetched_again_by_the_caller_that_needs_it(reports):
@@ -477,6 +477,25 @@ def test_a_machine_token_is_never_due(machine):
     assert Connection.objects.get().refresh_at is not None  # its back-off
     assert not Connection.objects.due(timedelta(days=99)).exists()
     call_command("oauth_refresh", verbosity=0)
+    assert len(machine.asked("/token")) == 2
+
+
+@pytest.mark.compliance("D40")
+@pytest.mark.parametrize("seconds", [0, "0", -5, 1, 5], ids=repr)
+def test_a_token_of_a_few_seconds_is_asked_for_again_at_each_401(machine, seconds):
+    """It may have expired. The rule for others would return 401s to the site for five seconds."""
+    machine.on("/token", *(issued(number, expires_in=seconds) for number in range(1, 5)))
+    machine.on("/api/figures", Answer(body={}), *[Answer(401), Answer(body={})] * 3)
+    http = machine_session("scripted")
+    assert [http.get("figures").status_code for _ in range(4)] == [200] * 4
+    assert len(machine.asked("/token")) == 4
+
+
+def test_a_token_that_lives_longer_than_the_pause_is_not(machine):
+    machine.on("/token", *(issued(number, expires_in=6) for number in range(1, 5)))
+    machine.on("/api/figures", Answer(401))
+    http = machine_session("scripted")
+    assert [http.get("figures").status_code for _ in range(3)] == [401] * 3
     assert len(machine.asked("/token")) == 2
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -8,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_connect.flows.paths import connect_path, local_path, signed_scopes
+from oauth_connect.models import Owner
 from tests.support.visitor import query_of
+
+ADA = Owner("org:1")
 
 HOSTILE = [
     "//e",
@@ -79,7 +83,7 @@ def test_the_connect_path_carries_where_to_come_back_to():
 def test_scopes_come_back_sorted_and_once():
     path = connect_path("scripted", scopes=["write", "read", "write"])
 
-    assert signed_scopes(query_of(path)["scopes"], "scripted") == ["read", "write"]
+    assert signed_scopes(query_of(path)["scopes"], "scripted", ADA) == ["read", "write"]
 
 
 @pytest.mark.compliance("A40", "B4")
@@ -89,14 +93,33 @@ def test_scopes_come_back_sorted_and_once():
     ids=["empty", "plain", "half signed", "signed for something else", "no ASCII", "NUL"],
 )
 def test_scopes_that_this_site_did_not_sign_ask_for_nothing(value):
-    assert signed_scopes(value, "scripted") == []
+    assert signed_scopes(value, "scripted", ADA) == []
 
 
 @pytest.mark.compliance("B4")
 def test_scopes_signed_for_one_provider_ask_for_nothing_at_another():
     path = connect_path("scripted", scopes=["admin"])
 
-    assert signed_scopes(query_of(path)["scopes"], "other") == []
+    assert signed_scopes(query_of(path)["scopes"], "other", ADA) == []
+
+
+@pytest.mark.compliance("B4")
+def test_scopes_signed_for_one_owner_ask_for_nothing_for_another():
+    scopes = query_of(connect_path("scripted", scopes=["admin"], owner=ADA))["scopes"]
+
+    assert signed_scopes(scopes, "scripted", ADA) == ["admin"]
+    assert signed_scopes(scopes, "scripted", Owner("org:2")) == []
+
+
+def test_signed_scopes_end_after_thirty_days(monkeypatch):
+    scopes = query_of(connect_path("scripted", scopes=["admin"], owner=ADA))["scopes"]
+    now = time.time()
+
+    monkeypatch.setattr(time, "time", lambda: now + 30 * 86400 - 60)
+    assert signed_scopes(scopes, "scripted", ADA) == ["admin"]
+    monkeypatch.setattr(time, "time", lambda: now + 30 * 86400 + 60)
+    with pytest.raises(signing.SignatureExpired):
+        signed_scopes(scopes, "scripted", ADA)
 
 
 def test_without_the_urls_of_this_package_there_is_no_path(settings):

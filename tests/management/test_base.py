@@ -23,6 +23,11 @@ def test_there_are_commands() -> None:
     assert {"oauth_doctor", "oauth_providers", "oauth_prune", "oauth_refresh"} <= set(NAMES)
 
 
+@pytest.mark.django_db
+def test_a_command_that_wraps_others_may_pass_skip_checks(command) -> None:
+    assert command("oauth_refresh", skip_checks=True).status == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_help_shows_examples_and_the_exit_status(process, name) -> None:
     run = process(name, "--help")

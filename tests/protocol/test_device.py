@@ -115,6 +115,13 @@ def test_without_a_sensible_interval_it_is_five_seconds(scripted, server, interv
     assert server.authorize_device().interval == 5
 
 
+@pytest.mark.compliance("A36")
+@pytest.mark.parametrize("interval", [0.001, "0.5"])
+def test_an_interval_below_a_second_is_a_second(scripted, server, interval):
+    scripted.on("/device", Answer(body={**AUTHORIZATION, "interval": interval}))
+    assert server.authorize_device().interval == 1
+
+
 def test_an_address_by_its_older_name_will_do(scripted, server):
     body = {**AUTHORIZATION, "verification_url": AUTHORIZATION["verification_uri"]}
     del body["verification_uri"]

@@ -219,10 +219,11 @@ def test_a_redirect_to_another_origin_is_followed_without_the_token(
 ) -> None:
     scripted.on("/api/file", Answer(status, headers={"Location": f"{second.url}/file"}))
     second.on("/file", Answer(body={"x": 1}))
-    assert open_session(api=api).get("file").json() == {"x": 1}
-    assert header in scripted.asked("/api/file")[0].headers
+    key = {"headers": {"X-Site-Key": "key"}}
+    assert open_session(api={**api, **key}).get("file").json() == {"x": 1}
+    assert {header, "X-Site-Key"} <= scripted.asked("/api/file")[0].headers.keys()
     (request,) = second.asked("/file")
-    assert not {header, "Authorization", "Proxy-Authorization"} & request.headers.keys()
+    assert not {header, "Authorization", "Proxy-Authorization", "X-Site-Key"} & request.headers.keys()
 
 
 @pytest.mark.compliance("D37")
@@ -467,6 +468,26 @@ def test_a_failed_calls_error_is_cut_off_from_the_frames_that_hold_the_token(
         files.add(traceback.tb_frame.f_code.co_filename)
         traceback = traceback.tb_next
     assert not any("urllib3" in name or name.endswith("adapters.py") for name in files)
+
+
+def test_a_call_whose_refresh_fails_after_a_401_leaves_no_socket_open(
+    open_session, scripted, monkeypatch
+) -> None:
+    closed: list[int] = []
+    close = requests.Response.close
+    monkeypatch.setattr(
+        requests.Response, "close", lambda self: (closed.append(self.status_code), close(self))[1]
+    )
+    scripted.on("/api/user", Answer(401, body=b"x" * 100))
+    with open_session() as http:
+        monkeypatch.setattr(http.auth.source, "renewed", fail)
+        with pytest.raises(requests.RequestException, match="no refresh"):
+            http.get("user")
+    assert closed == [401]
+
+
+def fail(rejected: Token) -> Token:
+    raise requests.RequestException("no refresh")
 
 
 @pytest.mark.compliance("D45")

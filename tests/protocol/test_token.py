@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -120,3 +121,29 @@ def test_the_leeway_is_at_most_half_of_what_a_slow_response_left(
     )
     assert token.leeway(timedelta(seconds=60)) == timedelta(seconds=leeway)
     assert Token.from_dict(token.to_dict()).received_at == token.received_at
+
+
+# --- an API that refuses it -----------------------------------------------------------------------
+
+
+@pytest.mark.compliance("D40")
+@pytest.mark.parametrize(
+    ("more", "seconds", "refused_again"),
+    [
+        ({}, 0, True),
+        ({}, 59, True),
+        ({}, 61, False),
+        ({}, -1, False),
+        ({"short_lived": True}, 1, True),
+        ({"reissuable": True}, 4, True),
+        ({"reissuable": True}, 6, False),
+        ({"reissuable": True, "short_lived": True}, 1, False),
+        ({"after_401": False}, 1, False),
+    ],
+)
+def test_another_refresh_for_a_401_is_pointless_for_a_while(
+    more: dict[str, Any], seconds: int, refused_again: bool
+) -> None:
+    found = token(**{"after_401": True, **more})
+    assert found.is_refused_again(found.obtained_at + timedelta(seconds=seconds)) is refused_again
+    assert Token.from_dict(found.to_dict()) == found

@@ -74,7 +74,7 @@ CLASSES = (
     "jobs.import_tokens.TokenImport",
     "models.lifecycle.access.ConnectionSource",
     "protocol.client.AuthorizationServer",
-    "protocol.metadata.discovery.DiscoveredProvider",
+    "protocol.metadata.discovery.GuardedProvider",
     "protocol.provider.Provider",
     "protocol.session.ApiSession",
     "protocol.session.TokenAuth",

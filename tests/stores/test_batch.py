@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.models import Connection
-from oauth_connect.stores.batch import Save, Saves, claim_due, release_claims
+from oauth_connect.stores.batch import Save, Saves, claim_due, read_claimed, release_claims
 from oauth_connect.stores.columns import token_columns
 from tests.support.tokens import EXPIRED, rows
 
@@ -23,7 +23,7 @@ AGAIN = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def claim(at_most: int = 10) -> Any:
-    return claim_due(Due().of("scripted"), at_most, seconds=30, retry_at=AGAIN)
+    return read_claimed(claim_due(Due().of("scripted"), at_most, seconds=30, retry_at=AGAIN))
 
 
 def a_save(connection: Connection, owner: str = "", version: int | None = None) -> Save:
@@ -36,11 +36,12 @@ def a_save(connection: Connection, owner: str = "", version: int | None = None) 
 
 def test_the_longest_due_are_claimed_first_and_each_once(make_connection):
     due = [make_connection(age=EXPIRED + 100 * number) for number in range(5)]
-    first, second, third = claim(2), claim(2), claim(2)
-    pks = [[one.row.pk for one in catch.claimed] for catch in (first, second, third)]
+    leases = [claim_due(Due().of("scripted"), 2, seconds=30, retry_at=AGAIN) for _ in range(3)]
+    pks = [[one.row.pk for one in read_claimed(one_claim)] for one_claim in leases]
     assert pks == [[due[4].pk, due[3].pk], [due[2].pk, due[1].pk], [due[0].pk]]
-    assert [first.exhausted, second.exhausted, third.exhausted] == [False, False, True]
-    assert claim().claimed == []
+    assert [one_claim.count for one_claim in leases] == [2, 2, 1]
+    assert [one_claim.exhausted for one_claim in leases] == [False, False, True]
+    assert claim() == []
 
 
 @pytest.mark.vendor("postgresql", "mysql")
@@ -49,7 +50,7 @@ def test_a_claim_looks_for_rows_by_a_condition_once_and_locks_no_others(make_con
     for number in range(3):
         make_connection(age=EXPIRED + number)
     with CaptureQueriesContext(database) as captured:
-        assert len(claim().claimed) == 3
+        assert len(claim()) == 3
     (update,) = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
     assert "provider" not in update.partition(" WHERE ")[2]
 
@@ -65,13 +66,13 @@ def test_a_claim_that_is_the_victim_of_a_deadlock_is_made_again(make_connection)
         return execute(sql, *rest)
 
     with database.execute_wrapper(once):
-        assert len(claim().claimed) == 1
+        assert len(claim()) == 1
     assert len(victims) == 1
 
 
 def test_a_claim_takes_the_lease_by_the_databases_clock_and_is_no_longer_due(make_connection):
     connection = make_connection(age=EXPIRED)
-    (claimed,) = claim().claimed
+    (claimed,) = claim()
     row = rows().get(pk=connection.pk)
     assert row.lease_owner == claimed.owner == claimed.row.lease_owner != ""
     assert 20_000 < row.lease_until - time.time() * 1000 < 40_000
@@ -85,7 +86,7 @@ def test_a_valid_lease_is_respected_and_an_expired_one_leaves_a_doubt(make_conne
     later = int((time.time() + 60) * 1000)
     rows().filter(pk=living.pk).update(lease_owner="another", lease_until=later)
     rows().filter(pk=dead.pk).update(lease_owner="killed", lease_until=1)
-    (claimed,) = claim().claimed
+    (claimed,) = claim()
     assert claimed.row.pk == dead.pk
     assert claimed.row.in_doubt
 
@@ -93,18 +94,18 @@ def test_a_valid_lease_is_respected_and_an_expired_one_leaves_a_doubt(make_conne
 def test_claims_at_the_same_time_share_what_is_due(make_connection, calls_at_once):
     for _ in range(30):
         make_connection(age=EXPIRED)
-    catches = calls_at_once(3, lambda: [one.row.pk for one in claim(10).claimed])
+    catches = calls_at_once(3, lambda: [one.row.pk for one in claim(10)])
     assert all(isinstance(catch, list) for catch in catches), catches
     taken = [pk for catch in catches for pk in catch]
     assert len(set(taken)) == len(taken)
-    while rest := claim(10).claimed:
+    while rest := claim(10):
         taken += [one.row.pk for one in rest]
     assert len(set(taken)) == len(taken) == 30
 
 
 def test_a_released_row_is_due_as_before_unless_the_token_has_changed(make_connection):
     same, changed, lost = (make_connection(age=EXPIRED) for _ in range(3))
-    claimed = claim().claimed
+    claimed = claim()
     rows().filter(pk=changed.pk).update(version=7)
     rows().filter(pk=lost.pk).update(lease_owner="another")
     release_claims(claimed)
@@ -119,7 +120,7 @@ def test_a_claim_is_three_statements_however_many_rows(make_connection):
         make_connection(age=EXPIRED)
     due = Due().of("scripted")
     with CaptureQueriesContext(database) as queries:
-        claim_due(due, 7, seconds=30, retry_at=AGAIN)
+        read_claimed(claim_due(due, 7, seconds=30, retry_at=AGAIN))
     statements = [query["sql"].split()[0] for query in queries]
     assert [word for word in statements if word not in {"BEGIN", "COMMIT"}] == ["SELECT", "UPDATE", "SELECT"]
 

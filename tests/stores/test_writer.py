@@ -12,6 +12,7 @@ from django.db import InterfaceError, InternalError, connections
 
 from oauth_connect.models import Connection
 from oauth_connect.stores.batch import Save, Saves
+from oauth_connect.stores.connection_state import NOTHING
 from oauth_connect.stores.writer import Writer
 from tests.faults.held import held_by_another
 from tests.stores.test_batch import a_save
@@ -45,7 +46,7 @@ def saved(writer: Writer, save: Save) -> bool:
 def test_one_save_that_fails_is_reported_and_the_others_are_saved(make_connection, calls_at_once):
     fits = [make_connection() for _ in range(5)]
     stale = make_connection()
-    with Writer(Connection, "default") as writer:
+    with Writer(Connection, "default", NOTHING) as writer:
         saves = iter([*(a_save(one) for one in fits), a_save(stale, version=9)])
         orders = list(saves)
         results = calls_at_once(6, lambda: saved(writer, orders.pop()))
@@ -57,7 +58,7 @@ def test_one_save_that_fails_is_reported_and_the_others_are_saved(make_connectio
 def test_a_locked_row_does_not_block_the_saves_of_others(make_connection, calls_at_once):
     free, held = make_connection(), make_connection()
     orders = [a_save(free), a_save(held)]
-    with held_by_another(held), Writer(Connection, "default") as writer:
+    with held_by_another(held), Writer(Connection, "default", NOTHING) as writer:
         results = calls_at_once(2, lambda: saved(writer, orders.pop()))
         assert rows().get(pk=free.pk).version == 1
     assert [result for result in results if result is True] == [True]
@@ -68,7 +69,7 @@ def test_an_error_of_a_statement_reaches_its_caller_and_the_writer_continues(mak
     def fail() -> None:
         raise ValueError("of the caller")
 
-    with Writer(Connection, "default") as writer:
+    with Writer(Connection, "default", NOTHING) as writer:
         with pytest.raises(ValueError, match="of the caller"):
             writer.run(fail)
         assert writer.run(lambda: 5) == 5
@@ -85,7 +86,7 @@ def test_saves_that_cannot_be_saved_together_are_saved_one_at_a_time(make_connec
 
     monkeypatch.setattr(Saves, "run", one_at_a_time)
     busy, answered = threading.Event(), Results()
-    with Writer(Connection, "default") as writer:
+    with Writer(Connection, "default", NOTHING) as writer:
         waiting = threading.Thread(target=writer.run, args=(lambda: busy.wait(TIMEOUT),))
         waiting.start()
         for _ in range(3):
@@ -100,7 +101,7 @@ def test_a_receiver_that_fails_does_not_end_the_writer(make_connection, caplog):
         raise ValueError("of a receiver")
 
     answered = Results()
-    with Writer(Connection, "default") as writer:
+    with Writer(Connection, "default", NOTHING) as writer:
         writer.save_soon(a_save(make_connection()), fail)
         writer.save_soon(a_save(make_connection()), answered)
         assert answered.get(timeout=TIMEOUT) == (True, None)
@@ -114,7 +115,7 @@ def test_a_host_that_has_become_read_only_is_replaced_by_the_one_that_writes(mak
             cursor.execute("SET default_transaction_read_only = on")
 
     connection = make_connection()
-    with Writer(Connection, "default") as writer:
+    with Writer(Connection, "default", NOTHING) as writer:
         writer.run(failed_over)
         with pytest.raises(InternalError):
             saved(writer, a_save(connection))
@@ -122,7 +123,7 @@ def test_a_host_that_has_become_read_only_is_replaced_by_the_one_that_writes(mak
 
 
 def test_the_writer_closes_its_database_connection(make_connection):
-    with Writer(Connection, "default") as writer:
+    with Writer(Connection, "default", NOTHING) as writer:
         used = writer.run(lambda: connections["default"])
         writer.run(lambda: rows().count())
         assert used.connection is not None

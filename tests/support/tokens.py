@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 from oauth_connect.models import Connection
@@ -20,6 +22,12 @@ def tokens(name: str, **more: Any) -> dict[str, Any]:
     """Return a token response whose tokens are of that name."""
     issued = {"access_token": f"access-{name}", "refresh_token": f"refresh-{name}"}
     return {**FRESH, **issued, **more}
+
+
+def id_token(*, payload: bytes | None = None, **claims: Any) -> str:
+    """Return an ID token with these claims, or with a payload of any bytes."""
+    content = json.dumps(claims).encode() if payload is None else payload
+    return f"e30.{base64.urlsafe_b64encode(content).decode().rstrip('=')}.signature"
 
 
 EXPIRED = 7200  # seconds since a token was obtained that is valid for an hour

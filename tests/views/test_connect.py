@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.test import Client
 
+from oauth_connect.flows.paths import connect_path
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.models import Connection, Owner
 from oauth_connect.views import ConnectView
@@ -56,6 +59,19 @@ def test_asked_for_json_the_answer_is_the_url(accept, as_json, visitor, scripted
         assert visitor.come_back(state=state_of(url), code="code").status_code == 302
 
 
+def test_a_link_with_scopes_says_when_it_has_ended(visitor, user, scripted_provider, monkeypatch):
+    path = connect_path("scripted", scopes=["admin"], owner=user)
+    assert "admin" in visitor.get(path).content.decode()
+    later = time.time() + 31 * 86400
+    monkeypatch.setattr("django.core.signing.time.time", lambda: later)
+
+    for response in (visitor.get(path), visitor.post(path)):
+        assert response.status_code == 410
+        assert response.context["code"] == "link_ended"
+        assert "no-store" in response["Cache-Control"]
+    assert SESSION_KEY not in visitor.session
+
+
 @pytest.mark.parametrize("path", [CONNECT, "/oauth/", f"/oauth/{NOBODYS}/disconnect/"])
 def test_a_stranger_is_asked_to_sign_in_first(path, db, scripted_provider):
     response = Visitor().get(path)
@@ -65,8 +81,7 @@ def test_a_stranger_is_asked_to_sign_in_first(path, db, scripted_provider):
 
 
 @pytest.mark.parametrize("slug", ["nowhere", "off", "machine"])
-@pytest.mark.parametrize("page", ["connect", "callback"])
-def test_what_cannot_be_connected_is_not_found(slug, page, visitor, scripted_entry, configure):
+def test_what_cannot_be_connected_is_not_found(slug, visitor, scripted_entry, configure):
     configure(
         PROVIDERS={
             "off": {**scripted_entry, "enabled": False},
@@ -74,7 +89,7 @@ def test_what_cannot_be_connected_is_not_found(slug, page, visitor, scripted_ent
         }
     )
 
-    assert visitor.get(f"/oauth/{slug}/{page}/").status_code == 404
+    assert visitor.get(f"/oauth/{slug}/connect/").status_code == 404
     assert visitor.post(f"/oauth/{slug}/connect/").status_code == 404
 
 
@@ -151,7 +166,11 @@ def test_a_provider_that_a_site_keeps_for_one_owner_is_connected(
     visitor, user, scripted_entry, issues, configure
 ):
     mine = {f"user:{user.pk}": scripted_entry}
-    configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: mine.get(owner))
+    configure(
+        PROVIDERS={},
+        PROVIDER_LOADER=lambda slug, owner: mine.get(owner),
+        DISCOVERY_PRIVATE_HOSTS=["127.0.0.1"],
+    )
 
     assert visitor.connect("elsewhere").status_code == 302
     assert Connection.objects.get().provider == "elsewhere"

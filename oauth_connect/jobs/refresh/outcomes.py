@@ -14,6 +14,7 @@ from oauth_connect.conf import UnknownProvider
 from oauth_connect.engine.store import Event
 from oauth_connect.errors import (
     CallError,
+    ConnectionHidden,
     ConnectionLocked,
     InvalidProvider,
     ProviderMisconfigured,
@@ -57,7 +58,9 @@ class Result(Outcome):
 CRASHED = Outcome("failed", "crashed")
 BUSY = Outcome("not_needed", "busy")
 LOCKED = Outcome("failed", ConnectionLocked.code)
-LEAVE_ROW_ALONE = frozenset({BUSY, LOCKED})  # another process works on the row and will move it
+HIDDEN = Outcome("failed", ConnectionHidden.code)
+# Another process works on the row and will move it, or no statement would find it.
+LEAVE_ROW_ALONE = frozenset({BUSY, LOCKED, HIDDEN})
 
 
 def outcome_of(error: BaseException | None, events: Iterable[Event] = ()) -> Outcome:

@@ -18,15 +18,15 @@ class ProviderQueue:
     """The jobs of one provider. ``limit``: how many of its token requests may be in flight.
 
     ``has_one_client``: all its connections use one client at one server, so failures in a row are the
-    provider's. ``resolved``: the provider as settings and issuer describe it, where that is known and the
-    same for all.
+    provider's. ``alarm``: the code of its alarm, or empty. ``resolved``: the provider as settings and issuer
+    describe it, where that is known and the same for all.
     """
 
     provider: str
     limit: int
     has_one_client: bool = True
     recovering: bool = False
-    alarmed: bool = False
+    alarm: str = ""
     resolved: Provider | None = None
     exhausted: bool = False
     failures_in_a_row: int = 0

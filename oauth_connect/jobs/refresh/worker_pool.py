@@ -8,18 +8,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import count
 from queue import SimpleQueue
 from typing import TypeVar
 
-from django.db import Error, connections
+from django.db import Error, ProgrammingError, connections
 
 from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import Need, Refresh, lease_seconds, refresh_time
 from oauth_connect.engine.store import Event
+from oauth_connect.errors import ConnectionHidden
 from oauth_connect.jobs.refresh.availability import max_concurrency, why_unavailable
 from oauth_connect.jobs.refresh.base import Run, defer
 from oauth_connect.jobs.refresh.due import Due
@@ -28,10 +29,12 @@ from oauth_connect.jobs.refresh.scheduler import Job, ProviderQueue, Scheduler
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.lifecycle import access, history, orphan, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants.id_tokens import MISMATCHES
 from oauth_connect.protocol.net.transport import new_session
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.stores.batch import Claimed, claim_due, release_claims
+from oauth_connect.stores.batch import Claimed, Leases, claim_due, free_hidden, read_claimed, release_claims
 from oauth_connect.stores.bulk import BulkStore
+from oauth_connect.stores.connection_state import carried, hidden, read_state
 from oauth_connect.stores.lock_timeouts import commits_by_itself
 from oauth_connect.stores.row import StoredRow
 from oauth_connect.stores.writer import COMMIT_BATCH, Writer
@@ -70,7 +73,8 @@ class WorkerPool(Run):
 
     def __iter__(self) -> Iterator[Result]:
         with ExitStack() as stack:
-            self.writer = stack.enter_context(Writer(Connection, self.due.alias))
+            self.state = read_state(self.due.alias)
+            self.writer = stack.enter_context(Writer(Connection, self.due.alias, self.state))
             self.transport = stack.enter_context(new_session(self.workers))
             stack.enter_context(self._at_work())
             self._fill()
@@ -89,14 +93,14 @@ class WorkerPool(Run):
         # With several providers, none gets all workers: one that hangs must not delay the others.
         most = self.workers if len(slugs) < 2 else max(1, self.workers // 2)
         failing = provider_health.recently_failing(self.due.alias)
-        alarmed = provider_health.alarmed(self.due.alias)
+        alarms = provider_health.alarms(self.due.alias)
         return [
             ProviderQueue(
                 slug,
                 min(most, max_concurrency(slug, most)),
                 conf.has_one_client(slug),
                 slug in failing,
-                slug in alarmed,
+                alarms.get(slug, ""),
             )
             for slug in slugs
         ]
@@ -119,21 +123,47 @@ class WorkerPool(Run):
             claim = partial(
                 claim_due, rows, at_most, seconds=self.lease, retry_at=self.retry_at, index=self.due.index
             )
-            found = self._on_own_connection(claim)
+            leases, found = self._claim_once(claim)
             # Another run claimed all rows that this one saw. They are no longer due, so read again.
-            while not (found.claimed or found.exhausted or self.stopping):
-                found = self._on_own_connection(claim)
-        except Error as error:
+            while not (found or leases.exhausted or self.stopping):
+                leases, found = self._claim_once(claim)
+        except (Error, ConnectionHidden) as error:
             self.problem = error
             self.stop()
             return
-        queue.exhausted = found.exhausted
-        self.outstanding += len(found.claimed)
+        queue.exhausted = leases.exhausted
+        self.outstanding += len(found)
         if self.left is not None:
-            self.left -= len(found.claimed)
+            self.left -= len(found)
             queue.exhausted = queue.exhausted or not self.left
-        self.scheduler.add(Job(queue, claimed) for claimed in found.claimed)
+        self.scheduler.add(Job(queue, claimed) for claimed in found)
         self._start_workers()
+
+    def _claim_once(self, claim: Callable[[], Leases]) -> tuple[Leases, list[Claimed]]:
+        leases = self._on_own_connection(claim)
+        return leases, self._read_claimed(leases) if leases.count else []
+
+    def _read_claimed(self, leases: Leases) -> list[Claimed]:
+        """Return the claimed rows that the writer's connection sees; release the leases of the others.
+
+        The writer saves the new tokens. So nothing is sent for a row that it does not see, and the run ends
+        with ConnectionHidden: now if it sees none of them.
+        """
+        found: list[Claimed] = []
+        missing: ProgrammingError | None = None
+        try:
+            found = self.writer.run(partial(read_claimed, leases))
+        except ProgrammingError as error:  # no such table in its schema, or no right to read it
+            missing = error
+        except BaseException:
+            with suppress(Error):
+                self._on_own_connection(partial(free_hidden, leases, ()))
+            raise
+        if len(found) < leases.count and self._on_own_connection(partial(free_hidden, leases, found)):
+            if not found:
+                raise hidden() from missing
+            self.problem = self.problem or hidden()
+        return found
 
     def _drop(self, queue: ProviderQueue | None = None) -> None:
         """Release the leases of jobs that no worker has started."""
@@ -175,9 +205,11 @@ class WorkerPool(Run):
     def _update_alarm(self, queue: ProviderQueue, connection: Connection, event: Event) -> None:
         """Begin or end the provider's alarm once, however many connections meet the change."""
         accepted = event.action == "refreshed"
-        # Where clients differ, a success of one connection proves nothing about the others.
-        if queue.alarmed is accepted and (event.alarm or (accepted and queue.has_one_client)):
-            queue.alarmed = not accepted
+        # Where clients differ, a success of one connection proves nothing about the others. Nor does it about
+        # their ID tokens, because not every connection has one.
+        proves_all = queue.has_one_client and queue.alarm not in MISMATCHES.values()
+        if bool(queue.alarm) is accepted and (event.alarm or (accepted and proves_all)):
+            queue.alarm = "" if accepted else event.code
             access.alarm(connection, event)
 
     def _count_failures(self, queue: ProviderQueue, result: Result, error: BaseException | None) -> None:
@@ -275,9 +307,10 @@ class WorkerPool(Run):
             self.threads[-1].start()
 
     def _work(self) -> None:
-        while (job := self.scheduler.take()) is not None:
-            self._run_job(job)
-        connections.close_all()
+        with carried(self.due.alias, self.state):
+            while (job := self.scheduler.take()) is not None:
+                self._run_job(job)
+            connections.close_all()
 
     def _run_job(self, job: Job) -> None:
         connection = job.claimed.row
@@ -287,7 +320,7 @@ class WorkerPool(Run):
             job.claimed,
             self.writer,
             on_event=job.events.append,
-            on_orphan=lambda token: orphan.keep_or_revoke(connection, token),
+            on_orphan=partial(orphan.keep_or_revoke, connection),
         )
         try:
             if job.save_alone is not None:
@@ -336,6 +369,7 @@ class WorkerPool(Run):
     def _prepared(self, job: Job, store: BulkStore) -> tuple[StoredRow, Provider]:
         """Return the row and provider for a token request. On any error, release the lease."""
         try:
+            job.claimed.row.check_owner()
             return store.seen(), job.queue.resolved or self._resolved(job)
         except Exception:
             store.release(job.claimed.owner)

@@ -21,12 +21,13 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
 from oauth_connect.management.base import database_problem
 from oauth_connect.management.output import humanize
-from oauth_connect.management.redirect_uris import redirect_uri
-from oauth_connect.models import Connection, PendingRevocation, ProviderState
+from oauth_connect.management.redirect_uris import RedirectURI, mounts, redirect_uri
+from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.models.lifecycle import ownership, provider_health
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
-from oauth_connect.stores.columns import binding
+from oauth_connect.stores.columns import bindings
 
 Level = Literal["ok", "warning", "error"]
 SAMPLE = 100  # rows
@@ -93,6 +94,7 @@ class Examination:
             yield finding
         if readable:
             yield from self.stored_rows()
+            yield self.owners()
             yield from self.connections()
             yield from self.revocations()
             yield from self.alarms()
@@ -131,15 +133,12 @@ class Examination:
         for provider in self.usable:
             if not provider.connects_accounts:
                 continue
-            found = redirect_uri(provider.slug)
-            self.redirect_uris[provider.slug] = found.uri
-            subject = f"Redirect URI of {provider.slug}"
-            if found.uri:
-                yield Finding(subject, "ok", f"register {found.uri}")
-            elif found.note:
-                yield Finding(subject, "ok", found.note)
-            else:
-                yield Finding(subject, "warning", "not known.", found.problem)
+            places = mounts()
+            for mount in places:
+                found = redirect_uri(provider.slug, mount)
+                self.redirect_uris.setdefault(provider.slug, found.uri)
+                name = f" in {mount}" if len(places) > 1 else ""
+                yield _redirect(f"Redirect URI of {provider.slug}{name}", found)
 
     @cached_property
     def slugs(self) -> tuple[str, ...]:
@@ -221,7 +220,7 @@ class Examination:
         except ImproperlyConfigured:  # reported by ``keys``
             return
         sample = list(rows.only("pk", "provider", "sealed_token")[:SAMPLE])
-        opened = Counter(crypto.key_index(row.sealed_token, binding(row)) for row in sample)
+        opened = Counter(crypto.key_index(row.sealed_token, *bindings(row)) for row in sample)
         by_key = [opened[index] for index in range(keys)]
         self.numbers["sample"] = {"rows": len(sample), "opened_by_key": by_key, "unopened": opened[None]}
         each = ", ".join(f"key {index + 1} opens {count}" for index, count in enumerate(by_key))
@@ -234,6 +233,15 @@ class Examination:
             f"no key opens {opened[None]} of a sample of {len(sample)} ({each}).",
             'Put the key that sealed them back into OAUTH_CONNECT["KEYS"]. If it is lost, disconnect them.',
         )
+
+    def owners(self) -> Finding:
+        """Count the rows whose owner and user do not agree."""
+        count = sum(1 for _ in ownership.mismatched(Connection, self.alias))
+        self.numbers["owner_mismatches"] = count
+        if not count:
+            return Finding("Owners", "ok")
+        message = f"owner and user are not the same in connections: {count}. They are not used."
+        return Finding("Owners", "error", message, "Run oauth_repair_owners.")
 
     def connections(self) -> Iterator[Finding]:
         rows: Any = Connection.objects.using(self.alias).order_by()
@@ -282,12 +290,10 @@ class Examination:
         yield Finding("Pending revocations", "ok", summary or "none")
 
     def alarms(self) -> Iterator[Finding]:
-        found = dict(
-            ProviderState.objects.using(self.alias).exclude(alarm="").values_list("provider", "alarm")
-        )
+        found = provider_health.alarms(self.alias)
         self.numbers["alarms"] = found
         for slug, alarm in sorted(found.items()):
-            fields = f"client_id, client_secret and endpoints of {slug!r}"
+            fields = f"client_id, client_secret, issuer and endpoints of {slug!r}"
             hint = f"Compare {fields} with the provider's documentation."
             yield Finding(f"Alarm of {slug}", "error", f"{alarm}.", hint)
         if not found:
@@ -310,3 +316,11 @@ def by_error(rows: Any) -> dict[str, Counter[str]]:
 def sentence(text: str) -> str:
     """Return the text with a full stop, so that another sentence can follow."""
     return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _redirect(subject: str, found: RedirectURI) -> Finding:
+    if found.uri:
+        return Finding(subject, "ok", f"register {found.uri}")
+    if found.note:
+        return Finding(subject, "ok", found.note)
+    return Finding(subject, "warning", "not known.", found.problem)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from django.db import router
 from django.db.models import Model
@@ -14,6 +15,7 @@ from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.client_credentials import ClientCredentials, ClientCredentialsRequest
 from oauth_connect.engine.refresh import Need, Refresh
+from oauth_connect.engine.refused_again import log_refused_again
 from oauth_connect.engine.store import ACTIVE, Event
 from oauth_connect.errors import (
     CallError,
@@ -43,22 +45,50 @@ class ConnectionSource:
     def __init__(self, connection: ConnectionRow, provider: Provider | None = None) -> None:
         self.connection = connection
         self.provider = provider or usable_provider(connection)
+        self._variables = connection.variables
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A token source holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def current(self) -> Token:
-        return valid_token(self.connection, conf.refresh_leeway)
+        token = valid_token(self.connection, conf.refresh_leeway)
+        if self._has_moved():
+            self._follow(usable_provider(self.connection))
+        return token
 
     async def acurrent(self) -> Token:
-        return await avalid_token(self.connection, conf.refresh_leeway)
+        token = await avalid_token(self.connection, conf.refresh_leeway)
+        await self._afollow()
+        return token
 
     async def arenewed(self, rejected: Token) -> Token | None:
         key = ("renewed", rejected.access_token)
-        return await in_thread(self.connection, key, lambda row: ConnectionSource(row).renewed(rejected))
+        token = await in_thread(self.connection, key, lambda row: ConnectionSource(row).renewed(rejected))
+        await self._afollow()
+        return token
 
     def renewed(self, rejected: Token) -> Token | None:
         """Return the token to use after a 401: a newer stored one, else one from a refresh.
 
         Return None if the token was itself got after a 401 just now. Then the API has another reason.
         """
+        token = self._renewed(rejected)
+        if self._has_moved():
+            self._follow(usable_provider(self.connection))
+        return token
+
+    def _has_moved(self) -> bool:
+        """Return whether a token response has named another instance, such as another host of the API."""
+        return bool(self.connection.variables != self._variables)
+
+    def _follow(self, provider: Provider) -> None:
+        self.provider, self._variables = provider, self.connection.variables
+
+    async def _afollow(self) -> None:
+        if self._has_moved():
+            self._follow(await usable_provider_in_thread(self.connection))
+
+    def _renewed(self, rejected: Token) -> Token | None:
         store = row_store(self.connection)
         row = store.read()
         if self.connection.is_machine and (row is None or row.token is None):
@@ -69,8 +99,14 @@ class ConnectionSource:
             raise self.connection.reauthorization_required(row.last_error)
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
+            follow_instance(self.connection, store)
             return row.token
-        if not row.token.renewable or row.token.is_refused_again(datetime.now(UTC)):
+        if not row.token.renewable:
+            return None
+        # A refresh that is under way, for whatever reason, is waited for.
+        if row.token.is_refused_again(datetime.now(UTC)) and not row.leased:
+            token = (store.key, row.version)
+            log_refused_again(token, provider=self.provider.slug, connection=str(self.connection.pk))
             return None
         need = Need(conf.refresh_leeway, newer_than=row.version, after_401=True)
         return run_refresh(self.connection, need, store)
@@ -83,14 +119,15 @@ def valid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
 
 async def avalid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
     """``valid_token`` for async code. While the instance has a valid token, this costs no thread."""
-    loaded = {"sealed_token", "status"} <= connection.__dict__.keys()
+    loaded = {"sealed_token", "status", "owner", "user_id"} <= connection.__dict__.keys()
     if loaded and (token := cached_token(connection, leeway)):
         return token
     return await in_thread(connection, ("valid_token", leeway), lambda row: valid_token(row, leeway))
 
 
 def cached_token(connection: ConnectionRow, leeway: timedelta) -> Token | None:
-    """Return the instance's own token if it is valid beyond the leeway."""
+    """Return the instance's own token if it is valid beyond the leeway. Raises OwnerMismatch."""
+    connection.check_owner()
     if connection.is_machine and not connection.sealed_token:
         return None  # no token was requested yet
     token = connection.token
@@ -100,10 +137,15 @@ def cached_token(connection: ConnectionRow, leeway: timedelta) -> Token | None:
 
 
 async def asource(connection: ConnectionRow) -> ConnectionSource:
-    """Return the source of a connection. A PROVIDER_LOADER runs in a thread."""
+    """Return the source of a connection."""
+    return ConnectionSource(connection, await usable_provider_in_thread(connection))
+
+
+async def usable_provider_in_thread(connection: ConnectionRow) -> Provider:
+    """``usable_provider`` for async code. Only a PROVIDER_LOADER needs a thread."""
     if not conf.loads_providers:
-        return ConnectionSource(connection)
-    return ConnectionSource(connection, await in_thread(connection, "provider", usable_provider))
+        return usable_provider(connection)
+    return await in_thread(connection, "provider", usable_provider)
 
 
 def refreshed_token(connection: ConnectionRow) -> Token:
@@ -186,7 +228,11 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
 
 
 def usable_provider(connection: ConnectionRow) -> Provider:
-    """Return the provider as a session needs it. Raises ProviderMisconfigured where it is disabled."""
+    """Return the provider as a session needs it.
+
+    Raises ProviderMisconfigured where it is disabled, and OwnerMismatch.
+    """
+    connection.check_owner()
     provider = connection.get_declared_provider()
     if not provider.enabled:
         raise ProviderMisconfigured(
@@ -207,8 +253,8 @@ def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | Non
             alarm(connection, event, store)
         publish(connection, event)
 
-    def on_orphan(token: Token) -> None:
-        orphan.keep_or_revoke(connection, token)
+    def on_orphan(token: Token, *, account_changed: bool = False) -> None:
+        orphan.keep_or_revoke(connection, token, account_changed=account_changed, state=store.state)
 
     store = RowStore(connection, on_event=on_event, on_orphan=on_orphan)
     return store

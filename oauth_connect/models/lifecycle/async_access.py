@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
 
 from asgiref.sync import AsyncToSync, sync_to_async
-from django.db import close_old_connections
+from django.db import DatabaseError, ProgrammingError, close_old_connections, router
 
-from oauth_connect.models.row import ConnectionRow, R
+from oauth_connect.engine.store import REVOKED
+from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.protocol.background import background
 from oauth_connect.stores.columns import COLUMNS
+from oauth_connect.stores.connection_state import State, aread_state, carried, hidden, in_callers_thread
 from oauth_connect.tracebacks import copy_of
 
 T = TypeVar("T")
@@ -30,14 +34,19 @@ async def in_thread(connection: R, key: Hashable, work: Callable[[R], T]) -> T:
     """Run ``work``, which blocks, and return its result. The instance gets the new state of its row.
 
     Tasks that pass the same ``key`` for a row while it runs share one run. It runs on a copy, because a task
-    that was cancelled may go on using its instance.
+    that was cancelled may go on using its instance. Raises ConnectionHidden if only the caller's database
+    connection shows the row.
     """
     if _has_synchronous_caller():
         return await sync_to_async(work)(connection)
-    whole_key = (type(connection), connection._state.db, connection.pk, key)
-    run = partial(_run, connection, work)
+    alias = router.db_for_write(type(connection), instance=connection)
+    state = await aread_state(alias)
+    whole_key = (type(connection), connection._state.db, connection.pk, key, state)
+    run = partial(_run, connection, work, alias, state)
     outcome = await background.once(whole_key, run, provider=connection.provider)
     outcome.copy_state_to(connection)
+    if outcome.found_no_row and await in_callers_thread(alias, partial(_exists, connection, alias)):
+        raise hidden() from outcome.error
     if outcome.error is not None:
         raise copy_of(outcome.error)
     return cast("T", outcome.result)
@@ -50,6 +59,7 @@ class _Outcome(Generic[T]):
     row: ConnectionRow
     result: T | None = None
     error: Exception | None = None
+    found_no_row: bool = False
 
     def copy_state_to(self, connection: ConnectionRow) -> None:
         """Copy the row's state to another instance, unless that one has a newer version."""
@@ -59,19 +69,41 @@ class _Outcome(Generic[T]):
         connection.__dict__.update({name: state[name] for name in (*COPIED, "_opened") if name in state})
 
 
-def _run(connection: R, work: Callable[[R], T]) -> _Outcome[T]:
+def _run(connection: R, work: Callable[[R], T], alias: str, state: State) -> _Outcome[T]:
     row = copy.copy(connection)
+    with carried(alias, state), _returned_connections():
+        try:
+            return _Outcome(row, work(row))
+        except Exception as error:
+            return _Outcome(row, error=error, found_no_row=_found_no_row(error, row, alias))
+
+
+def _found_no_row(error: Exception, row: ConnectionRow, alias: str) -> bool:
+    """Return whether the work failed because this thread's database connection does not show the row."""
+    is_gone = isinstance(error, ReauthorizationRequired) and error.reason == "disconnected"
+    if not (is_gone or isinstance(error, ProgrammingError)):
+        return False
     try:
-        return _Outcome(row, _returning_connections(partial(work, row)))
-    except Exception as error:
-        return _Outcome(row, error=error)
+        return not _exists(row, alias)
+    except DatabaseError:
+        return False  # unknown: the error itself says more
 
 
-def _returning_connections(work: Callable[[], T]) -> T:
+def _exists(connection: ConnectionRow, alias: str) -> bool:
+    """Return whether this thread's database connection shows the row, unless it is disconnected."""
+    rows = rows_of(type(connection), alias).exclude(status=REVOKED)
+    try:
+        return rows.filter(pk=connection.pk).exists()
+    except ProgrammingError:  # no such table in its schema, or no right to read it
+        return False
+
+
+@contextmanager
+def _returned_connections() -> Iterator[None]:
     """Use the thread's database connections as a request does: close old ones before and after."""
     close_old_connections()
     try:
-        return work()
+        yield
     finally:
         close_old_connections()
 

@@ -18,6 +18,7 @@ from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import ConnectionRow, rows_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.stores.connection_state import State
 from oauth_connect.stores.lock_timeouts import is_conflict, is_locked
 from oauth_connect.stores.row import CLAIM_WAIT, RowStore
 from oauth_connect.stores.transactions import Placement, outside_transaction, placement
@@ -26,19 +27,30 @@ logger = logging.getLogger("oauth_connect")
 MAX_TRIES = 3
 
 
-def keep_or_revoke(connection: ConnectionRow, token: Token) -> None:
-    """Keep the token until the connection ends, or revoke it now if the connection has ended."""
-    Orphan(connection, token).keep_or_revoke()
+def keep_or_revoke(
+    connection: ConnectionRow, token: Token, *, account_changed: bool = False, state: State | None = None
+) -> None:
+    """Keep the token until the connection ends, or revoke it now if the connection has ended.
+
+    ``account_changed``: it belongs to another account than the connection, which is unknown. ``state``: of
+    the caller's database connection; by default it is read if needed.
+    """
+    Orphan(connection, token, account_changed, state).keep_or_revoke()
 
 
 class Orphan:
     """One token that no row holds, and the connection that it was issued for."""
 
-    def __init__(self, connection: ConnectionRow, token: Token) -> None:
+    def __init__(
+        self, connection: ConnectionRow, token: Token, account_changed: bool, state: State | None
+    ) -> None:
         self.connection = connection
         self.token = token
+        self.state = state
         self.alias = router.db_for_write(type(connection), instance=connection)
         self.pending = PendingRevocation.of(connection)
+        if account_changed:
+            self.pending.account_id, self.pending.account_changed = None, True
         self.pending.seal(token)
         self.has_row: bool | None = None
         self.done: revocation.Attempt | None = None
@@ -47,7 +59,7 @@ class Orphan:
         close_own = _closing_own_connection(self.alias)
         self._outside_transaction(self._store)
         if self.has_row is None:  # not stored yet, or it could not be stored
-            self.has_row = outside_transaction(self.alias, CLAIM_WAIT, self._find_row)
+            self.has_row = outside_transaction(self.alias, CLAIM_WAIT, self._find_row, state=self.state)
         if not self.has_row:
             self.done = revocation.revoke_now(
                 self.pending, self.token, self._is_spared_outside, before_request=close_own
@@ -84,7 +96,9 @@ class Orphan:
 
     def _is_spared_outside(self, provider: Provider) -> bool:
         # The snapshot of the caller's transaction may still show the row that is gone.
-        return outside_transaction(self.alias, CLAIM_WAIT, lambda own: self._is_spared(own, provider))
+        return outside_transaction(
+            self.alias, CLAIM_WAIT, lambda own: self._is_spared(own, provider), state=self.state
+        )
 
     def _conclude(self, alias: str) -> None:
         assert self.done is not None  # noqa: S101  (after the request)
@@ -95,7 +109,12 @@ class Orphan:
 
     def _outside_transaction(self, statement: Callable[[str], None]) -> None:
         """Run a statement where a refresh would be saved. Log an error instead of raising it."""
-        store = RowStore(self.connection, on_event=lambda event: None, on_orphan=lambda token: None)
+        store = RowStore(
+            self.connection,
+            on_event=lambda event: None,
+            on_orphan=lambda *token, **of: None,
+            state=self.state,
+        )
         for tries_left in reversed(range(MAX_TRIES)):
             try:
                 store.outside_transaction(statement, self._lost)

@@ -30,7 +30,7 @@ def begin_alarm(alias: str, slug: str, code: str) -> None:
     if first:
         shown_code = shown(code)
         details = {"action": "provider_misconfigured", "provider": slug, "code": shown_code}
-        logger.error("%s refuses this site's client: %s", slug, shown_code, extra=details)
+        logger.error("the settings of %s are wrong: %s", slug, shown_code, extra=details)
 
 
 def end_alarm(alias: str, slug: str) -> None:
@@ -39,9 +39,9 @@ def end_alarm(alias: str, slug: str) -> None:
     rows.update(alarm="", alarm_since=None)
 
 
-def alarmed(alias: str) -> set[str]:
-    """Return the providers that have an alarm."""
-    return set(ProviderState.objects.using(alias).exclude(alarm="").values_list("provider", flat=True))
+def alarms(alias: str) -> dict[str, str]:
+    """Return the codes of the alarms, by provider."""
+    return dict(ProviderState.objects.using(alias).exclude(alarm="").values_list("provider", "alarm"))
 
 
 def back_off(alias: str, provider: Provider, retry_after: float | None) -> datetime:

@@ -61,7 +61,8 @@ def siblings(rows: QuerySet[R], grant: GrantKey, provider: Provider) -> QuerySet
     """Return the connections that a revocation of the grant's token would end too.
 
     The account decides which connections share the grant. While it is unknown, assume any of the owner's
-    does, and any at all where a refresh returned it for a connection of another account.
+    does, and any at all where a refresh returned it for a connection of another account. An account that is
+    only the browser's word may be another user's, so it counts among the owner's connections alone.
     """
     rows = _of_client(rows, grant)
     # A machine token belongs to no grant: it ends alone.
@@ -72,9 +73,14 @@ def siblings(rows: QuerySet[R], grant: GrantKey, provider: Provider) -> QuerySet
         return rows.none()
     if grant.account_changed:
         return rows
-    same = Q(account_id=grant.account_id) if grant.account_id else Q(owner=grant.owner)
+    owners = Q(owner=grant.owner)
+    same = Q(account_id=grant.account_id) if grant.account_id else owners
+    if not provider.proves(provider.identity_source):
+        same &= owners
     if effect == "account" and grant.variables:
-        same |= Q(variables=dict(grant.variables))
+        shared = Q(variables=dict(grant.variables))
+        sources = {variable.source for variable in provider.variables.values()}
+        same |= shared if all(map(provider.proves, sources)) else shared & owners
     return rows.filter(same)
 
 
@@ -85,10 +91,14 @@ def is_in_use(rows: QuerySet[R], grant: GrantKey, token: Token, provider: Provid
     """
     if siblings(rows, grant, provider).exists():
         return True
+    rows = _of_client(rows, grant)
+    if grant.account_changed:
+        # It may be the very token that another owner's connection has. That is rare, so all are opened.
+        return any(_has(row, token) for row in rows.iterator())
     same = Q(owner=grant.owner)
     if grant.account_id:
         same |= Q(account_id=grant.account_id)
-    return any(_has(row, token) for row in _of_client(rows, grant).filter(same))
+    return any(_has(row, token) for row in rows.filter(same))
 
 
 def _of_client(rows: QuerySet[R], grant: GrantKey) -> QuerySet[R]:
@@ -179,12 +189,11 @@ def _ends_alone(pending: PendingRevocation) -> bool:
 
 
 def _limit_kept(pending: PendingRevocation, alias: str) -> None:
-    """Drop the oldest kept tokens of an account beyond MAX_KEPT."""
+    """Drop the oldest kept tokens of an owner's account beyond MAX_KEPT."""
     if pending.next_attempt_at is not None:
         return
-    same: dict[str, Any] = {name: getattr(pending, name) for name in ("provider", "client_id", "account_id")}
-    if not pending.account_id:
-        same["owner"] = pending.owner
+    names = ("provider", "client_id", "owner", "account_id")
+    same: dict[str, Any] = {name: getattr(pending, name) for name in names}
     rows = PendingRevocation.objects.using(alias).kept().filter(**same)
     if surplus := list(rows.order_by("-created_at", "-pk").values_list("pk", flat=True)[MAX_KEPT:]):
         rows.filter(pk__in=surplus).delete()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from oauth_connect.errors import ConnectionLocked, KeyUnavailable
+from oauth_connect.errors import ConnectionHidden, ConnectionLocked, KeyUnavailable, OwnerMismatch
 from oauth_connect.protocol.grants import responses
 
 REASONS = frozenset(
     {"revoked", "rotation_lost", "expired", "no_refresh_token", "client_changed"}
-    | {"disconnected", "owner_inactive"}
+    | {"account_changed", "disconnected", "owner_inactive"}
 )
 PUBLIC_CODES = (
     responses.MISCONFIGURED
@@ -18,7 +18,7 @@ PUBLIC_CODES = (
     | {"invalid_request", "invalid_grant", "invalid_scope", "access_denied", "provider_disabled"}
     | {"provider_missing", "invalid_settings"}
     | {"busy", "client_authentication_not_supported", "pkce_not_supported"}
-    | {ConnectionLocked.code, KeyUnavailable.code}
+    | {ConnectionHidden.code, ConnectionLocked.code, KeyUnavailable.code, OwnerMismatch.code}
 )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import OWN_PAUSE_AFTER_401 as SHORT
 
 MAX_LIFETIME = timedelta(days=366 * 20)
 
@@ -28,18 +29,30 @@ def lifetime(value: object) -> timedelta | None:
 
 def expiry(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
     """Return when the access token expires, or None if its expiry is unknown and no lifetime is assumed."""
+    seconds = _seconds_left(provider, body, obtained_at)
+    left = lifetime(seconds) or lifetime(provider.token_response.assumed_lifetime)
+    return obtained_at + left if left else None
+
+
+def is_short(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> bool:
+    """Return whether a response says that its access token lives for a few seconds at most, or not at all.
+
+    ``expiry`` may call it unknown: such a token is used nevertheless, until the API refuses it.
+    """
+    seconds = _seconds_left(provider, body, obtained_at)
+    return seconds is not None and seconds <= SHORT.total_seconds()
+
+
+def _seconds_left(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> float | None:
+    """Return the lifetime that a response names, in seconds, or None. It may be zero or negative."""
     rules = provider.token_response
     value = body.get(rules.name_of("expires_in"))
-    left: timedelta | None
     if rules.expires_unit == "seconds":
-        left = lifetime(value)
-    else:
-        if rules.expires_unit == "jwt":
-            value = _exp_claim(body.get(rules.name_of("access_token")))
-        moment = _moment(rules.expires_unit, value)
-        left = lifetime((moment - obtained_at).total_seconds()) if moment else None
-    left = left or lifetime(rules.assumed_lifetime)
-    return obtained_at + left if left else None
+        return _number(value)
+    if rules.expires_unit == "jwt":
+        value = _exp_claim(body.get(rules.name_of("access_token")))
+    moment = _moment(rules.expires_unit, value)
+    return (moment - obtained_at).total_seconds() if moment else None
 
 
 def refresh_token_expiry(

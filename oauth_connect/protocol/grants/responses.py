@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -18,7 +17,8 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     printable_line,
 )
-from oauth_connect.protocol.grants.lifetimes import expiry, refresh_token_expiry
+from oauth_connect.protocol.grants import id_tokens
+from oauth_connect.protocol.grants.lifetimes import expiry, is_short, refresh_token_expiry
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import RESPONSE_FIELDS
 from oauth_connect.protocol.token import Token
@@ -27,7 +27,8 @@ from oauth_connect.redaction import redacted
 # In both sets: first the codes of servers, then the codes of this package.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-    | {"redirected", "http_404", "http_405", "forbidden_address"}
+    | {"redirected", "http_404", "http_405", "forbidden_address", "variable_missing"}
+    | set(id_tokens.MISMATCHES.values())
 )
 WRONG_ENDPOINT = (404, 405)  # with any error code
 TRANSIENT = frozenset(
@@ -50,21 +51,32 @@ def read_body(content_type: str, body: bytes) -> Body | None:
 
 
 def read_document(content_type: str, body: bytes) -> Any:
-    """Parse a form by its content type, and a JSON object with any content type. Return None otherwise.
+    """Parse a JSON object with any content type, and a form by its content type. Return None otherwise.
 
-    Some servers send JSON as text/plain or text/html, and a token in it must not be lost. Other JSON values
-    count only if the content type is JSON, because any text may begin with a number.
+    Some servers send JSON as text/plain, as text/html or as a form, and a token in it must not be lost. Other
+    JSON values count only if the content type is JSON, because any text may begin with a number.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    try:
-        if kind == "application/x-www-form-urlencoded":
-            return Body(parse_qsl(body.decode("utf-8-sig").strip())) or None
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    parsed = _json(body)
     if isinstance(parsed, dict):
         return Body(parsed)
+    if kind == "application/x-www-form-urlencoded":
+        return Body(parse_qsl(body.decode("utf-8-sig", "replace").strip())) or None
     return parsed if kind == "application/json" or kind.endswith("+json") else None
+
+
+def _json(body: bytes) -> Any:
+    """Parse JSON, also if a text in it has a line break or is not in UTF-8. Return None if it is none.
+
+    Tokens are ASCII. They must not be lost because of a name in another field.
+    """
+    try:
+        try:
+            return json.loads(body, strict=False)
+        except UnicodeDecodeError:
+            return json.loads(body.decode("latin-1"), strict=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 def token_from(
@@ -110,9 +122,9 @@ def refreshed(
 ) -> Token:
     """Return the token of a response to a refresh of ``previous`` (RFC 6749 section 6).
 
-    If only the refresh token of a 2xx response is usable, return ``previous`` with that one, ``carried``. It
-    was rotated, so the previous refresh token is spent, also where the response names an error. If it is the
-    previous one, nothing was spent. Raises as ``token_from``.
+    If only the refresh token of a 2xx response is usable, return ``previous`` with that one, ``carried``, and
+    with the response's ID token. The refresh token was rotated, so the previous one is spent, also where the
+    response names an error. If it is the previous one, nothing was spent. Raises as ``token_from``.
     """
     try:
         new = token_from(
@@ -132,7 +144,7 @@ def refreshed(
         if not refresh_token or not previous.refresh_token or (is_same and not answer_lost):
             raise
     else:
-        merged = new.after(previous)
+        merged = id_tokens.keep_readable(new, previous).after(previous)
         if new.refresh_token or not provider.refresh.lifetime_seconds:
             return merged
         # The previous refresh token was used now, so its idle time starts again.
@@ -141,7 +153,11 @@ def refreshed(
     if is_same:
         raise unreadable(provider, "no usable access_token", answer_lost=False)
     expires_at = refresh_token_expiry(provider, body or {}, obtained_at, assume=True)
-    return previous.carrying(refresh_token, expires_at)
+    carried = previous.carrying(refresh_token, expires_at)
+    id_token = _inside(provider, body).get("id_token")
+    if id_tokens.claims_of(id_token) is None:
+        return carried
+    return replace(carried, extra={**carried.extra, "id_token": id_token})
 
 
 def _refresh_token(provider: Provider, body: Body | None) -> str:
@@ -214,6 +230,7 @@ def read_token(
         extra={key: value for key, value in body.items() if key not in standard},
         exchangeable=provider.refresh.style == "exchange_access_token",
         received_at=received_at,
+        short_lived=is_short(provider, body, obtained_at),
     )
 
 
@@ -282,6 +299,13 @@ def error_for(
             retry_after=retry_after,
         )
     details: dict[str, Any] = {"error": code, "description": description, "status": status}
+    if code in id_tokens.MISMATCHES.values():
+        return ProviderMisconfigured(
+            f"{provider.label} answered a refresh with an ID token of another issuer or client than before "
+            f"({code}). Compare issuer, token_endpoint and client_id of {provider.slug!r} with the "
+            f"provider's documentation. If its issuer has a new name, set {provider.slug}.issuer to that.",
+            **details,
+        )
     if code in MISCONFIGURED:
         return ProviderMisconfigured(
             f"{provider.label} does not accept this site's client ({code}). Compare client_id, "
@@ -322,22 +346,17 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
 def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Body:
     """Return the claims of an ID token that came directly from the token endpoint.
 
-    Check issuer, audience, expiry and nonce. The device flow sends no nonce and passes "". TLS authenticates
-    the sender, so the signature is not checked (OpenID Connect Core section 3.1.3.7, point 6). Raises
-    CallbackRefused.
+    Check issuer, audience, authorized party, expiry and nonce. The device flow sends no nonce and passes "".
+    TLS authenticates the sender, so the signature is not checked (OpenID Connect Core section 3.1.3.7, point
+    6). Raises CallbackRefused.
     """
-    try:
-        payload = str(token.extra["id_token"]).split(".")[1]
-        claims = Body(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
-        audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        valid = (
-            claims["iss"] == provider.issuer
-            and provider.client_id in audience
-            and claims["exp"] > now.timestamp()
-            and claims.get("nonce", "") == nonce
-        )
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
-        valid = False
+    claims = Body(id_tokens.claims_of(token.extra.get("id_token")) or {})
+    valid = (
+        claims.get("iss") == provider.issuer
+        and id_tokens.is_for(claims, provider.client_id)
+        and id_tokens.is_current(claims, now)
+        and claims.get("nonce", "") == nonce
+    )
     if not valid:
         raise CallbackRefused(
             f"{provider.label} sent an ID token that is not for this sign-in.",

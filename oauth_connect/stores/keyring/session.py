@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from oauth_connect.engine.refresh import Need, Refresh
+from oauth_connect.engine.refused_again import log_refused_again
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.engine.store import ACTIVE, Row
 from oauth_connect.errors import InvalidProvider, ReauthorizationRequired
@@ -75,6 +77,9 @@ class KeyringSource:
         self.provider = provider.resolve(login["variables"])
         self._held: Row | None = None
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A token source holds secrets and cannot be pickled. Pass the provider's name.")
+
     def current(self) -> Token:
         held = self._held
         if held is not None and held.token is not None and Need(self._leeway).met_by(held, datetime.now(UTC)):
@@ -85,11 +90,14 @@ class KeyringSource:
         """Return a new token after a 401: one that another process saved, or else one from a refresh."""
         row = self._store.read()
         if row is None or row.token is None or row.status != ACTIVE:
-            raise self._required("disconnected", "The user has logged out, or the provider refused it.")
+            return self._obtain(Need(self._leeway))  # raises, unless another process has just logged in
         if row.token.access_token != rejected.access_token:
             self._held = row
             return row.token
-        if not row.token.renewable or row.token.is_refused_again(datetime.now(UTC)):
+        if not row.token.renewable:
+            return None
+        if row.token.is_refused_again(datetime.now(UTC)) and not row.leased:
+            log_refused_again((self._store.key, row.version), provider=self._declared.slug)
             return None
         return self._obtain(Need(self._leeway, newer_than=row.version, after_401=True))
 

@@ -112,16 +112,28 @@ class KeyringStore:
             self._entry.check_writable()
 
     def save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        *,
+        failure: str = "",
+        reason: str = "",
     ) -> Row | None:
+        outcome: dict[str, Any] = dict(HEALTHY)
+        if failure:
+            outcome |= {"failures": seen.failures + 1, "last_error": failure[:64]}
+        if reason:
+            outcome |= {"status": REAUTHORIZATION_REQUIRED, "last_error": reason}
         for pause in SAVE_PAUSES:
             try:
-                return self._save(seen, owner, token, refresh_at, failure)
+                return self._save(seen, owner, token, refresh_at, outcome)
             except KeyringUnavailable:
                 details = {"action": "keyring_save_retried", "provider": self.provider.slug}
                 logger.warning("keyring failed while saving; trying again", extra=details)
                 time.sleep(pause)
-        return self._save(seen, owner, token, refresh_at, failure)
+        return self._save(seen, owner, token, refresh_at, outcome)
 
     def defer(self, seen: Row, owner: str, *, code: str, until: datetime, in_doubt: bool) -> None:
         def changed(state: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -150,7 +162,7 @@ class KeyringStore:
     def adopt(self, row: Row) -> None:
         """Do nothing: the caller gets the row from the engine."""
 
-    def orphaned(self, token: Token) -> None:
+    def orphaned(self, token: Token, *, account_changed: bool = False) -> None:
         with exclusively(self.name):
             head = self._entry.head()
             if head is not None and head.state["status"] != REVOKED:
@@ -221,7 +233,12 @@ class KeyringStore:
             return True
 
     def _save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, failure: str
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        outcome: Mapping[str, Any],
     ) -> Row | None:
         with exclusively(self.name):
             head = self._entry.head()
@@ -234,14 +251,12 @@ class KeyringStore:
             certain = mine or state["status"] == REAUTHORIZATION_REQUIRED
             saved = {
                 **state,
-                **HEALTHY,
+                **outcome,
                 "version": state["version"] + 1,
                 "refresh_at": _timestamp(refresh_at),
                 "in_doubt": state["in_doubt"] and not certain,
                 "lease_owner": "" if mine else state["lease_owner"],
             }
-            if failure:
-                saved |= {"failures": seen.failures + 1, "last_error": failure[:64]}
             payload = {**self._entry.payload(head), "token": token.to_dict()}
             return self._row(self._entry.replace(head, saved, payload), payload)
 

@@ -28,6 +28,8 @@ Trouble = Literal[
     "request lost",
     "answer lost",
     "odd answer",
+    "other account",
+    "other issuer",
     "provider ill",
     "wrong settings",
     "wrong clock",
@@ -48,6 +50,8 @@ FAILING: dict[Trouble, tuple[Fault, ...]] = {
     "request lost": ("lost before",),
     "answer lost": ("lost after",),
     "odd answer": ("odd",),
+    "other account": ("other sub",),
+    "other issuer": ("other iss",),
     "provider ill": ("http_503", "unreachable"),
     "wrong settings": ("invalid_client",),
 }

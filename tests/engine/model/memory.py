@@ -106,16 +106,25 @@ class MemoryStore:
         return True
 
     def save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        *,
+        failure: str = "",
+        reason: str = "",
     ) -> Row | None:
         row = self.row
         same, mine = row.version == seen.version, row.lease_owner == owner
         if not (same or mine):
             return None
-        doubt = row.in_doubt and row.status == ACTIVE
+        doubt = row.in_doubt and row.status != REAUTHORIZATION_REQUIRED
         row.put(token, refresh_at)
         if failure:
             row.failures, row.last_error = seen.failures + 1, failure
+        if reason:
+            row.status, row.last_error = REAUTHORIZATION_REQUIRED, reason
         if not mine:
             row.in_doubt = doubt
         if mine:
@@ -179,7 +188,7 @@ class MemoryStore:
         row.version += 1
         row.unlease()
 
-    def orphaned(self, token: Token) -> None:
+    def orphaned(self, token: Token, *, account_changed: bool = False) -> None:
         if self.row.status == REVOKED:
             self.row.revoked.append(token)
         else:

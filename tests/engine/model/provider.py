@@ -22,7 +22,10 @@ class Grant:
 
 @dataclass
 class Minted:
-    """A refresh token. ``void``: a later answer to the same request has taken its place."""
+    """A refresh token.
+
+    ``void``: a later answer to the same request has taken its place. ``foreign``: it is another account's.
+    """
 
     name: str
     grant: Grant
@@ -30,6 +33,7 @@ class Minted:
     spent_at: float | None = None
     spender: Any = None
     void: bool = False
+    foreign: bool = False
 
 
 @dataclass
@@ -60,7 +64,7 @@ class ModelProvider:
         token = self.minted[name]
         return token.spent_at is not None and not token.grant.ended_by
 
-    def spend(self, name: str, spender: Any) -> Minted | None:
+    def spend(self, name: str, spender: Any, *, foreign: bool = False) -> Minted | None:
         """Return the next refresh token, or None where the answer is invalid_grant."""
         token = self.minted[name]
         if not self.accepts(name):
@@ -75,6 +79,7 @@ class ModelProvider:
             token.spent_at = self.clock.seconds
         token.spender = spender
         token.successor = self._mint(token.grant)
+        token.successor.foreign = foreign
         return token.successor
 
     def _in_grace(self, token: Minted) -> bool:

@@ -12,7 +12,7 @@ from django.db.models import F, QuerySet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oauth_connect.engine.store import ACTIVE, LeaseState, Row
+from oauth_connect.engine.store import ACCOUNT_CHANGED, ACTIVE, LeaseState, Row
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
@@ -32,6 +32,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("claim"), SEEN, OWNERS),
     st.tuples(st.just("save"), SEEN, OWNERS),
     st.tuples(st.just("carry"), SEEN, OWNERS),
+    st.tuples(st.just("change_account"), SEEN, OWNERS),
     st.tuples(st.just("defer"), SEEN, OWNERS, st.booleans()),
     st.tuples(st.just("mark"), SEEN, OWNERS),
     st.tuples(st.just("release"), OWNERS),
@@ -69,7 +70,9 @@ class Pair:
     def __post_init__(self) -> None:
         token = self.token()
         self.connection = self.store(token)
-        self.real = RowStore(self.connection, on_event=lambda event: None, on_orphan=lambda token: None)
+        self.real = RowStore(
+            self.connection, on_event=lambda event: None, on_orphan=lambda *token, **of: None
+        )
         self.row = MemoryRow(Clock(), token, refresh_at=LATER)
         self.memory = MemoryStore(self.row)
         self.seen = [self.both("read")]
@@ -129,6 +132,10 @@ class Pair:
     def _carry(self, index: int, owner: str) -> None:
         token = self.token().carrying("refresh-carried", None)
         self.both("save", self._at(index), owner, token, LATER, failure="malformed_response")
+
+    def _change_account(self, index: int, owner: str) -> None:
+        token = self.token().carrying("refresh-other", None)
+        self.both("save", self._at(index), owner, token, None, reason=ACCOUNT_CHANGED)
 
     def _defer(self, index: int, owner: str, doubt: bool) -> None:
         self.both("defer", self._at(index), owner, code="http_503", until=LATER, in_doubt=doubt)

@@ -18,12 +18,24 @@ from oauth_connect.errors import (
 from oauth_connect.protocol.token import Token
 from tests.engine.model.baton import Actor
 from tests.engine.model.provider import GRACE, Minted
-from tests.engine.model.world import LEEWAY, LIFETIME, TIMEOUT, Lead, World
+from tests.engine.model.world import FOREIGN, LEEWAY, LIFETIME, TIMEOUT, Lead, World, identity
 from tests.protocol.providers import acme
 
 Wish = Literal["valid", "newer", "forced", "bulk"]
 # What becomes of a worker's next request.
-Fault = Literal["", "unreachable", "http_503", "invalid_client", "lost before", "lost after", "odd"]
+Fault = Literal[
+    "",
+    "unreachable",
+    "http_503",
+    "invalid_client",
+    "lost before",
+    "lost after",
+    "odd",
+    "other sub",
+    "other iss",
+]
+# Faults of a response that is there.
+RECEIVED: tuple[Fault, ...] = ("", "odd", "other sub", "other iss")
 WISHES: tuple[Wish, ...] = ("valid", "newer", "forced", "bulk")
 PROVIDERS = {client: acme(client_id=client, refresh={"grace_seconds": 0}) for client in ("client", "other")}
 GRACEFUL = {client: acme(client_id=client, refresh={"grace_seconds": GRACE}) for client in PROVIDERS}
@@ -162,14 +174,21 @@ class WorkerStore:
             raise KeyUnavailable("no key")
 
     def save(
-        self, seen: Row, owner: str, token: Token, refresh_at: datetime | None, *, failure: str = ""
+        self,
+        seen: Row,
+        owner: str,
+        token: Token,
+        refresh_at: datetime | None,
+        *,
+        failure: str = "",
+        reason: str = "",
     ) -> Row | None:
         self.worker.pause("save")
         self._seal()
         mine = self.world.row.lease_owner == owner
         overtaken = self.world.row.version != seen.version
         marked = self.world.row.status != ACTIVE
-        saved = self.store.save(seen, owner, token, refresh_at, failure=failure)
+        saved = self.store.save(seen, owner, token, refresh_at, failure=failure, reason=reason)
         lead = self._lead(owner)
         late = lead.until <= self.world.clock.seconds
         if saved is None and overtaken and late and lead.minted is not None:
@@ -182,6 +201,8 @@ class WorkerStore:
                 self._lead(owner).carried = self.world.row.version
             if mine:
                 self.world.mishaps.clear()
+            if reason and not lead.foreign:
+                self.world.violate(f"marked {reason}, though the answer was for the same account")
         return saved
 
     def _lead(self, owner: str) -> Lead:
@@ -208,9 +229,9 @@ class WorkerStore:
     def adopt(self, row: Row) -> None:
         pass
 
-    def orphaned(self, token: Token) -> None:
+    def orphaned(self, token: Token, *, account_changed: bool = False) -> None:
         self.worker.pause("revoke")
-        self.store.orphaned(token)
+        self.store.orphaned(token, account_changed=account_changed)
 
     def announce(self, event: Event) -> None:
         pass
@@ -236,13 +257,14 @@ class WorkerServer:
         if fault == "invalid_client":
             raise ProviderMisconfigured("refused", error="invalid_client")
         if fault != "lost before":
+            lead.foreign = fault == "other sub"
             lead.minted = self._answer(lead, token.refresh_token)
         self.worker.pause("receive")
-        if (fault and fault != "odd") or self.world.clock.seconds - sent > TIMEOUT:
+        if fault not in RECEIVED or self.world.clock.seconds - sent > TIMEOUT:
             self._lose(lead)
         if fault == "odd" and lead.minted is not None:
             return self._odd(lead, token)
-        return self._received(lead, token, started)
+        return self._received(lead, token, started, fault)
 
     def _entered(self) -> Lead:
         """Return the lead that sends; it must be one who may ask at all."""
@@ -269,7 +291,7 @@ class WorkerServer:
         if self.worker.machine.client_id != "client":
             return None  # a refresh token is bound to the client that got it (RFC 6749 section 6)
         self.world.about_to_spend(lead, refresh_token)
-        return self.world.provider.spend(refresh_token, lead)
+        return self.world.provider.spend(refresh_token, lead, foreign=lead.foreign)
 
     def _lose(self, lead: Lead) -> None:
         lead.lost = True
@@ -286,16 +308,17 @@ class WorkerServer:
         lead.in_hand = lead.minted
         return token.carrying(lead.minted.name, None)
 
-    def _received(self, lead: Lead, token: Token, started: datetime) -> Token:
+    def _received(self, lead: Lead, token: Token, started: datetime, fault: Fault) -> Token:
         if lead.minted is None:
             raise ProviderRejected("over", error="invalid_grant")
         lasting = self.world.kind == "lasting"
         lead.in_hand = None if lasting else lead.minted
         fresh = Token(
-            f"access of {lead.worker}",
+            f"{FOREIGN if lead.foreign else 'access of'} {lead.worker}",
             started,
             refresh_token="" if lasting else lead.minted.name,
             expires_at=started + LIFETIME,
+            extra=identity(sub="other" if lead.foreign else "", iss="other" if fault == "other iss" else ""),
         )
         after: Token = self.world.parts.after(fresh, token)
         return after

@@ -16,6 +16,7 @@ from oauth_connect.jobs.refresh import worker_pool
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ConnectionEvent
+from oauth_connect.stores.batch import Save
 from oauth_connect.stores.writer import COMMIT_BATCH, Writer
 from tests.support.waiting import TIMEOUT
 
@@ -71,13 +72,22 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
     def expect(saves: int) -> None:
         class Unhurried(Writer):
             left = saves
+            waiting = 0
+
+            def run(self, statement: Any) -> Any:
+                self.waiting += 1
+                return super().run(statement)
 
             def _next(self) -> Any:
                 give_up = time.monotonic() + TIMEOUT
                 while self._jobs.qsize() < min(COMMIT_BATCH, self.left) and time.monotonic() < give_up:
+                    if self.waiting:
+                        break  # for a statement nobody waits with saves
                     time.sleep(0.002)
                 orders = super()._next()
-                self.left -= len(orders)
+                saves = [order for order in orders if isinstance(order.task, Save)]
+                self.left -= len(saves)
+                self.waiting -= len(orders) - len(saves)
                 return orders
 
         monkeypatch.setattr(worker_pool, "Writer", Unhurried)

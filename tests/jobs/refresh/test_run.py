@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from oauth_connect.jobs.refresh.run import SequentialRun, refresh_due
 from oauth_connect.models import Connection, ConnectionEvent, ProviderState
 from oauth_connect.models.lifecycle import access, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.stores.batch import ClaimResult, Saves
+from oauth_connect.stores.batch import Leases, Saves
 from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
@@ -110,12 +111,46 @@ def test_a_claim_that_others_won_is_repeated(rotating, many, monkeypatch):
     many(3)
     real, calls = worker_pool.claim_due, []
 
-    def claim_due(*arguments: Any, **options: Any) -> ClaimResult:
+    def claim_due(*arguments: Any, **options: Any) -> Leases:
         calls.append(1)
-        return ClaimResult([], exhausted=False) if len(calls) == 1 else real(*arguments, **options)
+        lost = Leases(Connection, "default", "owner", 0.0, {}, count=0, exhausted=False)
+        return lost if len(calls) == 1 else real(*arguments, **options)
 
     monkeypatch.setattr(worker_pool, "claim_due", claim_due)
     assert outcomes(refresh_due(Due(), workers=2)) == {"refreshed": 3}
+
+
+def test_rows_that_are_connected_again_right_after_their_claim_are_left_and_the_others_refreshed(
+    rotating, many, monkeypatch
+):
+    many(5)
+    real, claims = worker_pool.claim_due, []
+
+    def claim_due(*arguments: Any, **options: Any) -> Leases:
+        leases = real(*arguments, **options)
+        if not claims:
+            rows().filter(lease_owner=leases.owner).update(lease_owner="", version=7)
+        claims.append(leases.count)
+        return leases
+
+    monkeypatch.setattr(worker_pool, "claim_due", claim_due)
+    assert outcomes(refresh_due(Due(), workers=1)) == {"refreshed": 2}
+    assert claims[0] == 3
+    assert rows().filter(version=7).count() == 3
+
+
+def test_if_the_claimed_rows_cannot_be_read_their_leases_are_released(rotating, many, monkeypatch):
+    many(3)
+
+    def lose(*_: Any) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(worker_pool, "read_claimed", lose)
+    due = dict(rows().values_list("pk", "refresh_at"))
+    with pytest.raises(OperationalError):
+        outcomes(refresh_due(Due()))
+    assert dict(rows().filter(lease_owner="").values_list("pk", "refresh_at")) == due
+    assert rotating.spent == {}
 
 
 def test_a_run_of_many_workers_opens_one_database_connection_more(rotating, many):
@@ -226,7 +261,7 @@ def test_a_run_that_can_claim_no_more_reports_all_it_has_started(rotating, many,
     many(10)
     real, claims, reported = worker_pool.claim_due, [], []
 
-    def claim_due(*arguments: Any, **options: Any) -> ClaimResult:
+    def claim_due(*arguments: Any, **options: Any) -> Leases:
         claims.append(1)
         if len(claims) > 1:
             raise error("the connection is lost")
@@ -534,13 +569,9 @@ def test_a_lease_that_waited_too_long_for_a_worker_sends_nothing_and_stays_due(
     original = worker_pool.claim_due
 
     def long_ago(*args: Any, **kwargs: Any) -> Any:
-        found = original(*args, **kwargs)
-        late = [
-            type(one)(one.row, one.version, one.owner, one.claimed_at - 11, one.due_at)
-            for one in found.claimed
-        ]
+        leases = original(*args, **kwargs)
         monkeypatch.setattr(worker_pool, "claim_due", original)
-        return type(found)(late, found.exhausted)
+        return replace(leases, claimed_at=leases.claimed_at - 11)
 
     monkeypatch.setattr(worker_pool, "claim_due", long_ago)
     assert outcomes(run) == {"not_needed": 1}

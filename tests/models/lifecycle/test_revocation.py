@@ -18,10 +18,12 @@ pytestmark = pytest.mark.django_db
 def two(scripted, scripted_entry, configure, make_connection, user, other_user):
     """Make two owners' connections to one account. ``effect``: what a revocation ends at the provider."""
 
-    def make(effect="grant", *, account="1", other="1", variables=None, others=None, **revocation):
+    def make(
+        effect="grant", *, account="1", other="1", variables=None, others=None, entry=None, **revocation
+    ):
         scripted.on("/revoke", Answer(200))
-        entry = {**scripted_entry, "revocation": {"effect": effect, **revocation}}
-        configure(PROVIDERS={"scripted": entry})
+        revoked = {"revocation": {"effect": effect, **revocation}}
+        configure(PROVIDERS={"scripted": {**scripted_entry, **revoked, **(entry or {})}})
         mine = make_connection(
             owner=user, account_id=account, variables=variables or {}, response=tokens("mine")
         )
@@ -59,6 +61,33 @@ def test_a_grant_that_another_connection_uses_is_not_revoked(how, asked, two, sc
     assert Connection.objects.get(pk=mine.pk).sealed_token is None
     spared = not asked and how.get("style") != "none"
     assert PendingRevocation.objects.kept().count() == PendingRevocation.objects.count() == spared
+
+
+BY_BROWSER = {"identity": {"source": "callback", "id": ["realmId"]}}
+REALM = {"variables": {"t": {"source": "callback", "field": "realmId", "pattern": "[a-z]"}}}
+SIGNED = {"callback": {"verify": "hmac_sha256_query"}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "how", "asked"),
+    [
+        (BY_BROWSER, {"effect": "grant"}, 1),
+        (BY_BROWSER, {"effect": "account"}, 1),
+        ({**BY_BROWSER, **SIGNED}, {"effect": "grant"}, 0),
+        (REALM, {"effect": "grant"}, 0),
+        (REALM, {"effect": "account", "other": "2", "variables": {"t": "a"}, "others": {"t": "a"}}, 1),
+        (
+            {**REALM, **SIGNED},
+            {"effect": "account", "other": "2", "variables": {"t": "a"}, "others": {"t": "a"}},
+            0,
+        ),
+    ],
+)
+def test_what_a_browser_says_spares_no_other_owners_revocation(entry, how, asked, two, scripted, commits):
+    mine, _ = two(**how, entry=entry)
+    with commits(execute=True):
+        mine.disconnect()
+    assert len(scripted.asked("/revoke")) == asked
 
 
 def test_a_skipped_revocation_is_logged(two, commits, caplog):

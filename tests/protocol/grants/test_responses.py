@@ -44,7 +44,9 @@ PARSED_FORM = {"access_token": "a+b", "token_type": "bearer", "scope": "x y"}
         ("application/x-www-form-urlencoded; charset=utf-8", FORM, PARSED_FORM),
         ("application/x-www-form-urlencoded", b"\xef\xbb\xbf" + FORM, PARSED_FORM),
         ("application/x-www-form-urlencoded", FORM + b"&\n", PARSED_FORM),
-        ("application/x-www-form-urlencoded", b'{"a": 1}', None),
+        ("application/x-www-form-urlencoded", b'{"a": 1}', {"a": 1}),
+        ("application/json", b'{"a": "line\nbreak"}', {"a": "line\nbreak"}),
+        ("application/json; charset=iso-8859-1", b'{"a": "Jos\xe9"}', {"a": "José"}),
         ("application/json", FORM, None),
         ("text/plain", b'{"a": 1}', {"a": 1}),
         ("text/html; charset=utf-8", b'{"a": 1}', {"a": 1}),
@@ -350,9 +352,17 @@ def claims_of(raw: Any) -> Body:
 
 
 @pytest.mark.compliance("A39")
-@pytest.mark.parametrize("audience", ["client", ["client", "other"]])
-def test_an_id_token_for_this_sign_in_names_the_account(audience: Any) -> None:
-    assert claims_of(id_token({**CLAIMS, "aud": audience}))["sub"] == "1234"
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"aud": "client"},
+        {"aud": ["client"]},
+        {"aud": ["client"], "azp": "client"},
+        {"aud": ["client", "other"], "azp": "client"},
+    ],
+)
+def test_an_id_token_for_this_sign_in_names_the_account(said: dict[str, Any]) -> None:
+    assert claims_of(id_token({**CLAIMS, **said}))["sub"] == "1234"
 
 
 @pytest.mark.compliance("A39")
@@ -365,9 +375,18 @@ def test_an_id_token_for_this_sign_in_names_the_account(audience: Any) -> None:
         {"aud": []},
         {"aud": None},
         {"aud": {"client": 1}},
+        {"aud": ["client", "other"]},
+        {"aud": ["client", "other"], "azp": "other"},
+        {"aud": ["client", "other"], "azp": ["client"]},
+        {"aud": "client", "azp": "other"},
         {"exp": NOW.timestamp()},
         {"exp": None},
         {"exp": "9999999999"},
+        {"exp": True},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+        {"exp": 10**15},
+        {"exp": int(NOW.timestamp() + 60) * 1000},
         {"nonce": "another"},
         {"nonce": None},
     ],

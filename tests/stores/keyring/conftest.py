@@ -67,10 +67,11 @@ def provider(scripted_entry: dict[str, Any]) -> Provider:
 def token() -> Callable[..., Token]:
     """Make a token; ``age`` in seconds, of an hour's life."""
 
-    def make(refresh_token: str = "row-0", *, age: float = 0, access_token: str = "access-0") -> Token:
+    def make(
+        refresh_token: str = "row-0", *, age: float = 0, access_token: str = "access-0", **more: Any
+    ) -> Token:
         obtained_at = datetime.now(UTC) - timedelta(seconds=age)
-        return Token(
-            access_token, obtained_at, refresh_token, expires_at=obtained_at + timedelta(seconds=3600)
-        )
+        expires_at = obtained_at + timedelta(seconds=3600)
+        return Token(access_token, obtained_at, refresh_token, expires_at=expires_at, **more)
 
     return make

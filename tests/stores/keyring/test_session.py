@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
+from oauth_connect.engine import refused_again
 from oauth_connect.errors import (
     InvalidProvider,
     KeyringUnavailable,
+    ProviderMisconfigured,
     ProviderUnavailable,
     ReauthorizationRequired,
 )
@@ -19,8 +23,8 @@ from tests.servers.scripted import Answer
 from tests.stores.keyring.script import Script
 from tests.support.aging import long_back_offs
 from tests.support.keyrings import SmallKeyring
-from tests.support.tokens import EXPIRED
-from tests.support.waiting import eventually
+from tests.support.tokens import EXPIRED, id_token
+from tests.support.waiting import TIMEOUT, eventually
 
 OLD = 65  # seconds
 ROTATED = {"access_token": "access-1", "refresh_token": "row-1", "token_type": "Bearer", "expires_in": 3600}
@@ -168,6 +172,32 @@ def test_an_api_that_always_responds_401_causes_one_refresh(keep, scripted):
     for _ in range(3):
         assert store.session_for(provider).get("x").status_code == 401
     assert len(scripted.asked("/token")) == 1
+
+
+def test_a_call_that_is_refused_again_waits_for_a_refresh_under_way(keep, token, scripted, monkeypatch):
+    provider = keep(after_401=True)
+    other, waits, peek = store.KeyringStore(provider), threading.Event(), store.KeyringStore.peek
+    seen = other.read()
+    assert other.claim(seen, "another", 30)
+    monkeypatch.setattr(store.KeyringStore, "peek", lambda self: (peek(self), waits.set())[0])
+    scripted.on("/api/x", Answer(401), Answer(200))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(lambda: store.session_for(provider).get("x").status_code)
+        assert waits.wait(TIMEOUT)
+        assert other.save(seen, "another", token("row-1", access_token="access-1"), None)
+        assert call.result(TIMEOUT) == 200
+    assert scripted.asked("/api/x")[-1].headers["Authorization"] == "Bearer access-1"
+    assert not scripted.asked("/token")
+
+
+def test_that_the_api_refuses_a_token_requested_for_it_is_logged_once(keep, scripted, caplog, monkeypatch):
+    monkeypatch.setattr(refused_again, "_logged", {})
+    provider = keep(after_401=True)
+    scripted.on("/api/x", Answer(401))
+    for _ in range(3):
+        assert store.session_for(provider).get("x").status_code == 401
+    assert [record.action for record in caplog.records] == ["refused_again"]
+    assert not scripted.asked("/token")
 
 
 def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(keep, scripted):
@@ -342,3 +372,62 @@ def test_the_new_refresh_token_of_an_odd_response_is_written_back(keep, scripted
     assert store.session_for(provider).get("x").status_code == 200
     assert [request.form["refresh_token"] for request in scripted.asked("/token")] == ["row-0", "row-1"]
     assert row(provider).token.refresh_token == "row-2"
+
+
+# --- a response for another account -------------------------------------------------------------------
+
+CLAIMS = {"iss": "https://id.example", "aud": "client", "sub": "ada"}
+
+
+def answered_for(**claims):
+    return {**ROTATED, "refresh_token": "row-1", "id_token": id_token(**{**CLAIMS, **claims})}
+
+
+@pytest.mark.compliance("A39")
+def test_after_a_response_for_another_account_the_user_is_asked_to_log_in_again(keep, scripted):
+    provider = keep(age=EXPIRED, extra={"id_token": id_token(**CLAIMS)})
+    scripted.on("/token", Answer(body=answered_for(sub="linus")))
+    for _ in range(2):
+        with pytest.raises(
+            ReauthorizationRequired, match=r"token of another account.*oauth_login scripted"
+        ) as raised:
+            store.session_for(provider).get("x")
+        assert raised.value.reason == "account_changed"
+    assert not scripted.asked("/api/x")
+    assert len(scripted.asked("/token")) == 1
+    seen = row(provider)
+    assert (seen.status, seen.last_error, seen.version) == ("reauthorization_required", "account_changed", 1)
+    assert (seen.token.refresh_token, seen.token.access_token, seen.leased) == ("row-1", "access-0", False)
+
+    scripted.on("/revoke", Answer(200))
+    keep(refresh_token="row-new", access_token="access-new")
+    assert store.forget(provider) == "revoked"
+    assert [request.form["token"] for request in scripted.asked("/revoke")] == ["row-new", "row-1"]
+
+
+def test_after_a_401_too_the_reason_is_given(keep, scripted):
+    provider = keep(extra={"id_token": id_token(**CLAIMS)})
+    first, second = store.session_for(provider), store.session_for(provider)
+    scripted.on("/api/x", Answer(200), Answer(200), Answer(401))
+    assert [http.get("x").status_code for http in (first, second)] == [200, 200], "both hold the token"
+    scripted.on("/token", Answer(body=answered_for(sub="linus")))
+    for http in (first, second):
+        with pytest.raises(ReauthorizationRequired, match="another account") as raised:
+            http.get("x")
+        assert raised.value.reason == "account_changed"
+    assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "claims"),
+    [("id_token_issuer", {"iss": "https://other.example"}), ("id_token_audience", {"aud": "other"})],
+)
+def test_another_issuer_or_audience_keeps_the_refresh_token_and_the_login(keep, scripted, code, claims):
+    provider = keep(age=EXPIRED, extra={"id_token": id_token(**CLAIMS)})
+    scripted.on("/token", Answer(body=answered_for(**claims)))
+    with pytest.raises(ProviderMisconfigured) as raised:
+        store.session_for(provider).get("x")
+    assert raised.value.error == code
+    seen = row(provider)
+    assert (seen.status, seen.failures, seen.last_error) == ("active", 1, code)
+    assert (seen.token.refresh_token, seen.token.carried) == ("row-1", True)
