@@ -112,6 +112,8 @@ def read_claimed(leases: Leases) -> list[Claimed]:
 
     They are read after the claim: from here on, only a reconnect or a disconnect changes the token.
     """
+    # Django asks for MariaDB's version to compile a statement. It would open a connection for that alone.
+    connections[leases.alias].ensure_connection()
     rows = leases.rows().annotate(usable=usable(leases.model))
     claimed = [
         Claimed(row, row.version, leases.owner, leases.claimed_at, leases.due_at[row.pk]) for row in rows

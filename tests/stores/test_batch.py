@@ -13,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.models import Connection
-from oauth_connect.stores.batch import Save, Saves, claim_due, read_claimed, release_claims
+from oauth_connect.stores.batch import Save, Saves, claim_due, free_hidden, read_claimed, release_claims
 from oauth_connect.stores.columns import token_columns
+from tests.faults.held import held_by_another
 from tests.support.tokens import EXPIRED, rows
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
@@ -113,6 +114,19 @@ def test_a_released_row_is_due_as_before_unless_the_token_has_changed(make_conne
     assert values[same.pk] == ("", same.refresh_at)
     assert values[changed.pk] == ("", AGAIN)
     assert values[lost.pk] == ("another", AGAIN)
+
+
+@pytest.mark.vendor("postgresql", "mysql")  # SQLite has one lock for the whole file
+def test_a_hidden_row_that_is_locked_keeps_its_lease_until_it_expires(make_connection):
+    connection = make_connection(age=EXPIRED)
+    leases = claim_due(Due().of("scripted"), 10, seconds=30, retry_at=AGAIN)
+    with held_by_another(connection):
+        assert free_hidden(leases, ()) == 1
+    assert rows().get(pk=connection.pk).lease_owner == leases.owner
+    assert free_hidden(leases, ()) == 1
+    assert free_hidden(leases, ()) == 0
+    row = rows().get(pk=connection.pk)
+    assert (row.lease_owner, row.refresh_at) == ("", connection.refresh_at)
 
 
 def test_a_claim_is_three_statements_however_many_rows(make_connection):

@@ -13,8 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections, transaction
 from django.db import connection as database
 
+from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import async_access
 from oauth_connect.stores import row as row_module
 from oauth_connect.stores.connection_state import MARK, State, carried, read_state
 from oauth_connect.stores.row import RowStore
@@ -247,6 +249,31 @@ def test_a_connection_whose_state_could_not_be_written_is_closed(hooks):
         assert connections["default"].connection is None
         assert Connection.objects.count() == 0
         assert connections["default"].tenant == "acme"
+
+
+def test_a_connection_whose_write_was_interrupted_is_closed_too(hooks, configure):
+    def interrupted(connection: Any, value: Any) -> None:
+        raise KeyboardInterrupt
+
+    configure(CONNECTION_STATE=(hooks.read, interrupted))
+    with carried("default", read_state("default")):
+        with pytest.raises(KeyboardInterrupt):
+            Connection.objects.count()
+        assert connections["default"].connection is None
+
+
+def test_if_the_database_fails_when_it_is_asked_for_a_row_that_is_gone_the_reason_remains(
+    hooks, make_connection, monkeypatch
+):
+    def fail(*_: Any) -> bool:
+        raise OperationalError("the server went away")
+
+    connection = make_connection(age=EXPIRED)
+    rows().filter(pk=connection.pk).delete()
+    monkeypatch.setattr(async_access, "_exists", fail)
+    with pytest.raises(ReauthorizationRequired) as caught:
+        refresh_in_async_code(connection)
+    assert caught.value.reason == "disconnected"
 
 
 @pytest.mark.parametrize("refresh", WAYS)
