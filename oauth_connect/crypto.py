@@ -28,14 +28,14 @@ def seal(value: Any, binding: Binding) -> str:
     return _ring().encrypt(plain.encode()).decode("ascii")
 
 
-def unseal(sealed: str, binding: Binding) -> Any:
-    """Return the value. Raises KeyUnavailable if no key unseals it, or if it has another binding."""
-    return _opened(_ring(), sealed, binding)
+def unseal(sealed: str, *bindings: Binding) -> Any:
+    """Return the value. Raises KeyUnavailable if no key unseals it, or if it has none of the bindings."""
+    return _opened(_ring(), sealed, bindings)
 
 
-def reencrypt(sealed: str, binding: Binding) -> str:
-    """Return a new ciphertext of the same value, sealed with the first key. Raises KeyUnavailable."""
-    return seal(unseal(sealed, binding), binding)
+def reencrypt(sealed: str, *bindings: Binding) -> str:
+    """Return a new ciphertext of the same value, with the first key and binding. Raises KeyUnavailable."""
+    return seal(unseal(sealed, *bindings), bindings[0])
 
 
 def new_key() -> str:
@@ -53,28 +53,28 @@ def fingerprint(parts: Sequence[str]) -> str:
     return hmac.new(conf.keys[0], json.dumps(list(parts)).encode(), "sha256").hexdigest()
 
 
-def key_index(sealed: str, binding: Binding) -> int | None:
+def key_index(sealed: str, *bindings: Binding) -> int | None:
     """Return the index of the key that unseals a value, or None if no key does.
 
     Raises ImproperlyConfigured if the key ring is not usable.
     """
     for index, key in enumerate(conf.keys):
         try:
-            _opened(_ring_of((key,)), sealed, binding)
+            _opened(_ring_of((key,)), sealed, bindings)
         except KeyUnavailable:
             continue
         return index
     return None
 
 
-def _opened(ring: MultiFernet, sealed: str, binding: Binding) -> Any:
+def _opened(ring: MultiFernet, sealed: str, bindings: Sequence[Binding]) -> Any:
     try:
         its_binding, value = json.loads(ring.decrypt(sealed.encode()))
     except (InvalidToken, TypeError, ValueError):  # or another program encrypted it with this key
         raise KeyUnavailable(
             'No key in OAUTH_CONNECT["KEYS"] unseals this value. Put back the key that sealed it.'
         ) from None
-    if its_binding != list(binding):
+    if its_binding not in map(list, bindings):
         raise KeyUnavailable(
             "This value was sealed for another row or column and copied here. It is refused."
         )
@@ -86,7 +86,7 @@ def _try_out(ring: MultiFernet) -> None:
     """Seal and unseal a value, once for each ring. The result of a ring does not change."""
     binding = ("proof",)
     plain = json.dumps([list(binding), ""])
-    _opened(ring, ring.encrypt(plain.encode()).decode("ascii"), binding)
+    _opened(ring, ring.encrypt(plain.encode()).decode("ascii"), [binding])
 
 
 def _ring() -> MultiFernet:

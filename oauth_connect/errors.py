@@ -33,6 +33,25 @@ class InvalidProvider(OAuthConnectError, ValueError):
     """A provider's definition is wrong. The message begins with the path of the wrong field."""
 
 
+class InvalidOwner(OAuthConnectError, ValueError):
+    """An owner's key is empty, too long, holds NUL, or is not that of its user. Nothing was sent."""
+
+
+class IncompleteConnection(OAuthConnectError, ValueError):
+    """A connection cannot be saved: its columns do not say whose account it is. Nothing was written."""
+
+
+class AlreadyConnected(OAuthConnectError):
+    """The owner has a connection to this account already. Nothing was changed.
+
+    ``connection``: that connection.
+    """
+
+    def __init__(self, message: str = "", *, connection: Any = None) -> None:
+        super().__init__(message)
+        self.connection = connection
+
+
 class AmbiguousConnection(OAuthConnectError, LookupError):
     """Several connections match. Select one by ``account_id``."""
 
@@ -142,6 +161,15 @@ class ReauthorizationRequired(CallError):
     @property
     def code(self) -> str:
         return self.reason
+
+
+class OwnerMismatch(CallError):
+    """The owner and the user of a connection are not the same. Nothing was sent, and nothing uses it.
+
+    ``manage.py oauth_repair_owners`` corrects such rows.
+    """
+
+    code = "owner_mismatch"
 
 
 class ForbiddenDestination(CallError, ValueError):

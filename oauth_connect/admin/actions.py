@@ -20,6 +20,7 @@ from oauth_connect.errors import (
     ConnectionLocked,
     InvalidProvider,
     KeyUnavailable,
+    OwnerMismatch,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
@@ -86,6 +87,9 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     ProviderRejected: Outcome(gettext_lazy("The provider refused the request"), messages.ERROR),
     KeyUnavailable: Outcome(
         gettext_lazy("No configured key opens the token; put back the key that sealed it"), messages.ERROR
+    ),
+    OwnerMismatch: Outcome(
+        gettext_lazy("Owner and user are not the same; run manage.py oauth_repair_owners"), messages.ERROR
     ),
     ImproperlyConfigured: SETTINGS,
     InvalidProvider: SETTINGS,

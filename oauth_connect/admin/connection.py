@@ -107,7 +107,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
         return found
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        return ["owner", "account_id", "account_label", f"user__{get_user_model().USERNAME_FIELD}"]
+        username = get_user_model()._meta.get_field(get_user_model().USERNAME_FIELD)
+        # USERNAME_FIELD may be a foreign key, and its model has no name to search for.
+        of_user = [] if username.is_relation else [f"user__{username.name}"]
+        return ["owner", "account_id", "account_label", *of_user]
 
     @admin.display(description=gettext_lazy("account"), ordering="account_label")
     def account(self, connection: Connection) -> str:

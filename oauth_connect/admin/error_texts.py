@@ -91,6 +91,10 @@ EXPLANATIONS = {
         "The provider's entry in the settings is wrong. oauth_doctor shows where."
     ),
     "provider_disabled": gettext_lazy("This provider is disabled in the settings."),
+    "owner_mismatch": gettext_lazy(
+        "The owner and the user of the connection are not the same, so it is not used. "
+        "The command “manage.py oauth_repair_owners” corrects this."
+    ),
     "key_unavailable": gettext_lazy(
         "No configured key opens the token. Put back the key that sealed it. No data is lost."
     ),

@@ -24,4 +24,7 @@ def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
 def owned(owner: Owner, pk: uuid.UUID) -> Connection:
     """Return one of the owner's connections that is not disconnected. Raises Connection.DoesNotExist."""
     rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)
-    return rows.get(pk=pk)
+    found = rows.get(pk=pk)
+    if not found.owner_agrees:
+        raise Connection.DoesNotExist
+    return found

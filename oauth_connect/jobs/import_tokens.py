@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
 
@@ -19,6 +18,7 @@ from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import CallbackRefused, InvalidProvider, printable_line
 from oauth_connect.models import Connection, Owner, history
 from oauth_connect.models.lifecycle.connect import seal_new
+from oauth_connect.models.owner import is_user
 from oauth_connect.models.row import MAX_ACCOUNT_ID, identity_of, is_account_id
 from oauth_connect.protocol.grants import callback, lifetimes, responses
 from oauth_connect.protocol.provider import Provider
@@ -107,7 +107,7 @@ class TokenImport:
             yield _result(theirs, slug, ours if isinstance(ours, str) else _outcome(ours, inserted))
 
     def _connection(self, row: ForeignToken, slug: str) -> Connection:
-        if not isinstance(row.user, get_user_model()):
+        if not is_user(row.user):
             raise CannotImport("no_user")
         owner = Owner.of(row.user)
         entry = _entry(slug, owner)

@@ -17,7 +17,7 @@ from django.db.models import Model, QuerySet
 from oauth_connect import crypto
 from oauth_connect.models import Connection, PendingRevocation, history
 from oauth_connect.models.fields import Sealed
-from oauth_connect.stores.columns import binding
+from oauth_connect.stores.columns import bindings
 from oauth_connect.stores.lock_timeouts import is_conflict, is_locked
 from oauth_connect.stores.reencryption import swap_ciphertexts
 
@@ -99,7 +99,7 @@ def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
     """Re-encrypt rows in one transaction with their history, and return those that were written."""
     if not rows:
         return set()
-    new = {row: Sealed(crypto.reencrypt(row.sealed_token, binding(row))) for row in rows}
+    new = {row: Sealed(crypto.reencrypt(row.sealed_token, *bindings(row))) for row in rows}
     try:
         with transaction.atomic(using=alias):
             done = swap_ciphertexts(new, alias)
@@ -115,7 +115,7 @@ def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
 
 def _open(table: str, rows: Sequence[Any]) -> tuple[dict[Any, int], list[Unopened]]:
     """Return the index of the key that opens each row, and the rows that no key opens."""
-    indexes = {row: crypto.key_index(row.sealed_token, binding(row)) for row in rows}
+    indexes = {row: crypto.key_index(row.sealed_token, *bindings(row)) for row in rows}
     opened = {row: key for row, key in indexes.items() if key is not None}
     return opened, [Unopened(table, str(row.pk), row.provider) for row in rows if row not in opened]
 

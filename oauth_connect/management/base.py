@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, Error
 
 from oauth_connect.checks import check_time_zone
+from oauth_connect.errors import InvalidOwner
 from oauth_connect.management.output import progress
 from oauth_connect.models import Connection
 from oauth_connect.stores.connection_state import StateNotWritten
@@ -63,7 +64,7 @@ class Command(ABC, BaseCommand):
             self.usage_error(time_zone_problem())
         try:
             self.work(**options)
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, InvalidOwner) as error:
             self.usage_error(str(error))
         except Error as error:
             self.usage_error(database_problem(error))

@@ -7,8 +7,10 @@ from oauth_connect.models.lifecycle import history
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.provider_state import ProviderState
+from oauth_connect.models.row import PROTOCOL_COLUMNS
 
 __all__ = [
+    "PROTOCOL_COLUMNS",
     "Connection",
     "ConnectionEvent",
     "ConsumedState",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.conf import conf
-from oauth_connect.models.lifecycle import access, disconnect
+from oauth_connect.models.lifecycle import access, disconnect, ownership
+from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import ConnectionQuerySet
-from oauth_connect.models.row import PROTOCOL_COLUMNS, ConnectionRow
+from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS, ConnectionRow
 from oauth_connect.protocol.session import ApiSession
 
 
@@ -34,14 +36,32 @@ class Connection(ConnectionRow):
         ]
 
     def save(self, **kwargs: Any) -> None:
-        """Save without the refresh protocol's columns, unless the row is new or ``update_fields`` names them.
+        """Save the site's columns. Those of the refresh protocol only if ``update_fields`` names them.
 
-        Otherwise a stale instance, saved for its label, would overwrite the row with a spent token.
+        Otherwise a stale instance, saved for its label, would overwrite the row with a spent token, or give
+        it back to its former owner. A new row is saved whole. Raises IncompleteConnection.
         """
+        self.check_complete()
+        self.check_identity()
         inserting = self._state.adding or kwargs.get("force_insert")
         if not inserting and kwargs.get("update_fields") is None:
-            kwargs["update_fields"] = SITE_FIELDS
+            if self._is_missing_in(kwargs.get("using")):
+                kwargs["force_insert"] = True
+            else:
+                kwargs["update_fields"] = self._loaded_site_fields()
         super().save(**kwargs)
+
+    def _loaded_site_fields(self) -> set[str]:
+        """Return the columns to save. As in Django, those that were not loaded are not written."""
+        deferred = self.get_deferred_fields()
+        loaded = {f.name for f in self._meta.concrete_fields if f.attname not in deferred}
+        return loaded & site_fields(type(self))
+
+    def _is_missing_in(self, alias: str | None) -> bool:
+        """Return whether a database is named that is not the row's own, and that lacks the row."""
+        if alias is None or alias == self._state.db:
+            return False
+        return not type(self)._base_manager.using(alias).filter(pk=self.pk).exists()
 
     def access_token(self, min_ttl: float = 60) -> str:
         """Return an access token that is valid for ``min_ttl`` seconds, refreshed if necessary; for SDKs.
@@ -74,10 +94,24 @@ class Connection(ConnectionRow):
         """
         disconnect.disconnect(self, actor=actor, by_staff=by_staff)
 
+    def move_to(self, owner: Any, *, actor: Any = None) -> None:
+        """Hand this connection over to a user, an Owner or an owner's key.
 
-def _site_fields() -> Iterable[str]:
-    fields = Connection._meta.concrete_fields
-    return [f.name for f in fields if not f.primary_key and f.name not in PROTOCOL_COLUMNS]
+        ``actor``: the user who requested it, for the history. Raises AlreadyConnected if the new owner has a
+        connection to the same account, and InvalidOwner.
+        """
+        ownership.move(self, Owner.of(owner), actor=actor)
+
+    move_to.alters_data = True  # type: ignore[attr-defined]
 
 
-SITE_FIELDS = frozenset(_site_fields())
+@cache
+def site_fields(model: type[Connection]) -> frozenset[str]:
+    """Return the names of the columns that ``save()`` writes on an existing row, a subclass's included."""
+    ours = PROTOCOL_COLUMNS | IDENTITY_COLUMNS
+    fields: Iterable[Any] = model._meta.concrete_fields
+    parts = (f for f in fields if not f.primary_key and not getattr(f.remote_field, "parent_link", False))
+    return frozenset(f.name for f in parts if f.name not in ours)
+
+
+SITE_FIELDS = site_fields(Connection)

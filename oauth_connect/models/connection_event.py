@@ -7,6 +7,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from oauth_connect.models.fields import KeyField
+
 
 class ConnectionEvent(models.Model):
     class Action(models.TextChoices):
@@ -18,12 +20,13 @@ class ConnectionEvent(models.Model):
         DISCONNECTED = "disconnected", _("disconnected")
         REVOKED_BY_STAFF = "revoked_by_staff", _("revoked by staff")
         KEY_ROTATED = "key_rotated", _("key rotated")
+        MOVED = "moved", _("handed over")
 
     id = models.BigAutoField(primary_key=True)
     # Not a foreign key: the history outlives the row.
     connection_id = models.UUIDField(_("connection"))
-    provider = models.CharField(_("provider"), max_length=100)
-    owner = models.CharField(_("owner"), max_length=255)
+    provider: models.Field[str, str] = KeyField(_("provider"), max_length=100)
+    owner: models.Field[str, str] = KeyField(_("owner"), max_length=255)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,

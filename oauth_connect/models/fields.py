@@ -1,19 +1,36 @@
-"""The model field of a sealed token."""
+"""The model fields of sealed tokens, and of keys."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.core.exceptions import FieldError, ValidationError
+from django.db import models
+from django.db.models import lookups
 from fernet_fields import EncryptedTextField
 
 FERNET_PREFIX = "gAAAA"  # version 0x80 and the high bytes of a time stamp, in base64
 
 
 class Sealed(str):
-    """A ciphertext. The field accepts and returns no other type."""
+    """A ciphertext. The field accepts and returns no other type.
+
+    Shown as a mask, because a serializer or a page of a site may show all columns. ``ciphertext``: its text.
+    """
 
     __slots__ = ()
+
+    def __str__(self) -> str:
+        return "<sealed>"
+
+    __repr__ = __str__
+
+    def __format__(self, format_spec: str) -> str:
+        return format(str(self), format_spec)
+
+    @property
+    def ciphertext(self) -> str:
+        return str.__str__(self)
 
 
 class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has no types
@@ -59,10 +76,61 @@ class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has 
         return connection.Database.Binary(value.encode("ascii"))
 
     def value_to_string(self, obj: Any) -> str:
-        return str(self.value_from_object(obj))
+        value = self.value_from_object(obj)
+        return value.ciphertext if isinstance(value, Sealed) else str(value)
 
     def _checked_expression(self, value: Any) -> Any:
         """Return an expression whose output is sealed. Refuse others, because they would store plain text."""
         if not isinstance(getattr(value, "_output_field_or_none", None), SealedField):
             raise FieldError(f"{self.name}: the output_field of an expression must be a SealedField.")
         return value
+
+
+class _NoneOnly(lookups.Exact):
+    """Lets ``sealed_token=None`` mean IS NULL. A sealing always differs, so no other value is found."""
+
+    def get_prep_lookup(self) -> None:
+        if self.rhs is not None:
+            raise FieldError("A sealed value cannot be searched for. Only None can.")
+
+
+SealedField.register_lookup(_NoneOnly)
+
+
+class KeyField(models.CharField):  # type: ignore[type-arg]  # Django's class takes no parameters
+    """A text column that every database compares byte by byte: an owner, a provider, an account.
+
+    The usual collations of MariaDB and MySQL treat case, accents and trailing blanks as equal. One owner
+    would then find the connections of another.
+    """
+
+    description = "Key (up to %(max_length)s), compared byte by byte"
+
+    def db_type(self, connection: Any) -> str | None:
+        column = super().db_type(connection)
+        return f"{column} CHARACTER SET utf8mb4" if connection.vendor == "mysql" else column
+
+    def db_parameters(self, connection: Any) -> Any:
+        parameters: Any = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            parameters["collation"] = _binary_collation(connection)
+        return parameters
+
+
+def _binary_collation(connection: Any) -> str:
+    """Return the collation that compares bytes and does not pad with blanks (MySQL: 8.0.17 and newer)."""
+    if connection.mysql_is_mariadb:
+        return "utf8mb4_nopad_bin"
+    return "utf8mb4_0900_bin" if connection.mysql_version >= (8, 0, 17) else "utf8mb4_bin"
+
+
+class _IgnoringCase:
+    """Lets a lookup ignore case on MariaDB and MySQL, where the column's collation decides that."""
+
+    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> Any:
+        sql, parameters = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]  # a mixin
+        return (f"{sql} COLLATE utf8mb4_general_ci" if connection.vendor == "mysql" else sql), parameters
+
+
+for _lookup in (lookups.IExact, lookups.IContains, lookups.IStartsWith, lookups.IEndsWith, lookups.IRegex):
+    KeyField.register_lookup(type(_lookup.__name__, (_IgnoringCase, _lookup), {}))

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.engine.store import ACCOUNT_CHANGED, REAUTHORIZATION_REQUIRED
-from oauth_connect.models.fields import Sealed, SealedField
+from oauth_connect.models.fields import KeyField, Sealed, SealedField
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import open_token, seal_token
 
@@ -48,11 +48,13 @@ class PendingRevocationQuerySet(models.QuerySet["PendingRevocation"]):
 class PendingRevocation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     connection_id = models.UUIDField(_("connection"), db_index=True)
-    owner = models.CharField(_("owner"), max_length=255)
-    provider = models.CharField(_("provider"), max_length=100)
+    owner: models.Field[str, str] = KeyField(_("owner"), max_length=255)
+    provider: models.Field[str, str] = KeyField(_("provider"), max_length=100)
     # Null: the account is unknown. Then any connection of the owner may share the grant.
-    account_id = models.CharField(_("account id"), max_length=255, null=True, blank=True)  # noqa: DJ001
-    client_id = models.CharField(_("client id"), max_length=500, blank=True)
+    account_id: models.Field[str | None, str | None] = KeyField(
+        _("account id"), max_length=255, null=True, blank=True
+    )
+    client_id: models.Field[str, str] = KeyField(_("client id"), max_length=500, blank=True)
     variables = models.JSONField(_("variables"), default=dict, blank=True)
     sealed_token: models.Field[Sealed, Sealed] = SealedField(_("token"))
     # db_default: during an upgrade, processes of the previous release go on writing rows.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from oauth_connect.models.fields import KeyField
+
 
 class ProviderState(models.Model):
-    provider = models.CharField(_("provider"), primary_key=True, max_length=100)
+    provider: models.Field[str, str] = KeyField(_("provider"), primary_key=True, max_length=100)
     blocked_until = models.DateTimeField(_("blocked until"), null=True, blank=True)
     failures = models.PositiveIntegerField(_("failures"), default=0)
     alarm = models.CharField(_("alarm"), max_length=64, blank=True)

@@ -12,14 +12,25 @@ from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.engine.store import ACTIVE
 from oauth_connect.models.lifecycle import connect
 from oauth_connect.models.owner import Owner
-from oauth_connect.models.row import PROTOCOL_COLUMNS
+from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS
 from oauth_connect.protocol.token import Token
 
 M = TypeVar("M", bound=models.Model)
 
 
 class ProtocolColumnsError(TypeError):
-    """Raised when a bulk update names columns of the refresh protocol; see the message."""
+    """Raised when a bulk update names columns that only this package may write; see the message."""
+
+
+def refuse_columns(names: Iterable[str], how: str) -> None:
+    """Raise ProtocolColumnsError for columns that only this package may write."""
+    names = set(names)
+    if touched := sorted(IDENTITY_COLUMNS.intersection(names)):
+        raise ProtocolColumnsError(
+            f"{how} of {', '.join(touched)}: these columns say whose account a connection is, and must "
+            "agree. Use connection.move_to() to hand it over."
+        )
+    refuse_protocol_columns(names, how)
 
 
 def refuse_protocol_columns(names: Iterable[str], how: str) -> None:
@@ -35,8 +46,9 @@ class ConnectionQuerySet(models.QuerySet[M]):
     """A QuerySet of connections. Its bulk updates refuse the refresh protocol's columns."""
 
     def for_owner(self, owner: Any) -> ConnectionQuerySet[M]:
-        """Return the connections of a user, an Owner or an owner's key."""
-        return self.filter(owner=Owner.of(owner).key)
+        """Return the connections of a user, an Owner or an owner's key, by ``owner`` and ``user``."""
+        owner = Owner.of(owner)
+        return self.filter(owner=owner.key, user=owner.user_id)
 
     def due(self, within: timedelta = timedelta(0)) -> ConnectionQuerySet[M]:
         """Return the connections whose token should be refreshed now, or within the given time.
@@ -47,14 +59,14 @@ class ConnectionQuerySet(models.QuerySet[M]):
         return due.exclude(grant=CLIENT_CREDENTIALS)
 
     def update(self, **kwargs: Any) -> int:
-        refuse_protocol_columns(kwargs, "update()")
+        refuse_columns(kwargs, "update()")
         return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_update(self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None) -> int:
         names = list(fields)
-        refuse_protocol_columns(names, "bulk_update()")
+        refuse_columns(names, "bulk_update()")
         return super().bulk_update(objs, names, batch_size=batch_size)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
@@ -67,8 +79,11 @@ class ConnectionQuerySet(models.QuerySet[M]):
         update_fields: Collection[str] | None = None,
         **options: Any,
     ) -> list[M]:
-        refuse_protocol_columns(update_fields or (), "bulk_create()")
-        return super().bulk_create(objs, batch_size, update_fields=update_fields, **options)
+        refuse_columns(update_fields or (), "bulk_create()")
+        rows: list[Any] = list(objs)
+        for row in rows:
+            row.check_complete()
+        return super().bulk_create(rows, batch_size, update_fields=update_fields, **options)
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 

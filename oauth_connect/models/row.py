@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -18,13 +18,20 @@ from django.utils.translation import gettext_lazy as _
 from oauth_connect.conf import conf
 from oauth_connect.engine import store
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
-from oauth_connect.errors import ReauthorizationRequired
-from oauth_connect.models.fields import Sealed, SealedField
+from oauth_connect.errors import IncompleteConnection, OwnerMismatch, ReauthorizationRequired
+from oauth_connect.models.fields import KeyField, Sealed, SealedField
+from oauth_connect.models.owner import key_of_id, user_id_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.columns import COLUMNS, open_token
+from oauth_connect.stores.columns import COLUMNS, open_token, table_of
 
 PROTOCOL_COLUMNS = frozenset(COLUMNS)
+# What a row is: whose account at which provider. Only ``move_to`` changes its owner.
+IDENTITY_COLUMNS = frozenset({"owner", "user", "user_id", "provider", "account_id", "identity"})
+IDENTITY_PARTS = frozenset(
+    {"owner", "provider", "account_id", "grant", "client_id", "requested_scopes", "resource", "audience"}
+    | {"identity"}
+)
 RECONNECT_SOON = timedelta(days=30)
 MAX_ACCOUNT_ID = 255  # characters
 
@@ -44,7 +51,8 @@ class ConnectionRow(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 
-    owner = models.CharField(_("owner"), max_length=255)
+    # Not editable: a form or a serializer would pretend to save what save() leaves out.
+    owner: models.Field[str, str] = KeyField(_("owner"), max_length=255, editable=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -52,6 +60,7 @@ class ConnectionRow(models.Model):
         blank=True,
         related_name="oauth_connections",
         verbose_name=_("user"),
+        editable=False,
     )
     connected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -60,39 +69,46 @@ class ConnectionRow(models.Model):
         blank=True,
         related_name="+",
         verbose_name=_("connected by"),
+        editable=False,
     )
 
-    provider = models.CharField(_("provider"), max_length=100)
+    provider: models.Field[str, str] = KeyField(_("provider"), max_length=100, editable=False)
     grant = models.CharField(
-        _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE
+        _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE, editable=False
     )
-    account_id = models.CharField(_("account id"), max_length=MAX_ACCOUNT_ID, blank=True)
+    account_id: models.Field[str, str] = KeyField(
+        _("account id"), max_length=MAX_ACCOUNT_ID, blank=True, editable=False
+    )
     account_label = models.CharField(_("account"), max_length=255, blank=True)
-    scopes = models.JSONField(_("granted scopes"), default=list, blank=True)
-    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True)
-    client_id = models.CharField(_("client id"), max_length=500, blank=True)
-    redirect_uri = models.TextField(_("redirect URI"), blank=True)
-    resource = models.TextField(_("resource"), blank=True)
-    audience = models.TextField(_("audience"), blank=True)
-    variables = models.JSONField(_("variables"), default=dict, blank=True)
+    scopes = models.JSONField(_("granted scopes"), default=list, blank=True, editable=False)
+    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True, editable=False)
+    client_id: models.Field[str, str] = KeyField(_("client id"), max_length=500, blank=True, editable=False)
+    redirect_uri = models.TextField(_("redirect URI"), blank=True, editable=False)
+    resource = models.TextField(_("resource"), blank=True, editable=False)
+    audience = models.TextField(_("audience"), blank=True, editable=False)
+    variables = models.JSONField(_("variables"), default=dict, blank=True, editable=False)
     extra = models.JSONField(_("extra"), default=dict, blank=True)
 
-    status = models.CharField(_("status"), max_length=32, choices=Status.choices, default=Status.ACTIVE)
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
-    refresh_at = models.DateTimeField(_("refresh at"), null=True, blank=True)
-    refresh_token_expires_at = models.DateTimeField(_("refresh token expires at"), null=True, blank=True)
-    reconnect_before = models.DateTimeField(_("reconnect before"), null=True, blank=True)
-    last_refreshed_at = models.DateTimeField(_("last refreshed at"), null=True, blank=True)
-    last_error = models.CharField(_("last error"), max_length=64, blank=True)
-    failures = models.PositiveIntegerField(_("failures"), default=0)
+    status = models.CharField(
+        _("status"), max_length=32, choices=Status.choices, default=Status.ACTIVE, editable=False
+    )
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True, editable=False)
+    refresh_at = models.DateTimeField(_("refresh at"), null=True, blank=True, editable=False)
+    refresh_token_expires_at = models.DateTimeField(
+        _("refresh token expires at"), null=True, blank=True, editable=False
+    )
+    reconnect_before = models.DateTimeField(_("reconnect before"), null=True, blank=True, editable=False)
+    last_refreshed_at = models.DateTimeField(_("last refreshed at"), null=True, blank=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=64, blank=True, editable=False)
+    failures = models.PositiveIntegerField(_("failures"), default=0, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     sealed_token: models.Field[Sealed | None, Sealed | None] = SealedField(_("token"), null=True)
-    version = models.PositiveBigIntegerField(_("version"), default=0)
+    version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
     lease_owner = models.CharField(max_length=32, blank=True, default="", editable=False)
     lease_until = models.BigIntegerField(default=0, editable=False)
-    in_doubt = models.BooleanField(_("in doubt"), default=False)
+    in_doubt = models.BooleanField(_("in doubt"), default=False, editable=False)
     identity = models.CharField(max_length=64, unique=True, editable=False)
 
     class Meta:
@@ -105,6 +121,50 @@ class ConnectionRow(models.Model):
         state = super().__getstate__()
         state.pop("_opened", None)
         return state
+
+    # --- whose it is ----------------------------------------------------------------------------
+
+    @property
+    def owner_agrees(self) -> bool:
+        """Whether ``owner`` and ``user`` name the same owner. A row where they differ is used by nobody."""
+        # Compared here, because databases spell a primary key differently.
+        if self.user_id is None:
+            return user_id_of(self.owner) is None
+        return self.owner == key_of_id(self.user_id)
+
+    def check_owner(self) -> None:
+        """Raise OwnerMismatch if ``owner`` and ``user`` do not name the same owner."""
+        if not self.owner_agrees:
+            raise OwnerMismatch(
+                f"The owner and the user of the connection {self.pk} are not the same. It is not used. "
+                "Run: manage.py oauth_repair_owners"
+            )
+
+    def check_complete(self) -> None:
+        """Raise IncompleteConnection unless the columns say whose account this is. Reads loaded ones only."""
+        loaded = self.__dict__.keys()
+        if {"owner", "user_id"} <= loaded and not self.owner_agrees:
+            raise IncompleteConnection(
+                "owner and user do not name the same owner. Use connection.move_to() to hand it over. If "
+                "they are stored so, run: manage.py oauth_repair_owners"
+            )
+        if "identity" in loaded and not self.identity:
+            raise IncompleteConnection("identity is missing. Use Connection.objects.store() for a new one.")
+
+    def check_identity(self) -> None:
+        """Raise IncompleteConnection if loaded columns were changed that name the account."""
+        if self.__dict__.keys() >= IDENTITY_PARTS and self.identity != self.computed_identity():
+            raise IncompleteConnection(
+                "identity does not fit the owner, provider and account. Use Connection.objects.store() for a "
+                "new connection, and move_to() for another owner."
+            )
+
+    def computed_identity(self, owner: str = "") -> str:
+        """Return the ``identity`` that fits the columns, for another owner if one is given."""
+        parts: tuple[Any, ...] = (self.account_id,)
+        if self.is_machine:
+            parts = (self.grant, self.client_id, self.requested_scopes, self.resource, self.audience)
+        return identity_of(owner or self.owner, self.provider, *parts)
 
     # --- the token ------------------------------------------------------------------------------
 
@@ -177,8 +237,11 @@ R = TypeVar("R", bound=ConnectionRow)
 
 
 def rows_of(model: type[R], alias: str) -> models.QuerySet[R]:
-    """Return all rows in a database, with a QuerySet that may write the refresh protocol's columns."""
-    return models.QuerySet(model, using=alias)
+    """Return all rows in a database, with a QuerySet that may write the refresh protocol's columns.
+
+    For a subclass of the model, too, these are rows of the model that has the table.
+    """
+    return models.QuerySet(cast("type[R]", table_of(model)), using=alias)
 
 
 def identity_of(owner: str, provider: str, *parts: Any) -> str:

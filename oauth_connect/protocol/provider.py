@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 from urllib.parse import quote
 
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
@@ -92,6 +92,15 @@ class Provider:
     variables: Mapping[str, Variable] = field(default_factory=dict)
 
     _resolved: ClassVar[Any]
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Provider holds the client's secret and cannot be pickled. Pass its slug.")
 
     @classmethod
     def from_mapping(cls, slug: str, data: Mapping[str, Any]) -> Self:

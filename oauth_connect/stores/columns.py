@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Case, F, Model, Q, Value, When
 
@@ -44,9 +46,32 @@ TOKEN_COLUMNS = (
 UNLEASED = {"lease_owner": ""}
 
 
+def table_of(model: type[Model]) -> type[Model]:
+    """Return the model that has the columns: for a proxy or a multi-table child, the model that it extends.
+
+    One UPDATE of that table is atomic. Django makes two statements of an UPDATE of a child.
+    """
+    return model._meta.get_field("sealed_token").model
+
+
 def binding(row: Any) -> crypto.Binding:
     """Return the binding of a row's sealed token: model, column, primary key, provider."""
-    return (row._meta.label_lower, "sealed_token", str(row.pk), row.provider)
+    return bindings(row)[0]
+
+
+def bindings(row: Any) -> tuple[crypto.Binding, ...]:
+    """Return the binding of a row's sealed token, then those that earlier releases used for subclasses."""
+    table = table_of(type(row))
+    # Not ``row.pk``: before a multi-table child is saved, that is None.
+    key = str(getattr(row, table._meta.pk.attname))
+    return tuple((label, "sealed_token", key, row.provider) for label in _labels(table))
+
+
+@cache
+def _labels(model: type[Model]) -> tuple[str, ...]:
+    """Return the label of a model, and then those of its subclasses: proxies and multi-table children."""
+    subclasses = [other for other in apps.get_models() if issubclass(other, model) and other is not model]
+    return tuple(one._meta.label_lower for one in (model, *subclasses))
 
 
 def seal_token(row: Any, token: Token) -> str:
@@ -55,7 +80,7 @@ def seal_token(row: Any, token: Token) -> str:
 
 def open_token(row: Any, sealed: str) -> Token:
     """Return the token. Raises KeyUnavailable."""
-    return Token.from_dict(crypto.unseal(sealed, binding(row)))
+    return Token.from_dict(crypto.unseal(sealed, *bindings(row)))
 
 
 def token_columns(row: Any, token: Token, refresh_at: datetime | None) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from oauth_connect.stores.columns import (
     leased,
     open_token,
     saved_columns,
+    table_of,
     token_columns,
     usable,
 )
@@ -92,7 +93,7 @@ class RowStore:
         state: State | None = None,
     ) -> None:
         self.row = row
-        self.model: type[Model] = type(row)
+        self.model: type[Model] = table_of(type(row))
         self.alias = router.db_for_write(self.model, instance=row)
         self.announce = on_event
         self.orphaned = on_orphan

@@ -23,7 +23,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
 from oauth_connect.conf import InvalidLoadedEntry, conf
-from oauth_connect.errors import CallbackRefused, CallError
+from oauth_connect.errors import CallbackRefused, CallError, OwnerMismatch
 from oauth_connect.flows.disconnect import outlook, owned
 from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
@@ -66,6 +66,7 @@ class ConnectionsView(OwnerPage):
         shown = [
             {"connection": row, "provider": offered(row.provider, owner.key)}
             for row in rows.order_by("provider", "account_label")
+            if row.owner_agrees
         ]
         providers = [one for slug in conf.provider_slugs if (one := offered(slug, owner.key))]
         return self.render_to_response(
@@ -165,8 +166,10 @@ class ConnectView(OwnerPage):
             return None
         rows = Connection.objects.for_owner(self.owner).filter(provider=provider)
         try:
-            return rows.get(pk=pk)
-        except (Connection.DoesNotExist, ValidationError):
+            found = rows.get(pk=pk)
+            found.check_owner()
+            return found
+        except (Connection.DoesNotExist, OwnerMismatch, ValidationError):
             raise Http404 from None
 
 

@@ -94,7 +94,7 @@ def test_its_token_is_a_connection_of_no_user(reports):
     assert (connection.owner, connection.grant) == ("machine:reports", "client_credentials")
     assert (connection.client_id, connection.scopes) == (MACHINE_ID, ["analytics"])
     assert connection.status == "active"
-    assert connection.token.access_token not in str(connection.sealed_token)
+    assert connection.token.access_token not in connection.sealed_token.ciphertext
 
 
 def test_an_expired_token_is_fetched_again_by_the_caller_that_needs_it(reports):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection as database
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import QuerySet
 from django.db.utils import OperationalError
 from django.test import override_settings
 
@@ -48,7 +49,7 @@ def test_a_healthy_site_is_ok_line_by_line(command, make_connection):
     assert subjects == [
         *("Settings", "Keys", "Sessions", "URLs", "Providers", "Provider scripted"),
         *("Redirect URI of scripted", "Database", "Migrations", "Clocks", "Sealed rows"),
-        *("Connections of scripted", "Pending revocations", "Alarms"),
+        *("Owners", "Connections of scripted", "Pending revocations", "Alarms"),
     ]
     assert "https://app.example/oauth/scripted/callback/" in run.out
 
@@ -64,8 +65,17 @@ def test_json_has_the_same_and_the_numbers(command, make_connection):
     assert run.document["redirect_uris"] == {"scripted": "https://app.example/oauth/scripted/callback/"}
     assert set(run.document) == {
         *("ok", "findings", "redirect_uris", "connections", "due", "failing"),
-        *("pending_revocations", "alarms", "sample"),
+        *("pending_revocations", "alarms", "sample", "owner_mismatches"),
     }
+
+
+def test_connections_that_name_two_owners_are_counted(command, line, make_connection, other_user):
+    QuerySet(Connection).filter(pk=make_connection().pk).update(user=other_user)
+    found, status = line("Owners")
+    assert found.startswith("ERROR: owner and user are not the same in connections: 1.")
+    assert "oauth_repair_owners" in found
+    assert status == 1
+    assert command("oauth_doctor", json=True).document["owner_mismatches"] == 1
 
 
 @pytest.mark.parametrize(

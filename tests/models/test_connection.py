@@ -27,9 +27,9 @@ from oauth_connect.errors import (
 )
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.connection import SITE_FIELDS
-from oauth_connect.models.row import PROTOCOL_COLUMNS
+from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS
 from tests.servers.scripted import Answer
-from tests.support.tokens import FRESH, protocol_state, stored
+from tests.support.tokens import FRESH, protocol_state, raw, stored
 from tests.test_crypto import OTHER
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted_provider")]
@@ -52,10 +52,10 @@ def spoiled(connection: Connection) -> Connection:
     return connection
 
 
-def test_every_column_is_either_the_sites_or_the_protocols() -> None:
+def test_every_column_is_the_sites_or_the_protocols_or_says_whose_it_is() -> None:
     columns = {field.name for field in Connection._meta.concrete_fields if not field.primary_key}
-    assert columns == SITE_FIELDS | PROTOCOL_COLUMNS
-    assert not SITE_FIELDS & PROTOCOL_COLUMNS
+    assert columns | {"user_id"} == SITE_FIELDS | PROTOCOL_COLUMNS | IDENTITY_COLUMNS
+    assert not SITE_FIELDS & (PROTOCOL_COLUMNS | IDENTITY_COLUMNS)
 
 
 @pytest.mark.parametrize("using", [{}, {"using": "default"}, {"force_update": True}, {"update_fields": None}])
@@ -144,8 +144,7 @@ def test_a_ciphertext_of_another_table_is_refused(make_connection) -> None:
 def test_a_token_is_not_used_at_another_provider(configure, scripted_entry, make_connection) -> None:
     connection = make_connection()
     configure(PROVIDERS={"scripted": scripted_entry, "evil": scripted_entry})
-    connection.provider = "evil"
-    connection.save()
+    raw(connection).update(provider="evil")
     with pytest.raises(KeyUnavailable, match="copied"):
         stored(connection).session().get("user")
 

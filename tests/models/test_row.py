@@ -43,4 +43,4 @@ def test_two_users_of_one_account_have_a_connection_each(make_connection, user, 
 def test_one_identity_is_one_row(make_connection) -> None:
     connection = make_connection()
     with pytest.raises(IntegrityError), transaction.atomic():
-        Connection(owner="x", provider="scripted", identity=connection.identity).save()
+        Connection.objects.bulk_create([Connection(owner="x", provider="a", identity=connection.identity)])

@@ -49,7 +49,7 @@ def frozen() -> dict[str, Any]:
         "key": KEY,
         "user": USER,
         "rows": {name: of_one(rows, name) for name in dict.fromkeys(row._meta.model_name for row in rows)},
-        "sealed": [entry(binding(row), str(row.sealed_token)) for row in sealed] + values(),
+        "sealed": [entry(binding(row), row.sealed_token.ciphertext) for row in sealed] + values(),
     }
 
 

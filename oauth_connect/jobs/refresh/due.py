@@ -11,7 +11,6 @@ from django.db import router
 from django.db.models import Min, Q, QuerySet
 
 from oauth_connect.models import Connection
-from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import ConnectionQuerySet
 
 T = TypeVar("T")
@@ -41,7 +40,7 @@ class Due:
         self.alias = router.db_for_write(Connection)
         self.stored: ConnectionQuerySet[Connection] = Connection.objects.using(self.alias)
         if owner is not None:
-            self.stored = self.stored.filter(owner=Owner.of(owner).key)
+            self.stored = self.stored.for_owner(owner)
         if pks is not None:
             self.stored = self.stored.filter(pk__in=list(pks))
         # The index to search; "" if owner or keys already limit the rows.

@@ -369,6 +369,7 @@ class WorkerPool(Run):
     def _prepared(self, job: Job, store: BulkStore) -> tuple[StoredRow, Provider]:
         """Return the row and provider for a token request. On any error, release the lease."""
         try:
+            job.claimed.row.check_owner()
             return store.seen(), job.queue.resolved or self._resolved(job)
         except Exception:
             store.release(job.claimed.owner)

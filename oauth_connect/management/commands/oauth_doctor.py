@@ -41,6 +41,7 @@ class Command(Base):
             "pending_revocations": {},
             "alarms": {},
             "sample": {},
+            "owner_mismatches": 0,
         }
         self.document(
             {

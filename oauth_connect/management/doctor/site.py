@@ -23,11 +23,11 @@ from oauth_connect.management.base import database_problem
 from oauth_connect.management.output import humanize
 from oauth_connect.management.redirect_uris import RedirectURI, mounts, redirect_uri
 from oauth_connect.models import Connection, PendingRevocation
-from oauth_connect.models.lifecycle import provider_health
+from oauth_connect.models.lifecycle import ownership, provider_health
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
-from oauth_connect.stores.columns import binding
+from oauth_connect.stores.columns import bindings
 
 Level = Literal["ok", "warning", "error"]
 SAMPLE = 100  # rows
@@ -94,6 +94,7 @@ class Examination:
             yield finding
         if readable:
             yield from self.stored_rows()
+            yield self.owners()
             yield from self.connections()
             yield from self.revocations()
             yield from self.alarms()
@@ -219,7 +220,7 @@ class Examination:
         except ImproperlyConfigured:  # reported by ``keys``
             return
         sample = list(rows.only("pk", "provider", "sealed_token")[:SAMPLE])
-        opened = Counter(crypto.key_index(row.sealed_token, binding(row)) for row in sample)
+        opened = Counter(crypto.key_index(row.sealed_token, *bindings(row)) for row in sample)
         by_key = [opened[index] for index in range(keys)]
         self.numbers["sample"] = {"rows": len(sample), "opened_by_key": by_key, "unopened": opened[None]}
         each = ", ".join(f"key {index + 1} opens {count}" for index, count in enumerate(by_key))
@@ -232,6 +233,15 @@ class Examination:
             f"no key opens {opened[None]} of a sample of {len(sample)} ({each}).",
             'Put the key that sealed them back into OAUTH_CONNECT["KEYS"]. If it is lost, disconnect them.',
         )
+
+    def owners(self) -> Finding:
+        """Count the rows whose owner and user do not agree."""
+        count = sum(1 for _ in ownership.mismatched(Connection, self.alias))
+        self.numbers["owner_mismatches"] = count
+        if not count:
+            return Finding("Owners", "ok")
+        message = f"owner and user are not the same in connections: {count}. They are not used."
+        return Finding("Owners", "error", message, "Run oauth_repair_owners.")
 
     def connections(self) -> Iterator[Finding]:
         rows: Any = Connection.objects.using(self.alias).order_by()

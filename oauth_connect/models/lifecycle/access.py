@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from django.db import router
 from django.db.models import Model
@@ -43,6 +44,9 @@ class ConnectionSource:
         self.connection = connection
         self.provider = provider or usable_provider(connection)
         self._variables = connection.variables
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A token source holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def current(self) -> Token:
         token = valid_token(self.connection, conf.refresh_leeway)
@@ -113,14 +117,15 @@ def valid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
 
 async def avalid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
     """``valid_token`` for async code. While the instance has a valid token, this costs no thread."""
-    loaded = {"sealed_token", "status"} <= connection.__dict__.keys()
+    loaded = {"sealed_token", "status", "owner", "user_id"} <= connection.__dict__.keys()
     if loaded and (token := cached_token(connection, leeway)):
         return token
     return await in_thread(connection, ("valid_token", leeway), lambda row: valid_token(row, leeway))
 
 
 def cached_token(connection: ConnectionRow, leeway: timedelta) -> Token | None:
-    """Return the instance's own token if it is valid beyond the leeway."""
+    """Return the instance's own token if it is valid beyond the leeway. Raises OwnerMismatch."""
+    connection.check_owner()
     if connection.is_machine and not connection.sealed_token:
         return None  # no token was requested yet
     token = connection.token
@@ -221,7 +226,11 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
 
 
 def usable_provider(connection: ConnectionRow) -> Provider:
-    """Return the provider as a session needs it. Raises ProviderMisconfigured where it is disabled."""
+    """Return the provider as a session needs it.
+
+    Raises ProviderMisconfigured where it is disabled, and OwnerMismatch.
+    """
+    connection.check_owner()
     provider = connection.get_declared_provider()
     if not provider.enabled:
         raise ProviderMisconfigured(

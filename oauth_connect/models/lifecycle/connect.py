@@ -15,10 +15,10 @@ from oauth_connect.conf import conf
 from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED
 from oauth_connect.errors import ConnectionLocked, KeyUnavailable
-from oauth_connect.models.lifecycle import history, revocation
-from oauth_connect.models.owner import Owner
+from oauth_connect.models.lifecycle import history, ownership, revocation
+from oauth_connect.models.owner import Owner, check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
-from oauth_connect.models.row import ConnectionRow, R, identity_of
+from oauth_connect.models.row import MAX_ACCOUNT_ID, ConnectionRow, R, identity_of, is_account_id, rows_of
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider
@@ -50,10 +50,14 @@ def store(
     obtained_at: datetime | None,
     **fields: Any,
 ) -> R:
-    """Store a token in the owner's row for that account, and return the row. ``rows``: all of the table.
+    """Store a token in the owner's row for that account, and return the row. ``rows``: all of its model.
 
-    Raises ConnectionLocked, and the errors of the provider's settings.
+    Raises ConnectionLocked, OwnerMismatch, InvalidOwner for the key of a user that does not exist, ValueError
+    for an account id that no column can hold, and the errors of the provider's settings.
     """
+    check_actor(connected_by)
+    if account_id and not is_account_id(account_id):
+        raise ValueError(f"account_id: must be printable, with at most {MAX_ACCOUNT_ID} characters.")
     entry = conf.declared_provider(provider, owner.key).resolve_with_client(fields.get("variables") or {})
     token = _token(entry, token_response, obtained_at or datetime.now(UTC))
     fields["client_id"] = entry.client_id
@@ -61,21 +65,35 @@ def store(
     if account_label:
         fields["account_label"] = account_label[:255]
     key = {"owner": owner.key, "provider": provider, "account_id": account_id}
-    actor = connected_by or owner.user
+    user = owner.user or ownership.user_of(owner, rows.db)
+    actor = connected_by or user
     values = {
         **key,
-        "user": owner.user,
+        "user": user,
         "connected_by": actor,
         **fields,
         "identity": identity_of(*key.values()),
     }
     # No lock yet: MariaDB may lock the gap of a missing row, and two inserts then wait for each other.
-    exists = rows.filter(identity=values["identity"]).exists()
-    stored = (_renew(rows, values["identity"], token, fields) if exists else None) or _insert(
-        rows, values, token, fields
+    table = rows_of(rows.model, rows.db)
+    exists = table.filter(identity=values["identity"]).exists()
+    stored = (_renew(table, values["identity"], token, fields) if exists else None) or _insert(
+        rows.model, table, values, token, fields
     )
     history.write(history.of_connecting(stored.connection, stored.scopes_before, actor))
-    return stored.connection
+    return _of_model(rows, stored.connection)
+
+
+def _of_model(rows: QuerySet[R], connection: R) -> R:
+    """Return the row as an instance of a subclass. Insert the missing part of a multi-table child."""
+    if isinstance(connection, rows.model):
+        return connection
+    found = rows.filter(pk=connection.pk).first()
+    if found is None:
+        found = rows.model(pk=connection.pk)
+        found.__dict__.update({f.attname: getattr(connection, f.attname) for f in connection._meta.fields})
+        found.save_base(raw=True, using=rows.db, force_insert=True)  # raw: the child's table only
+    return found
 
 
 def seal_new(row: ConnectionRow, token: Token) -> None:
@@ -95,6 +113,7 @@ def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, 
             connection = rows.select_for_update().filter(identity=identity).first()
             if connection is None:
                 return None
+            connection.check_owner()
             if _overwrite(rows, connection, token, fields):
                 renewed = rows.filter(pk=connection.pk).first()
                 return _Stored(renewed, connection.scopes) if renewed else None
@@ -104,9 +123,9 @@ def _renew(rows: QuerySet[R], identity: str, token: Token, fields: Mapping[str, 
 
 
 def _insert(
-    rows: QuerySet[R], values: Mapping[str, Any], token: Token, fields: Mapping[str, Any]
+    model: type[R], rows: QuerySet[R], values: Mapping[str, Any], token: Token, fields: Mapping[str, Any]
 ) -> _Stored[R]:
-    connection = rows.model(**values)
+    connection = model(**values)
     seal_new(connection, token)
     try:
         with transaction.atomic(using=rows.db):

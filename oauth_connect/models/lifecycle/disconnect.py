@@ -21,6 +21,7 @@ from oauth_connect.models.lifecycle.revocation import (
     can_revoke,
     make_kept_due,
 )
+from oauth_connect.models.owner import check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.stores.columns import UNLEASED
@@ -42,12 +43,15 @@ def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool =
     """Forget the token, then revoke it. If the caller's transaction rolls back, neither happens.
 
     Tokens that were kept for the account are revoked too. ``actor``: the user who requested it;
-    ``by_staff``: the actor is not the owner. Both are for the history.
+    ``by_staff``: the actor is not the owner. Both are for the history. Raises OwnerMismatch.
     """
+    check_actor(actor)
     alias = router.db_for_write(type(connection), instance=connection)
     with transaction.atomic(using=alias):
         row = rows_of(type(connection), alias).filter(pk=connection.pk)
         present = _lock(row)
+        if present is not None:
+            present.check_owner()
         # Due later: oauth_prune must not repeat the requests that follow the commit.
         retry_at = datetime.now(UTC) + RETRY_PAUSE
         queued = _end(present, alias, retry_at) if present is not None else []

@@ -16,6 +16,7 @@ from django.db import OperationalError, connections, router, transaction
 from oauth_connect.conf import conf
 from oauth_connect.engine.store import Event
 from oauth_connect.models.connection_event import ConnectionEvent
+from oauth_connect.models.owner import id_of
 from oauth_connect.models.row import ConnectionRow
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.stores.lock_timeouts import is_locked
@@ -44,7 +45,7 @@ def of(
         connection_id=connection.pk,
         provider=connection.provider,
         owner=connection.owner,
-        actor_id=getattr(actor, "pk", None),
+        actor_id=None if actor is None else id_of(actor),
         action=action,
         error=shown(error) if error else "",
         detail=dict(detail or {}),

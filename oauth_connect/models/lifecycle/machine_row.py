@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models.owner import MACHINE
-from oauth_connect.models.row import R, identity_of, rows_of
+from oauth_connect.models.row import R, rows_of
 from oauth_connect.stores.lock_timeouts import is_locked
 from oauth_connect.stores.row import CLAIM_WAIT
 from oauth_connect.stores.transactions import outside_transaction
@@ -39,15 +39,7 @@ def find_or_insert(wanted: R) -> R:
     ``provider``, ``client_id``, ``requested_scopes`` (sorted), ``resource`` and ``audience`` identify it.
     Raises ConnectionLocked.
     """
-    wanted.identity = identity_of(
-        wanted.owner,
-        wanted.provider,
-        wanted.grant,
-        wanted.client_id,
-        wanted.requested_scopes,
-        wanted.resource,
-        wanted.audience,
-    )
+    wanted.identity = wanted.computed_identity()
     # Read from the primary. A replica that lags would show no row, and it would be inserted again.
     alias = router.db_for_write(type(wanted), instance=wanted)
     return _find(wanted, alias) or _insert(wanted, alias)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from oauth_connect.errors import ConnectionHidden, ConnectionLocked, KeyUnavailable
+from oauth_connect.errors import ConnectionHidden, ConnectionLocked, KeyUnavailable, OwnerMismatch
 from oauth_connect.protocol.grants import responses
 
 REASONS = frozenset(
@@ -18,7 +18,7 @@ PUBLIC_CODES = (
     | {"invalid_request", "invalid_grant", "invalid_scope", "access_denied", "provider_disabled"}
     | {"provider_missing", "invalid_settings"}
     | {"busy", "client_authentication_not_supported", "pkce_not_supported"}
-    | {ConnectionHidden.code, ConnectionLocked.code, KeyUnavailable.code}
+    | {ConnectionHidden.code, ConnectionLocked.code, KeyUnavailable.code, OwnerMismatch.code}
 )
 
 

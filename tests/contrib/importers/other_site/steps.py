@@ -73,7 +73,7 @@ def _told(connection: Connection, orders: dict[str, Any]) -> dict[str, Any]:
         "expires_at": token.expires_at and token.expires_at.timestamp(),
         "due": connection.refresh_at is not None,
         "holds": [token.access_token, token.refresh_token] == orders.get("tokens"),
-        "in_the_row": any(part in str(connection.sealed_token) for part in orders.get("tokens", ["-"])),
+        "in_the_row": any(part in connection.sealed_token.ciphertext for part in orders.get("tokens", ["-"])),
         "history": [one.detail for one in _history(connection)],
     }
 
