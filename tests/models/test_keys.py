@@ -100,7 +100,7 @@ def test_each_provider_has_an_alarm_of_its_own(key: str, other: str) -> None:
     provider_health.begin_alarm("default", key, "invalid_client")
     provider_health.begin_alarm("default", other, "invalid_client")
     provider_health.end_alarm("default", other)
-    assert provider_health.alarmed("default") == {key}
+    assert provider_health.alarms("default").keys() == {key}
     assert ProviderState.objects.count() == 2
 
 
