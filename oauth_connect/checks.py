@@ -35,6 +35,10 @@ Apps = Sequence[AppConfig] | None
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
 CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
 LOCAL_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
+MIX_UP_HINT = (
+    "One server could get a code of another. Add the provider to RECORD_REDIRECTS, and register the redirect "
+    "URI of each owner."
+)
 TENANT_ENGINES = ("django_tenants.", "tenant_schemas.")
 SAMPLE_SIZE = 10  # rows that check_stored_tokens unseals
 
@@ -77,6 +81,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         unknown = sorted(set(conf.mapping) - KNOWN)
         _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner, conf.provider_loader)
         _ = (conf.discovery_private_hosts, conf.discovery_cache, conf.history_days, conf.revoked_days)
+        _ = conf.record_redirects
         _ = conf.connection_state
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E004")
@@ -352,6 +357,29 @@ def check_iss(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
                 f"{provider.authorize.without_iss_because}",
                 hint="Remove authorization_response_iss_parameter_supported when the provider sends iss.",
                 id="oauth_connect.W015",
+            )
+
+
+@register(Tags.security, deploy=True)
+def check_mix_up(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    """Find names under which servers of different parties answer (RFC 9700 section 4.4)."""
+    try:
+        apart, loads = conf.record_redirects, conf.loads_providers
+    except ImproperlyConfigured:  # check_settings reports it
+        return
+    if loads and not apart:
+        yield checks.Warning(
+            "The providers of PROVIDER_LOADER share one redirect URI for each name.",
+            hint=f"{MIX_UP_HINT} If the issuer of each entry declares that it sends iss, silence this check.",
+            id="oauth_connect.W040",
+        )
+    for provider in _valid_providers():
+        declares_iss = provider.authorization_response_iss_parameter_supported
+        if provider.has_several_servers and not declares_iss and provider.slug not in apart:
+            yield checks.Warning(
+                f"Users of {provider.slug!r} choose its server, and all servers share one redirect URI.",
+                hint=f"{MIX_UP_HINT} Or declare iss (authorization_response_iss_parameter_supported).",
+                id="oauth_connect.W040",
             )
 
 

@@ -18,7 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 from oauth_connect import presets
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
 from oauth_connect.issuers import Issuers, Terms
-from oauth_connect.protocol.metadata.discovery import DiscoveredProvider, Metadata
+from oauth_connect.presets import untrusted
+from oauth_connect.protocol.metadata.discovery import GuardedProvider, Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse_hosts
 from oauth_connect.protocol.provider import Provider
@@ -40,6 +41,7 @@ KNOWN = frozenset(
         "API_TIMEOUT",
         "DISCOVERY_CACHE",
         "DISCOVERY_PRIVATE_HOSTS",
+        "RECORD_REDIRECTS",
         "HISTORY_DAYS",
         "REVOKED_DAYS",
     }
@@ -48,6 +50,10 @@ KNOWN = frozenset(
 
 class UnknownProvider(ImproperlyConfigured):
     """The settings contain no provider of that name."""
+
+
+class InvalidLoadedEntry(ImproperlyConfigured):
+    """PROVIDER_LOADER returned an entry that cannot be used. It may contain a user's text."""
 
 
 class _Entry(dict[str, Any]):
@@ -146,6 +152,14 @@ class Conf:
         if any(port is not None for _, port in hosts):
             raise wrong
         return frozenset(host for host, _ in hosts)
+
+    @property
+    def record_redirects(self) -> frozenset[str]:
+        """The slugs whose redirect URI names the owner's record. An entry cannot add one."""
+        value = self.mapping.get("RECORD_REDIRECTS", ())
+        if not isinstance(value, list | tuple) or not all(isinstance(slug, str) for slug in value):
+            raise ImproperlyConfigured('OAUTH_CONNECT["RECORD_REDIRECTS"] must be a list of provider names.')
+        return frozenset(value)
 
     @property
     def discovery_cache(self) -> BaseCache | None:
@@ -251,12 +265,40 @@ class Conf:
     def _declared(self, slug: str, owner: str) -> _Declared:
         entry, trusted = self._entry(slug, owner)
         cached = self._declared_cache.get(slug)
-        if cached is not None and cached.trusted is trusted and cached.entry == entry:
+        if cached and cached.trusted is trusted and cached.entry == entry and self._is_current(cached):
             return cached
-        provider = self._build(slug, self._data(slug, entry, trusted))
-        declared = _Declared(_Entry(_copy(entry)), trusted, provider)
+        declared = _Declared(_Entry(_copy(entry)), trusted, self._declare(slug, entry, trusted))
         self._declared_cache[slug] = declared
         return declared
+
+    def _is_current(self, declared: _Declared) -> bool:
+        """Return whether the settings still allow the same private hosts."""
+        provider = declared.provider
+        return provider.guard is None or provider.guard == self._declared_guard(provider, declared.trusted)
+
+    def _declared_guard(self, provider: Provider, trusted: bool) -> AddressGuard:
+        """Return the guard for hosts that others choose. Hosts that the settings name are allowed."""
+        named = provider.named_hosts if trusted else frozenset()
+        return AddressGuard(self.discovery_private_hosts | named)
+
+    def _declare(self, slug: str, entry: _Entry, trusted: bool) -> Provider:
+        """Return the provider of an entry, guarded if others than the settings name its hosts."""
+        data = _Entry()
+        try:
+            data = self._data(slug, entry, trusted)
+            provider = Provider.from_mapping(slug, data)
+            if trusted and not provider.lets_others_choose_hosts:
+                return provider
+            guard = self._declared_guard(provider, trusted)
+            if not trusted and provider.needs_discovery and (problem := guard.url_problem(provider.issuer)):
+                raise InvalidProvider(f"{slug}.issuer: {problem}")
+            own = {"addresses": guard, "from_loader": not trusted, "guards_api": True}
+            return GuardedProvider.from_mapping(slug, {**data, **own})
+        except InvalidProvider as error:
+            problem = f"{error}{presets.overlooked(slug, data) if data else ''}"
+        if trusted:
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {problem}')
+        raise InvalidLoadedEntry(f'OAUTH_CONNECT["PROVIDER_LOADER"]: {problem}')
 
     def _discovered(self, declared: _Declared) -> Provider:
         provider = declared.provider
@@ -276,26 +318,32 @@ class Conf:
         slug = declared.provider.slug
         fields = metadata.fields_for(declared.provider)
         data = _Entry(presets.merge(fields, self._data(slug, declared.entry, declared.trusted)))
+        guards_api = declared.provider.api_guard is not None
+        own = {"addresses": guard, "from_loader": not declared.trusted, "guards_api": guards_api}
         try:
-            return DiscoveredProvider.from_mapping(slug, {**data, "addresses": guard})
+            return GuardedProvider.from_mapping(slug, {**data, **own})
         except InvalidProvider as error:
             problem = str(error)
         # Raised outside of the handler: no frame of the traceback then holds the secret.
-        raise InvalidProvider(problem)
+        if declared.trusted:
+            raise InvalidProvider(problem)
+        raise InvalidLoadedEntry(f'OAUTH_CONNECT["PROVIDER_LOADER"]: {problem}')
 
     def _issuer_problem(self, declared: _Declared) -> str:
         return self._guard(declared).url_problem(declared.provider.issuer)
 
     def _guard(self, declared: _Declared) -> AddressGuard:
         """Return the guard of a provider. An issuer on this machine is allowed if the settings name it."""
+        if not declared.trusted:
+            return AddressGuard(self.discovery_private_hosts)
         host = origin_of(declared.provider.issuer).host
-        local = {host} if declared.trusted and is_loopback(host) else frozenset()
+        local = {host} if is_loopback(host) else frozenset()
         return AddressGuard(self.discovery_private_hosts | local)
 
     def _entry(self, slug: str, owner: str) -> tuple[_Entry, bool]:
         """Return an entry, and whether it is in the settings. A loader's entry may contain a user's input."""
         loader = self.provider_loader
-        entry = loader(slug, owner) if loader is not None else None
+        entry: Any = loader(slug, owner) if loader is not None else None
         trusted = entry is None
         if entry is None:
             entry = self._providers.get(slug)
@@ -306,36 +354,28 @@ class Conf:
                 "Add it, or correct the name."
             )
         if not isinstance(entry, Mapping):
+            if not trusted:
+                raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
         return _Entry(entry), trusted
 
     def _data(self, slug: str, entry: _Entry, trusted: bool) -> _Entry:
+        """Return an entry composed with its preset. Raises InvalidProvider with the path."""
         data = _Entry(entry)
         named = data.pop("preset", slug)
         try:
-            if not trusted and not presets.is_name(named):
-                raise InvalidProvider(
-                    "preset: PROVIDER_LOADER must return a preset's name, not a path or dict"
-                )
+            if not trusted:
+                untrusted.check_preset(named)
             preset = presets.read(named)
             if preset is None and "preset" in entry:
                 raise InvalidProvider(f"preset: {presets.missing(named)}")
             whole = _Entry(presets.compose(preset or {}, data))
-            # A hook is code. Only the settings and presets may name one, never a user's input in a table.
-            if not trusted and whole.get("hooks") != (preset or {}).get("hooks"):
-                raise InvalidProvider(
-                    "hooks: not allowed in an entry from PROVIDER_LOADER; name a preset with hooks"
-                )
+            if not trusted:
+                untrusted.check(data, preset or {}, whole)
             return whole
         except InvalidProvider as error:
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.{error}') from None
-
-    def _build(self, slug: str, data: _Entry) -> Provider:
-        try:
-            return Provider.from_mapping(slug, data)
-        except InvalidProvider as error:
-            suggestion = presets.overlooked(slug, data)
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}{suggestion}') from None
+            problem = str(error)
+        raise InvalidProvider(f"{slug}.{problem}")
 
     def _days(self, name: str, default: int, special: str) -> int | None:
         value = self.mapping.get(name, default)

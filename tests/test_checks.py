@@ -22,6 +22,12 @@ OURS = [
 ]
 URLCONF = "tests.test_checks"
 urlpatterns: list[Any] = []
+CHOSEN = {
+    **ACME,
+    "authorization_endpoint": "https://{host}/authorize",
+    "token_endpoint": "https://{host}/token",
+    "variables": {"host": {"source": "user", "pattern": "[a-z.]+"}},
+}
 NO_PKCE = {"code_challenge_method": "none", "without_pkce_because": "it answers 400"}
 
 
@@ -68,6 +74,12 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E004", {"CONNECTION_STATE": (print,)}, "CONNECTION_STATE"),
     ("E004", {"PROVIDER_LOADER": "site.providers.load"}, "PROVIDER_LOADER"),
     ("E004", {"HTTP_TIMEOUT": 0}, "HTTP_TIMEOUT"),
+    *(
+        ("E004", {"RECORD_REDIRECTS": value}, "RECORD_REDIRECTS")
+        for value in ("acme", [5], {"acme": 1}, None)
+    ),
+    ("W040", {"PROVIDER_LOADER": lambda slug, owner: None}, "PROVIDER_LOADER"),
+    ("W040", {"PROVIDERS": {"acme": CHOSEN}}, "choose its server"),
     ("E005", {"PROVIDERS": []}, "PROVIDERS"),
     ("E005", {"PROVIDERS": {"my.acme": ACME}}, "my.acme.slug"),
     ("E005", {"PROVIDERS": {"acme": {}}}, "acme.client_id"),
@@ -93,6 +105,38 @@ def test_a_wrong_setting_is_reported_with_its_fix(configure, settings, number, w
     assert word in messages[number].msg
     assert messages[number].hint
     assert messages[number].is_serious() is number.startswith("E")
+
+
+@pytest.mark.compliance("A9")
+@pytest.mark.parametrize(
+    "kept_apart",
+    [
+        {"PROVIDERS": {"acme": CHOSEN}, "RECORD_REDIRECTS": ["acme"]},
+        {"PROVIDER_LOADER": lambda slug, owner: None, "RECORD_REDIRECTS": ["tenant"]},
+        {
+            "PROVIDERS": {
+                "acme": {
+                    **CHOSEN,
+                    "issuer": "https://{host}",
+                    "authorization_response_iss_parameter_supported": True,
+                }
+            }
+        },
+        {
+            "PROVIDERS": {
+                "acme": {**CHOSEN, "variables": {"host": {"source": "user", "choices": ["a.test", "b.test"]}}}
+            }
+        },
+        {
+            "PROVIDERS": {
+                "acme": {**CHOSEN, "variables": {"host": {"pattern": "[a-z.]+", "default": "a.test"}}}
+            }
+        },
+    ],
+)
+def test_what_keeps_servers_apart_is_no_mix_up(configure, kept_apart) -> None:
+    configure(**kept_apart)
+    assert found() == {}
 
 
 def test_every_wrong_provider_and_setting_is_reported_together(configure) -> None:

@@ -19,7 +19,7 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.issuers import Issuers
 from oauth_connect.models import Connection, PendingRevocation
-from oauth_connect.protocol.metadata.discovery import DiscoveredProvider
+from oauth_connect.protocol.metadata.discovery import GuardedProvider
 from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.visitor import Visitor, answer_of_codeyard, query_of, state_of
@@ -81,7 +81,7 @@ def acme(scripted: ScriptedServer, configure: Callable[..., None]) -> Callable[.
 def test_an_issuer_alone_configures_a_provider(scripted, acme) -> None:
     acme({"device_authorization_endpoint": f"{scripted.url}/device", ISS: True})
     provider = conf.provider("acme")
-    assert isinstance(provider, DiscoveredProvider)
+    assert isinstance(provider, GuardedProvider)
     assert (provider.slug, provider.issuer, provider.client_id) == ("acme", scripted.url, "client")
     assert provider.authorization_endpoint == f"{scripted.url}/authorize"
     assert provider.token_endpoint == f"{scripted.url}/token"

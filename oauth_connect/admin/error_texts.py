@@ -72,6 +72,7 @@ EXPLANATIONS = {
     "redirected": _ENDPOINT,
     "http_404": _ENDPOINT,
     "http_405": _ENDPOINT,
+    "variable_missing": _ENDPOINT,
     "forbidden_address": gettext_lazy(
         "The token endpoint has a private address, which the settings do not allow for this provider."
     ),

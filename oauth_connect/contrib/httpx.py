@@ -15,9 +15,16 @@ from oauth_connect.conf import conf
 from oauth_connect.flows import aconnection_for, connection_for
 from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access
-from oauth_connect.protocol.httpx import LIBRARIES, SENT, TokenAuth
+from oauth_connect.protocol.httpx import (
+    LIBRARIES,
+    SENT,
+    AsyncGuardedTransport,
+    GuardedTransport,
+    TokenAuth,
+)
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
+from oauth_connect.protocol.templates import without_missing
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Client
@@ -25,6 +32,9 @@ else:
     Client, AsyncClient = LIBRARIES[0].Client, LIBRARIES[0].AsyncClient
 
 __all__ = ["ConnectionAuth", "TokenAuth", "aclient", "aclient_for", "client", "client_for"]
+
+
+TRANSPORT_OPTIONS = ("verify", "cert", "trust_env", "http1", "http2", "limits")
 
 
 class ConnectionAuth(TokenAuth):
@@ -37,6 +47,7 @@ class ConnectionAuth(TokenAuth):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._source: access.ConnectionSource | None = None
+        self._left: set[str] = set()
 
     def source(self) -> TokenSource:
         if self._source is None:
@@ -81,14 +92,22 @@ def client(connection: Connection, *, client_class: Any = Client, **options: Any
     class; the default of ``timeout`` is ``API_TIMEOUT``, in seconds.
     """
     auth = ConnectionAuth(connection)
-    settings = _settings(auth.source().provider, _follow, options)
+    provider = auth.source().provider
+    settings = _settings(provider, _follow, options)
+    if provider.api_guard is not None and "transport" not in settings:
+        inner = _library(client_class).HTTPTransport(**_transport_options(options))
+        settings["transport"] = GuardedTransport(inner, provider.api_guard)
     return _traceless(client_class)(auth=auth, **settings)
 
 
 async def aclient(connection: Connection, *, client_class: Any = AsyncClient, **options: Any) -> AsyncClient:
     """``client`` for async code."""
     auth = ConnectionAuth(connection)
-    settings = _settings((await auth.asource()).provider, _afollow, options)
+    provider = (await auth.asource()).provider
+    settings = _settings(provider, _afollow, options)
+    if provider.api_guard is not None and "transport" not in settings:
+        inner = _library(client_class).AsyncHTTPTransport(**_transport_options(options))
+        settings["transport"] = AsyncGuardedTransport(inner, provider.api_guard)
     return _atraceless(client_class)(auth=auth, **settings)
 
 
@@ -99,9 +118,19 @@ def _settings(provider: Provider, guard: Callable[[Any], Any], options: dict[str
         "base_url": provider.api_base_url,
         "timeout": conf.api_timeout,
         **options,
-        "headers": {**provider.api.headers, **dict(options.get("headers") or {})},
+        "headers": {**without_missing(provider.api.headers), **dict(options.get("headers") or {})},
         "event_hooks": {**hooks, "request": [guard, *hooks.get("request", [])]},
     }
+
+
+def _library(client_class: Any) -> Any:
+    """Return the library that a client's class comes from."""
+    return next(one for one in LIBRARIES if issubclass(client_class, one.Client | one.AsyncClient))
+
+
+def _transport_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a client passes on to the transport that it makes."""
+    return {name: options[name] for name in TRANSPORT_OPTIONS if name in options}
 
 
 # --- redirects ----------------------------------------------------------------------------------

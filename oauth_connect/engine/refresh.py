@@ -341,7 +341,7 @@ class Refresh:
         if self.store.save(row, owner, kept, None, reason=ACCOUNT_CHANGED) is None:
             return self._overtaken(new, account_changed=True)
         self.events.append(Event("reauthorization_required", ACCOUNT_CHANGED))
-        return self._read()
+        return self._saved_by_another()  # raises, unless another process has just saved a token
 
     def _misconfigured(self, row: Row, owner: str, token: Token, new: Token, code: str) -> Row:
         """Keep only the new refresh token: by its ID token, the settings do not fit the provider any more."""
@@ -448,7 +448,7 @@ class Refresh:
             self.store.release(owner)
             return None
         self.events.append(Event("reauthorization_required", reason))
-        return self._read()
+        return self._saved_by_another()  # raises, unless another process has just saved a token
 
     def _error_of(self, row: Row, now: datetime) -> CallError:
         return error_of(row, self.server.provider, now)

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router, transaction
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch
 
 from oauth_connect import signals
-from oauth_connect.conf import conf
+from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account
@@ -25,7 +26,7 @@ from oauth_connect.flows.completion import (
     initial_values,
     warn_if_no_refresh_token,
 )
-from oauth_connect.flows.paths import local_path
+from oauth_connect.flows.paths import callback_path, local_path, mount_of, record_of
 from oauth_connect.flows.pending import PendingAuthorization, remember, take
 from oauth_connect.models import Connection, ConsumedState
 from oauth_connect.models.lifecycle import access, revocation
@@ -46,10 +47,15 @@ class Connected:
     next: str
 
 
-def redirect_uri(request: HttpRequest, provider: str) -> str:
-    """Return the URI to register at the provider. It never depends on the request's Host header."""
-    path = reverse("oauth_connect:callback", kwargs={"provider": provider})
-    return f"{conf.site_origin(request)}{path}"
+def redirect_uri(request: HttpRequest, provider: str, *, owner: Any = None) -> str:
+    """Return the URI to register at the provider. It never depends on the request's Host header.
+
+    ``owner``: a user, an Owner or its key, for providers in ``RECORD_REDIRECTS``; default the request's.
+    """
+    record = ""
+    if provider in conf.record_redirects:
+        record = record_of(provider, (owner_of(request) if owner is None else Owner.of(owner)).key)
+    return f"{conf.site_origin(request)}{callback_path(provider, record, mount=mount_of(request))}"
 
 
 def begin(
@@ -83,7 +89,7 @@ def begin(
         client_id=provider.client_id,
         issuer=provider.issuer,
         token_endpoint=provider.token_endpoint,
-        redirect_uri=redirect_uri(request, slug),
+        redirect_uri=redirect_uri(request, slug, owner=owner),
         code_verifier=new_code_verifier(),
         nonce=secrets.token_urlsafe(16) if "openid" in asked else "",
         scopes=asked,
@@ -160,21 +166,23 @@ def is_shared(provider: Provider, owner: str, account: Account | None, variables
     return revocation.is_shared(Connection, grant, provider)
 
 
-def complete(request: HttpRequest, slug: str) -> Connected:
+def complete(request: HttpRequest, slug: str, record: str = "") -> Connected:
     """Finish a flow that ``begin`` started, from the provider's response in the query.
 
+    ``slug`` and ``record`` are those of the callback's path, which must be the flow's redirect URI.
     Raises CallbackRefused, and the errors of AuthorizationServer; they leave existing connections unchanged.
     """
     pairs = [(name, value) for name, values in request.GET.lists() for value in values]
     callback = read_callback(pairs)
     pending = _matching(request, slug, callback)
+    _check_path(request, slug, record, pending)
     previous = _previous_connection(pending)
-    unresolved = _provider(slug, pending.owner)
+    unresolved = _same_provider(pending)
     completion = Completion(unresolved, pending.variables, pairs)
     provider = unresolved.resolve_with_client(completion.values)
     _check_client(provider, pending)
-    completion.read_callback()
-    _check_response(provider, callback)
+    provider = completion.read_callback(provider)
+    _check_response(provider, callback, several_servers=unresolved.has_several_servers)
 
     def revoke_unusable(token: Token) -> None:
         if not is_shared(server.provider, pending.owner, None, completion.values):
@@ -211,6 +219,23 @@ def _provider(slug: str, owner: str) -> Provider:
     return provider
 
 
+def _same_provider(pending: PendingAuthorization) -> Provider:
+    """Return the provider of a flow. Raises CallbackRefused if it is not offered any more."""
+    try:
+        provider = conf.provider(pending.provider, pending.owner)
+    except (UnknownProvider, InvalidLoadedEntry) as error:
+        raise _changed() from error
+    if not provider.connects_accounts:
+        raise _changed()
+    return provider
+
+
+def _changed() -> CallbackRefused:
+    return CallbackRefused(
+        "The provider's settings changed during this sign-in. Start again.", code="provider_changed"
+    )
+
+
 def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthorization:
     """Return the flow that the state belongs to, and consume the state. Raises CallbackRefused."""
     pending = take(request, callback.state) if callback.state else None
@@ -233,16 +258,27 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
     return pending
 
 
+def _check_path(request: HttpRequest, slug: str, record: str, pending: PendingAuthorization) -> None:
+    """Refuse a response that arrived at another redirect URI than the flow's (RFC 9700 section 4.4.2).
+
+    Another server under the same name sent it. The language of the path may be another one.
+    """
+    try:
+        path = callback_path(slug, record, mount=mount_of(request))
+    except NoReverseMatch:
+        path = ""
+    if path != urlsplit(pending.redirect_uri).path:
+        raise CallbackRefused("Another server sent this response. Start again.", code="other_redirect")
+
+
 def _check_client(provider: Provider, pending: PendingAuthorization) -> None:
     at_start = (pending.client_id, pending.issuer, pending.token_endpoint)
     if (provider.client_id, provider.issuer, provider.token_endpoint) != at_start:
-        raise CallbackRefused(
-            "The provider's settings changed during this sign-in. Start again.", code="provider_changed"
-        )
+        raise _changed()
 
 
-def _check_response(provider: Provider, callback: Callback) -> None:
-    check_issuer(provider, callback.iss)
+def _check_response(provider: Provider, callback: Callback, *, several_servers: bool) -> None:
+    check_issuer(provider, callback.iss, several_servers=several_servers)
     if callback.error == "access_denied":
         raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
     if callback.error or not callback.code:

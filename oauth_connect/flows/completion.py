@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from oauth_connect.errors import InvalidProvider, ProviderRejected
+from oauth_connect.errors import CallbackRefused, InvalidProvider, ProviderRejected
 from oauth_connect.flows.account import Account, accessible_id, identify
 from oauth_connect.models import Connection
 from oauth_connect.protocol.client import AuthorizationServer
@@ -38,9 +40,24 @@ def initial_values(
                 f"{provider.slug}.variables.{name}: users do not enter a variable of this name"
             )
     return {
-        name: provider.value_of(name, stored.get(name) or given.get(name) or variable.default)
+        name: provider.value_of(name, stored[name])
+        if stored.get(name)
+        else typed_value(provider, name, given.get(name) or variable.default)
         for name, variable in asked.items()
     }
+
+
+def typed_value(provider: Provider, name: str, given: object) -> str:
+    """Return a variable's value from a user's text. Raises InvalidProvider.
+
+    If the text does not fit, try it without scheme and slash, and in lower case: users copy it from browsers.
+    """
+    text = str(given).strip()
+    bare = re.sub("^https?://", "", text, flags=re.IGNORECASE).rstrip("/")
+    for reading in (given, text, bare, bare.lower()):
+        with suppress(InvalidProvider):
+            return provider.value_of(name, reading)
+    return provider.value_of(name, given)
 
 
 class Completion:
@@ -56,10 +73,24 @@ class Completion:
         self.pairs = list(pairs)
         self.values = dict(initial)
 
-    def read_callback(self) -> None:
-        """Check the callback's signature and the values it must repeat; add its new values."""
+    def read_callback(self, started: Provider) -> Provider:
+        """Check the callback's signature and the values it must repeat; add its new values.
+
+        Return the provider with them, because they may decide the token endpoint. ``started`` is the provider
+        as it was at the start. The client must still be the same, because the code is for that client.
+        """
         callback.check_signature(self.provider, self.pairs)
-        self.values |= callback.callback_values(self.provider, self.pairs, self.values)
+        found = callback.callback_values(self.provider, self.pairs, self.values)
+        if found.items() <= self.values.items():
+            return started
+        self.values |= found
+        try:
+            provider = self.provider.resolve_with_client(self.values)
+        except InvalidProvider as error:
+            raise CallbackRefused(str(error), code="variable_refused") from None
+        if provider.client_id != started.client_id:
+            raise CallbackRefused("The callback is for another client. Start again.", code="provider_changed")
+        return provider
 
     def read_token(self, server: AuthorizationServer, token: Token) -> None:
         """Add the values of the token response, and let the server use that instance's endpoints."""

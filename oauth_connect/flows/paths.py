@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
+from django.conf import settings
 from django.core import signing
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils import translation
 from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from oauth_connect.conf import conf
 from oauth_connect.models.owner import Owner
+from oauth_connect.protocol.grants.callback import BASIC_PARAMETERS, NEVER_IN_A_URL
 
 SALT = "oauth_connect.scopes"
 MAX_AGE = timedelta(days=30)  # of signed scopes: a link in a mail must not ask for them for ever
+RECORD_LENGTH = 32  # hexadecimal digits
 MAX_PATH = 1500  # characters, because the session may be stored in a cookie
+# OpenID Connect adds session_state, and Shopify hmac.
+RESPONSE_PARAMETERS = BASIC_PARAMETERS | NEVER_IN_A_URL | {"session_state", "hmac"}
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^//")
 
 
@@ -48,6 +58,33 @@ def connect_path(
     return f"{path}?{urlencode(query)}" if query else path
 
 
+def record_of(provider: str, owner: str) -> str:
+    """Return the record in an owner's redirect URI; "" where all owners share one (``RECORD_REDIRECTS``).
+
+    It depends on names alone: the URI is registered at the provider, and must outlive a change of KEYS.
+    """
+    if provider not in conf.record_redirects:
+        return ""
+    return hashlib.sha256(json.dumps([provider, owner]).encode()).hexdigest()[:RECORD_LENGTH]
+
+
+def callback_path(provider: str, record: str = "", *, mount: str | None = None) -> str:
+    """Return the path of the callback, the same for visitors of every language. Raises NoReverseMatch.
+
+    Providers compare redirect URIs exactly (RFC 9700 section 2.1). ``mount``: the instance namespace under
+    which the site includes our URLs, if it includes them more than once.
+    """
+    kwargs = {"provider": provider, **({"record": record} if record else {})}
+    with translation.override(settings.LANGUAGE_CODE):
+        return reverse("oauth_connect:callback", kwargs=kwargs, current_app=mount)
+
+
+def mount_of(request: HttpRequest) -> str | None:
+    """Return the instance namespace of the page that is requested, or None outside of our URLs."""
+    match = getattr(request, "resolver_match", None)
+    return match.namespace if match else None
+
+
 def signed_scopes(value: str, provider: str, owner: Owner) -> list[str]:
     """Return the scopes that ``connect_path`` signed for these two; an empty list for other values.
 
@@ -64,6 +101,12 @@ def signed_scopes(value: str, provider: str, owner: Owner) -> list[str]:
 
 def _key(owner: Any) -> str:
     return "" if owner is None else Owner.of(owner).key
+
+
+def without_response(query: str) -> str:
+    """Return a query without the parameters of an authorization response, which no other URL may repeat."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return urlencode([(name, value) for name, value in pairs if name not in RESPONSE_PARAMETERS])
 
 
 def local_path(candidate: str) -> str:

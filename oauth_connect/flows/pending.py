@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.sessions.backends import signed_cookies
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest
 
 from oauth_connect import crypto
@@ -55,12 +57,16 @@ class PendingAuthorization:
 
 
 def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
-    """Store a request in the session, and remove the oldest ones if there are too many."""
+    """Store a request in the session, and remove the oldest ones if there are too many.
+
+    Raises SessionInterrupted (Django answers 400) if the user has signed out in another tab meanwhile.
+    """
     entries = {**_stored(request), **request.session.get(SESSION_KEY, {})}
     name = _name(pending.state)
     entries[name] = [pending.created, crypto.seal(asdict(pending), _binding(name))]
     request.session[SESSION_KEY] = _newest(entries, _max_size(request))
-    request.session.save()
+    if not _saved(request):
+        raise SessionInterrupted("The session ended while the provider was asked. Sign in and start again.")
 
 
 def take(request: HttpRequest, state: str) -> PendingAuthorization | None:
@@ -71,11 +77,22 @@ def take(request: HttpRequest, state: str) -> PendingAuthorization | None:
     if found is None:
         return None
     request.session[SESSION_KEY] = entries
-    request.session.save()
+    if not _saved(request):
+        return None
     try:
         return PendingAuthorization(**crypto.unseal(found[1], _binding(name)))
     except (KeyUnavailable, TypeError):  # TypeError: another version of this package stored it
         return None
+
+
+def _saved(request: HttpRequest) -> bool:
+    """Save the session, and return whether it still exists. Signing out in another tab deletes it."""
+    try:
+        request.session.save()
+    except UpdateError:
+        request.session.flush()  # otherwise the middleware fails to save it too
+        return False
+    return True
 
 
 def _stored(request: HttpRequest) -> dict[str, Any]:

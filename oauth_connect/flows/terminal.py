@@ -27,6 +27,7 @@ from oauth_connect.protocol.grants.callback import check_issuer, read_callback
 from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
 from oauth_connect.protocol.net.destination import browsable
 from oauth_connect.protocol.net.loopback import LoopbackRedirect, Pairs
+from oauth_connect.protocol.templates import has_brace
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
 
@@ -175,6 +176,11 @@ class DeviceLogin(Login):
         endpoint = self.provider.device_authorization_endpoint
         if not endpoint:
             raise ImproperlyConfigured(without_device_flow(self.declared.slug))
+        if has_brace(self.provider.token_endpoint):
+            raise ImproperlyConfigured(
+                f"{self.declared.slug}.token_endpoint: a variable of the callback decides it, and the device "
+                "flow has no callback. Log in with --browser."
+            )
         self.nonce = "" if "openid" in self.scopes else None
         with self._server() as server:
             authorization = server.authorize_device(self.scopes)
@@ -246,9 +252,8 @@ class BrowserLogin(Login):
     def _code(self) -> str:
         """Read the response and return its code. LoopbackRedirect has already checked the state."""
         callback = read_callback(self.completion.pairs)
-        self.completion.read_callback()
-        self.provider = self.discovered.resolve_with_client(self.completion.values)
-        check_issuer(self.provider, callback.iss)
+        self.provider = self.completion.read_callback(self.provider)
+        check_issuer(self.provider, callback.iss, several_servers=self.discovered.has_several_servers)
         if callback.error == "access_denied":
             raise CallbackRefused(f"You did not give access to {self.provider.label}.", code="access_denied")
         if callback.error or not callback.code:

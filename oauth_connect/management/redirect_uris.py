@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_resolver, reverse
 
 from oauth_connect.conf import base_url_problem, conf
+from oauth_connect.flows.paths import callback_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,18 @@ class RedirectURI:
     note: str = ""
 
 
-def redirect_uri(provider: str) -> RedirectURI:
-    """Return the URI to register at a provider, built from BASE_URL and the URLconf."""
-    path, problem = _path(provider)
+def mounts() -> list[str | None]:
+    """Return the instance namespaces under which the site includes our URLs, the default one first."""
+    found = get_resolver().app_dict.get("oauth_connect", [])
+    return list(dict.fromkeys(found)) or [None]
+
+
+def redirect_uri(provider: str, mount: str | None = None) -> RedirectURI:
+    """Return the URI to register at a provider, built from BASE_URL and the URLconf.
+
+    ``mount``: an instance namespace, by default the one that ``reverse`` chooses.
+    """
+    path, problem = _path(provider, mount)
     if problem:
         return RedirectURI(problem=problem)
     base = conf.base_url
@@ -39,15 +49,20 @@ def redirect_uri(provider: str) -> RedirectURI:
         return RedirectURI(problem=f'Set OAUTH_CONNECT["BASE_URL"]. The path is {path}.')
     if problem := base_url_problem(base):
         return RedirectURI(problem=f'OAUTH_CONNECT["BASE_URL"] {problem}')
-    return RedirectURI(base.rstrip("/") + path)
+    uri = base.rstrip("/") + path
+    if provider in conf.record_redirects:
+        return RedirectURI(
+            note=f"one for each owner: {uri}RECORD/ (flows.redirect_uri(request, {provider!r}))"
+        )
+    return RedirectURI(uri)
 
 
-def _path(provider: str) -> tuple[str, str]:
+def _path(provider: str, mount: str | None) -> tuple[str, str]:
     try:
         reverse("oauth_connect:connections")
     except NoReverseMatch:
         return "", 'Add path("connections/", include("oauth_connect.urls")) to your URLconf.'
     try:
-        return reverse("oauth_connect:callback", kwargs={"provider": provider}), ""
+        return callback_path(provider, mount=mount), ""
     except NoReverseMatch:
         return "", "A provider's name may only have letters, digits, hyphens and underscores. Rename it."

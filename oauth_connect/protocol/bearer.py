@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.destination import Origin
@@ -16,6 +18,7 @@ class Bearer:
         self.provider = provider
         self.header = provider.api.header
         self.hosts = provider.token_hosts()
+        self.guard = provider.api_guard
 
     @property
     def private_headers(self) -> tuple[str, ...]:
@@ -29,6 +32,25 @@ class Bearer:
                 f"{self.provider.label}'s token may not be sent to this host, or not without https. Nothing "
                 f"was sent. The hosts that may receive it are listed in api_hosts of {self.provider.slug!r}."
             )
+        if self.guard is not None and (problem := self.guard.host_problem(origin.host)):
+            raise ForbiddenDestination(f"{problem} Nothing was sent.")
+
+    def relocated(self, url: str, left: Iterable[str]) -> str:
+        """Return a URL at the present ``api_base_url``, if it is at one that the connection has left."""
+        base = self.provider.api_base_url
+        for old in left:
+            if old and old != base and url.startswith(old):
+                return base + url.removeprefix(old)
+        return url
+
+    def check_url(self, url: str) -> None:
+        """Raise ForbiddenDestination for a URL that contains a placeholder of the provider's entry."""
+        for name in self.provider.variables:
+            if f"{{{name}}}" in url or f"%7B{name}%7D" in url:
+                raise ForbiddenDestination(
+                    f"This connection has no value for the variable {name} of {self.provider.label}. Nothing "
+                    "was sent. Connect the account again."
+                )
 
     def value(self, token: Token) -> str:
         """Return the value of the header (RFC 6750 section 2.1)."""

@@ -23,6 +23,7 @@ from oauth_connect.protocol.grants.requests import (
 from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.transport import ServerSession
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
 
 __all__ = ["AuthorizationServer", "Reply"]
@@ -166,7 +167,7 @@ class AuthorizationServer:
         self, method: str, url: str, token: Token, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Send a request with the token in the API's header. Raises ProviderRejected unless it gets a 200."""
-        sent = {**self.provider.api.headers, **(headers or {})}
+        sent = without_missing({**self.provider.api.headers, **(headers or {})})
         reply = self._exchange.send(method, url, credentials=_bearer(self.provider, token), headers=sent)
         if reply.status != 200:
             raise self._rejected("accept this request", "endpoints", reply)
@@ -185,9 +186,8 @@ class AuthorizationServer:
         url = self.provider.revocation_endpoint
         if rules.style == "bearer":
             credentials = _bearer(self.provider, token)
-            return self._exchange.send(
-                rules.method, url, credentials=credentials, headers=self.provider.api.headers
-            )
+            headers = without_missing(self.provider.api.headers)
+            return self._exchange.send(rules.method, url, credentials=credentials, headers=headers)
         parameters = revocation_request(self.provider, token)
         authentication = rules.authentication or self.provider.client_authentication
         return self._exchange.post(

@@ -39,6 +39,7 @@ from oauth_connect.protocol.net.addresses import AddressRefused
 from oauth_connect.protocol.net.guarded import guarded_session
 from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session, remaining
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import has_brace
 
 MAX_RETRY_AFTER = 3600.0  # seconds
 NOT_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
@@ -155,8 +156,10 @@ class Exchange:
     def probe(self, url: str) -> int:
         """Send a bare GET to an endpoint and return the response's status. It changes nothing at the server.
 
-        Sends no parameters and no credentials, and reads no body. Raises ProviderUnavailable.
+        Sends no parameters and no credentials, and reads no body. Raises ProviderUnavailable, or
+        ProviderMisconfigured for a forbidden address.
         """
+        self._check_url(url)
         try:
             with deadline(self.timeout):
                 response = self._session.get(
@@ -166,12 +169,15 @@ class Exchange:
             return response.status_code
         except requests.RequestException as error:
             failure = self._failure(error)
+        except AddressRefused as refused:
+            failure = ProviderMisconfigured(str(refused), error="forbidden_address")
         except OSError:  # the deadline passed while the head was read
             failure = self._lost("timeout")
         raise failure
 
     def send(self, method: str, url: str, *, deadline_at: float | None = None, **request: Any) -> Reply:
         """Send a request and return the reply. ``deadline_at`` is a deadline on the monotonic clock."""
+        self._check_url(url)
         left = self.timeout if deadline_at is None else deadline_at - time.monotonic()
         if left <= 0:
             raise self._unreachable()
@@ -185,6 +191,15 @@ class Exchange:
             failure = self._lost("timeout")
         # Raise after the except block, so that the error refers to no frame of the libraries.
         raise failure
+
+    def _check_url(self, url: str) -> None:
+        """Refuse a URL in which a variable has no value. The variable comes from a later response."""
+        if has_brace(url):
+            raise ProviderMisconfigured(
+                f"No value is known for a variable of {url}. Connect the account again, or correct the "
+                f"variable's source in the entry {self.provider.slug!r}.",
+                error="variable_missing",
+            )
 
     def _attempt(self, method: str, url: str, request: dict[str, Any], timeout: float) -> Reply:
         with deadline(timeout):

@@ -5,17 +5,21 @@ One auth object works with the ``Client`` and the ``AsyncClient`` of both librar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.background import background
 from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused, is_literal
 from oauth_connect.protocol.net.destination import DEFAULT_PORTS, Origin
+from oauth_connect.protocol.net.guarded import resolved
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenSource
 from oauth_connect.protocol.token import Token
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 else:
     _Auth = type("_Auth", tuple(library.Auth for library in LIBRARIES), {})
 
+CONNECT_ERRORS = tuple(
+    error for library in LIBRARIES for error in (library.ConnectError, library.ConnectTimeout)
+)
 IN_MEMORY = tuple(library.ByteStream for library in LIBRARIES)
 # A body of known length up to this many bytes is read into memory first, so that it can be sent again.
 MAX_BUFFERED = 1024 * 1024
@@ -82,6 +89,7 @@ class TokenAuth(_Auth):
 
     def __init__(self, source: TokenSource) -> None:
         self._source: TokenSource | None = source
+        self._left: set[str] = set()
 
     def source(self) -> TokenSource:
         """Return the source of the token. May block."""
@@ -98,25 +106,32 @@ class TokenAuth(_Auth):
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         source = self.source()
-        call = Call(source.provider, request)
+        call = Call(source.provider, request, self._left)
         if call.should_buffer and hasattr(request.stream, "__iter__"):
             request.read()
+        call.check_addresses()
         token = source.current()
+        call.follow_instance(source.provider)
         response = yield call.with_token(token)
         if call.is_refused(response, token):
             newer = source.renewed(token)
+            call.follow_instance(source.provider)
             if newer is not None and call.can_be_repeated:
                 yield call.with_token(newer)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         source = await self.asource()
-        call = Call(source.provider, request)
+        call = Call(source.provider, request, self._left)
         if call.should_buffer and hasattr(request.stream, "__aiter__"):
             await request.aread()
+        if call.is_guarded:
+            await asyncio.get_running_loop().run_in_executor(None, call.check_addresses)
         token = await source.acurrent()
+        call.follow_instance(source.provider)
         response = yield call.with_token(token)
         if call.is_refused(response, token):
             newer = await source.arenewed(token)
+            call.follow_instance(source.provider)
             if newer is not None and call.can_be_repeated:
                 yield call.with_token(newer)
 
@@ -127,13 +142,39 @@ class Call:
     Raises ForbiddenDestination for a URL that may not receive the token.
     """
 
-    def __init__(self, provider: Provider, request: Any) -> None:
+    def __init__(self, provider: Provider, request: Any, left: set[str]) -> None:
         self.bearer = Bearer(provider)
         self.request = request
-        self.origin = origin_of(request.url)
-        self.bearer.check(self.origin)
         self.keeps_token = True
+        self._left = left
         self._value = ""
+        self._relocate()
+
+    def follow_instance(self, provider: Provider) -> None:
+        """Continue at the API's present host. ``left`` lists the base URLs of the earlier ones."""
+        if provider is not self.bearer.provider:
+            self._left.add(self.bearer.provider.api_base_url)
+            self.bearer = Bearer(provider)
+            self._relocate()
+
+    def _relocate(self) -> None:
+        url = str(self.request.url)
+        moved = self.bearer.relocated(url, self._left)
+        if moved != url:
+            self.request.url = type(self.request.url)(moved)
+            self.request.headers["Host"] = self.request.url.netloc.decode("ascii")
+        self.bearer.check_url(moved)
+        self.origin = origin_of(self.request.url)
+        self.bearer.check(self.origin)
+
+    @property
+    def is_guarded(self) -> bool:
+        return self.bearer.guard is not None
+
+    def check_addresses(self) -> None:
+        """Raise ForbiddenDestination if the host resolves to an address that the provider's guard refuses."""
+        if self.bearer.guard is not None:
+            permitted_addresses(self.origin.host, self.bearer.guard)
 
     @property
     def should_buffer(self) -> bool:
@@ -184,6 +225,92 @@ class Call:
 
     def __repr__(self) -> str:
         return f"<Call to {self.bearer.provider.slug}>"
+
+
+def permitted_addresses(host: str, guard: AddressGuard) -> list[str]:
+    """Return the addresses of a host; an empty list if it cannot be resolved. Raises ForbiddenDestination."""
+    try:
+        addresses = resolved(host)
+        guard.check_resolved(host, addresses)
+    except AddressRefused as refused:
+        problem = f"{refused} Nothing was sent to it."
+    except (OSError, UnicodeError):
+        return []  # the library finds the same, and raises its own error
+    else:
+        return addresses
+    raise ForbiddenDestination(problem)
+
+
+class GuardedTransport:
+    """Sends requests of a client, also redirected ones, only to addresses that the guard permits.
+
+    A host is resolved once, and the request goes to one of the checked addresses. TLS and the Host header
+    still use the host's name.
+    """
+
+    def __init__(self, transport: Any, guard: AddressGuard) -> None:
+        self._transport = transport
+        self._guard = guard
+
+    def __enter__(self) -> Self:
+        self._transport.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._transport.__exit__(*exception)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def handle_request(self, request: Any) -> Any:
+        addresses = permitted_addresses(_host(request), self._guard)
+        for address in addresses[:-1]:
+            with suppress(*CONNECT_ERRORS):
+                return self._transport.handle_request(_pinned(request, address))
+        return self._transport.handle_request(_pinned(request, addresses[-1]) if addresses else request)
+
+
+class AsyncGuardedTransport:
+    """``GuardedTransport`` for async clients."""
+
+    def __init__(self, transport: Any, guard: AddressGuard) -> None:
+        self._transport = transport
+        self._guard = guard
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._transport.__aexit__(*exception)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def handle_async_request(self, request: Any) -> Any:
+        loop, find = asyncio.get_running_loop(), partial(permitted_addresses, _host(request), self._guard)
+        addresses = await loop.run_in_executor(None, find)
+        for address in addresses[:-1]:
+            with suppress(*CONNECT_ERRORS):
+                return await self._transport.handle_async_request(_pinned(request, address))
+        pinned = _pinned(request, addresses[-1]) if addresses else request
+        return await self._transport.handle_async_request(pinned)
+
+
+def _host(request: Any) -> str:
+    return str(request.url.raw_host.decode())
+
+
+def _pinned(request: Any, address: str) -> Any:
+    """Return the request for one address of its host. The connection's certificate must be the host's."""
+    host = _host(request)
+    if is_literal(host):
+        return request
+    pinned = object.__new__(type(request))
+    pinned.__dict__.update(request.__dict__)  # copy() would drop the body's stream
+    pinned.url = request.url.copy_with(host=address)
+    pinned.extensions = {**request.extensions, "sni_hostname": host}
+    return pinned
 
 
 def origin_of(url: Any) -> Origin:

@@ -16,6 +16,7 @@ from oauth_connect.errors import ForbiddenDestination, InvalidProvider
 from oauth_connect.protocol.definition import build, function_at
 from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.addresses import AddressGuard
+from oauth_connect.protocol.net.registrable import PLACEHOLDER, Endings, endings_of, fixes_domain, netloc
 from oauth_connect.protocol.quirks import (
     Accounts,
     Api,
@@ -31,6 +32,7 @@ from oauth_connect.protocol.quirks import (
     TokenResponse,
     Variable,
 )
+from oauth_connect.protocol.templates import TABLES, check_placeholders, fill_table, fill_url, has_brace
 
 ENDPOINTS = (
     "authorization_endpoint",
@@ -41,7 +43,6 @@ ENDPOINTS = (
     "userinfo_endpoint",
 )
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 MAX_RESOLVED = 256
 _SLUG = re.compile("[-a-zA-Z0-9_]{1,100}")  # part of URLs
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -122,8 +123,43 @@ class Provider:
 
     @property
     def guard(self) -> AddressGuard | None:
-        """The guard of network connections, or None for any address. Endpoints in settings are trusted."""
+        """The guard of connections to endpoints, or None for any address. Those in settings are trusted."""
         return None
+
+    @property
+    def api_guard(self) -> AddressGuard | None:
+        """The guard of connections to the API, or None for any address."""
+        return None
+
+    @property
+    def has_several_servers(self) -> bool:
+        """Return whether servers of different parties answer under this name, as the user chooses.
+
+        One of them could send a response to a request that was for another (RFC 9700 section 4.4, mix-up).
+        """
+        endings = self._endings("user")
+        urls = (self.authorization_endpoint, self.token_endpoint)
+        return not all(fixes_domain(netloc(url), endings) for url in urls)
+
+    @property
+    def lets_others_choose_hosts(self) -> bool:
+        """Return whether a user or a response decides the registrable domain of a URL that is requested.
+
+        Such a URL could be one of this site's internal servers.
+        """
+        endings = self._endings("user", "callback", "token_response", "accounts")
+        return not all(fixes_domain(host, endings) for host in self._requested_hosts)
+
+    @property
+    def named_hosts(self) -> frozenset[str]:
+        """The hosts to which requests go, as far as the entry names them without a variable."""
+        named = {host for host in self._requested_hosts if host and not has_brace(host) and "*" not in host}
+        return frozenset(destination.origin_of(f"https://{host}").host for host in named)
+
+    @property
+    def _requested_hosts(self) -> list[str]:
+        urls = (url for name, url in self._urls.items() if name not in ("authorization_endpoint", "issuer"))
+        return [netloc(url) for url in (*urls, *self.api_hosts)]
 
     @property
     def needs_discovery(self) -> bool:
@@ -256,19 +292,33 @@ class Provider:
 
     @cached_property
     def _is_template(self) -> bool:
-        texts = (*(getattr(self, name) for name in TEMPLATED), *self.api_hosts)
-        return any("{" in text for text in (*texts, self.refresh.endpoint, self.accounts.endpoint))
+        in_tables = [text for table in self._tables.values() for text in table.values()]
+        return any(PLACEHOLDER.search(text) for text in (*self._urls.values(), *self.api_hosts, *in_tables))
+
+    @property
+    def _urls(self) -> dict[str, str]:
+        """The URLs by the paths of their fields."""
+        nested = {"refresh.endpoint": self.refresh.endpoint, "accounts.endpoint": self.accounts.endpoint}
+        return {**{name: getattr(self, name) for name in TEMPLATED}, **nested}
+
+    @property
+    def _tables(self) -> dict[str, Mapping[str, str]]:
+        """The parameters and headers that may have variables, by the paths of their fields."""
+        return {f"{part}.{name}": getattr(getattr(self, part), name) for part, name in TABLES}
 
     def _filled(self, chosen: Mapping[str, str]) -> Self:
-        def fill(template: str) -> str:
-            return _PLACEHOLDER.sub(lambda found: chosen.get(found[1], found[0]), template)
-
-        filled: dict[str, Any] = {name: fill(getattr(self, name)) for name in TEMPLATED}
-        filled["refresh"] = replace(self.refresh, endpoint=fill(self.refresh.endpoint))
+        urls = {name: fill_url(f"{self.slug}.{name}", url, chosen) for name, url in self._urls.items()}
+        filled: dict[str, Any] = {name: urls[name] for name in TEMPLATED}
+        for part, name in TABLES:
+            quirks = filled.get(part, getattr(self, part))
+            filled[part] = replace(quirks, **{name: fill_table(getattr(quirks, name), chosen)})
+        filled["refresh"] = replace(self.refresh, endpoint=urls["refresh.endpoint"])
         is_chosen = self.accounts.variable in chosen
-        endpoint = fill(self.accounts.endpoint)
+        endpoint = urls["accounts.endpoint"]
         filled["accounts"] = Accounts() if is_chosen else replace(self.accounts, endpoint=endpoint)
-        filled["api_hosts"] = tuple(map(fill, self.api_hosts))
+        filled["api_hosts"] = tuple(
+            fill_url(f"{self.slug}.api_hosts", host, chosen) for host in self.api_hosts
+        )
         missing = {name: variable for name, variable in self.variables.items() if name not in chosen}
         return replace(self, **filled, variables=missing)
 
@@ -305,17 +355,40 @@ class Provider:
             raise InvalidProvider("token_endpoint: missing; set it, or set issuer for discovery")
         if self.authorization_response_iss_parameter_supported and not self.issuer:
             raise InvalidProvider("issuer: missing; authorization responses are compared with it")
-        named = {name: getattr(self, name) for name in TEMPLATED}
-        for name, url in {**named, **self._nested_endpoints}.items():
-            self._check_placeholders(name, url)
-            problem = url and destination.endpoint_problem(_PLACEHOLDER.sub("variable", url))
+        for name, url in self._urls.items():
+            check_placeholders(name, url, self._sources)
+            self._check_domain(name, url)
+            plain = PLACEHOLDER.sub("variable", url)
+            if has_brace(plain):
+                raise InvalidProvider(f"{name}: has a brace that belongs to no variable")
+            problem = url and destination.endpoint_problem(plain)
             if problem:
                 raise InvalidProvider(f"{name}: {problem}")
+        for path, table in self._tables.items():
+            for text in table.values():
+                check_placeholders(path, text, self._sources)
+
+    def _check_domain(self, name: str, url: str) -> None:
+        """Refuse a host whose owner the browser chooses, because codes, secrets and tokens are sent there."""
+        if not fixes_domain(netloc(url), self._endings("callback")):
+            raise InvalidProvider(
+                f"{name}: the callback's variable decides the registrable domain, and anybody can write a "
+                "callback. Let its pattern end in the domain, or list choices"
+            )
+
+    def _endings(self, *sources: str) -> dict[str, Endings]:
+        """Return the possible endings of the values of variables with these sources."""
+        found = ((name, one) for name, one in self.variables.items() if one.source in sources)
+        return {name: endings_of(one.pattern, one.choices) for name, one in found}
+
+    @property
+    def _sources(self) -> dict[str, str]:
+        return {name: variable.source for name, variable in self.variables.items()}
 
     def _check_discovery(self) -> None:
         if not self.needs_discovery:
             return
-        if "?" in self.issuer or _PLACEHOLDER.search(self.issuer):
+        if "?" in self.issuer or PLACEHOLDER.search(self.issuer):
             raise InvalidProvider("issuer: cannot be discovered, because it has a query or a variable")
         relaxed = self.authorization_response_iss_parameter_supported is False
         if relaxed and not self.authorize.without_iss_because:
@@ -323,15 +396,6 @@ class Provider:
                 "authorize.without_iss_because: give a reason why responses need no iss, even if the server "
                 "declares it; check --deploy shows the reason"
             )
-
-    @property
-    def _nested_endpoints(self) -> dict[str, str]:
-        return {"refresh.endpoint": self.refresh.endpoint, "accounts.endpoint": self.accounts.endpoint}
-
-    def _check_placeholders(self, name: str, url: str) -> None:
-        for variable in _PLACEHOLDER.findall(url):
-            if variable not in self.variables and variable != "client_id":
-                raise InvalidProvider(f"{name}: {{{variable}}} is not among the provider's variables")
 
     def _check_scopes(self) -> None:
         for scope in self.scopes:
@@ -345,9 +409,10 @@ class Provider:
 
     def _check_hosts(self) -> None:
         for host in self.api_hosts:
-            self._check_placeholders("api_hosts", host)
+            check_placeholders("api_hosts", host, self._sources)
+            self._check_domain("api_hosts", host)
         try:
-            destination.parse_hosts(_PLACEHOLDER.sub("variable", host) for host in self.api_hosts)
+            destination.parse_hosts(PLACEHOLDER.sub("variable", host) for host in self.api_hosts)
         except ForbiddenDestination as refused:
             raise InvalidProvider(f"api_hosts: {refused}") from None
 

@@ -252,7 +252,8 @@ class Variable:
     ``source``: ``config`` (the settings), ``user`` (a form when connecting), ``callback``,
     ``token_response`` or ``accounts`` (the second request). ``field``: the callback parameter, or the dotted
     path in the token response, that contains the value. The default is the variable's name. With ``config``
-    and ``user``, ``field`` is the callback parameter that must repeat the value.
+    and ``user``, ``field`` is the callback parameter that must repeat the value. A value from the callback is
+    the browser's word. In a host it needs choices, or a pattern that ends in the registrable domain.
     ``pattern`` is matched against the whole value. It must not allow a slash or a host without a dot. If it
     has a group, the group is the value, and it must match the pattern too.
     """
@@ -281,7 +282,7 @@ class Variable:
 
     def value_of(self, given: object) -> str | None:
         """Return the variable's value from input, or None if it does not match."""
-        if not isinstance(given, str):
+        if not isinstance(given, str) or not given.isprintable():
             return None
         value = self._match(given)
         if value is None or (self.choices and value not in self.choices):

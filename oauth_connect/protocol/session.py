@@ -17,7 +17,10 @@ from requests.utils import rewind_body
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.addresses import AddressRefused
+from oauth_connect.protocol.net.guarded import GuardedApiAdapter
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|//|\\", re.IGNORECASE)
@@ -27,7 +30,8 @@ class TokenSource(Protocol):
     """Provides the token of a session."""
 
     @property
-    def provider(self) -> Provider: ...
+    def provider(self) -> Provider:
+        """The resolved provider. It may change with the token: an organisation may move to another host."""
 
     def current(self) -> Token:
         """Return a token that is valid now. Refresh it if needed."""
@@ -41,18 +45,36 @@ class TokenAuth(AuthBase):
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
-        self.bearer = Bearer(source.provider)
+        self._bearer = Bearer(source.provider)
+        self._left: tuple[str, ...] = ()
+
+    @property
+    def bearer(self) -> Bearer:
+        provider = self.source.provider
+        if provider is not self._bearer.provider:
+            self._left = tuple({*self._left, self._bearer.provider.api_base_url})
+            self._bearer = Bearer(provider)
+        return self._bearer
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         self.check(request.url or "")
         token = self.source.current()
+        self._relocate(request)
         self.place(request, token)
         request.hooks["response"].append(partial(self.retry_once, token=token))
         return request
 
     def check(self, url: str) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this URL."""
+        self.bearer.check_url(url)
         self.bearer.check(destination.origin_of(url))
+
+    def _relocate(self, request: requests.PreparedRequest) -> None:
+        """Move a request to the API's present host, if it is for one that the connection has left."""
+        moved = self.bearer.relocated(request.url or "", self._left)
+        if moved != request.url:
+            self.check(moved)
+            request.url = moved
 
     def place(self, request: requests.PreparedRequest, token: Token) -> None:
         request.headers[self.bearer.header] = self.bearer.value(token)
@@ -75,6 +97,7 @@ class TokenAuth(AuthBase):
         if request._body_position is not None:  # type: ignore[attr-defined]
             rewind_body(request)
         # Change the request itself, because a later redirect copies it.
+        self._relocate(request)
         self.place(request, newer)
         retried: requests.Response = response.connection.send(request, **options)
         retried.history.append(response)
@@ -91,10 +114,16 @@ class ApiSession(requests.Session):
     def __init__(self, source: TokenSource, *, timeout: float = 30.0) -> None:
         super().__init__()
         self.timeout = timeout
-        self.base_url = source.provider.api_base_url
-        self.headers.update(source.provider.api.headers)
+        self.headers.update(without_missing(source.provider.api.headers))
         self.token_auth = TokenAuth(source)
         self.auth = self.token_auth
+        if source.provider.api_guard is not None:
+            for prefix in ("https://", "http://"):
+                self.mount(prefix, GuardedApiAdapter(source.provider.api_guard))
+
+    @property
+    def base_url(self) -> str:
+        return self.token_auth.bearer.provider.api_base_url
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         target = self.absolute(url.decode() if isinstance(url, bytes) else url)
@@ -117,6 +146,9 @@ class ApiSession(requests.Session):
         except requests.RequestException as error:
             # The locals of the frames below hold the token, and error pages print locals.
             raise error.with_traceback(None) from None
+        except AddressRefused as refused:
+            problem = f"{refused} Nothing was sent to it."
+        raise ForbiddenDestination(problem)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session holds secrets and cannot be pickled. Pass the connection's pk.")

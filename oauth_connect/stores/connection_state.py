@@ -189,7 +189,7 @@ def unpooled(connection: Any) -> None:
 def restore_state(alias: str, state: State) -> None:
     """Open the caller's connection and write the state to it, if this package has closed it.
 
-    Raises StateNotWritten.
+    Call nothing if the connection is open, or if there is no state. Raises StateNotWritten.
     """
     connection: Any = connections[alias]
     if not state or connection.connection is not None:
@@ -214,6 +214,7 @@ def _write(connection: Any, state: State) -> None:
 
 
 def hidden() -> ConnectionHidden:
+    """Return the error for a row that the caller's database connection shows, and another one does not."""
     return ConnectionHidden(
         "The caller's database connection shows this connection's row, and another one does not: its schema, "
         "role or row-level security differ. Nothing was sent. Set "

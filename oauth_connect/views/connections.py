@@ -22,16 +22,15 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from oauth_connect import flows
-from oauth_connect.conf import UnknownProvider, conf
+from oauth_connect.conf import InvalidLoadedEntry, conf
 from oauth_connect.errors import CallbackRefused, CallError, OwnerMismatch
 from oauth_connect.flows.disconnect import outlook, owned
 from oauth_connect.flows.paths import local_path, signed_scopes
 from oauth_connect.models import Connection, Owner
-from oauth_connect.models.owner import owner_of
-from oauth_connect.protocol.grants.callback import parameters_of
+from oauth_connect.protocol.grants.callback import redirected
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.views.pages import OwnerPage, PrivatePage, offered_provider
+from oauth_connect.views.pages import OwnerPage, PrivatePage, connections_path, not_offered, offered_provider
 from oauth_connect.views.refusals import FAILED, TEXTS, UNTRUSTED
 from oauth_connect.views.variables import VariablesForm
 
@@ -105,7 +104,7 @@ class ConnectView(OwnerPage):
             "provider": provider,
             "connection": connection,
             "scopes": flows.asked_scopes(provider, self.extra_scopes(provider.slug), connection),
-            "next": local_path(self.request.GET.get("next", "") or self.request.POST.get("next", "")),
+            "next": local_path(self.next_path()),
             "form": form,
         }
         return self.render_to_response(self.get_context_data(**context), status=status)
@@ -121,13 +120,16 @@ class ConnectView(OwnerPage):
             url = flows.begin(
                 request,
                 provider,
-                next_path=request.GET.get("next", "") or request.POST.get("next", ""),
+                # The callback's path has the site's language. This one is the user's.
+                next_path=self.next_path() or connections_path(request),
                 scopes=self.extra_scopes(provider),
                 connection=connection,
                 variables=form.cleaned_data,
             )
         except CallError as error:
             return self.undiscovered(provider, getattr(error, "code", "failed"))
+        except InvalidLoadedEntry as error:  # does not fit its issuer's metadata
+            raise not_offered(provider, error) from None
         if self.wants_json():
             return JsonResponse({"authorization_url": url})
         return HttpResponseRedirect(url)
@@ -145,6 +147,9 @@ class ConnectView(OwnerPage):
         return self.response_class(
             request=self.request, template=["oauth_connect/refused.html"], context=context, status=status
         )
+
+    def next_path(self) -> str:
+        return self.request.GET.get("next", "") or self.request.POST.get("next", "")
 
     def wants_json(self) -> bool:
         return self.request.get_preferred_type(["text/html", "application/json"]) == "application/json"
@@ -183,34 +188,25 @@ class CallbackView(PrivatePage):
     template_name = "oauth_connect/refused.html"
     referrer_policy = "strict-origin"
 
-    def get(self, request: HttpRequest, provider: str) -> HttpResponse:
-        signed_in = request.user.is_authenticated
-        offered_provider(provider, owner_of(request).key if signed_in else "")
+    def get(self, request: HttpRequest, provider: str, record: str = "") -> HttpResponse:
         try:
-            connected = flows.complete(request, provider)
+            connected = flows.complete(request, provider, record)
         except CallbackRefused as refused:
             return self.refused(provider, refused.code, TEXTS.get(refused.code, UNTRUSTED), status=400)
         except CallError as error:
             return self.refused(provider, getattr(error, "code", "failed"), FAILED, status=502)
         text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
         messages.success(request, text, fail_silently=True)
-        return redirect(connected.next or "oauth_connect:connections")
+        return redirect(connected.next or connections_path(request))
 
-    def post(self, request: HttpRequest, provider: str) -> HttpResponse:
-        """Redirect to this URL by GET with the same parameters, if the provider posts them (form_post).
+    def post(self, request: HttpRequest, provider: str, record: str = "") -> HttpResponse:
+        """Redirect to this URL by GET with the same parameters, because a provider may post them (form_post).
 
         A POST from another site comes without the session's cookie (SameSite=Lax). The redirected request has
-        it. This method acts on nothing, and passes only known parameters on.
+        it. So this method does not know the owner, asks no PROVIDER_LOADER and acts on nothing.
         """
-        try:
-            known = conf.provider(provider)
-        except UnknownProvider:
-            raise Http404 from None
-        if known.authorize.response_mode != "form_post":
-            return self.http_method_not_allowed(request)
-        names = parameters_of(known)
-        pairs = [(name, value) for name, values in request.POST.lists() for value in values if name in names]
-        response = HttpResponseRedirect(f"{request.path}?{urlencode(pairs)}")
+        pairs = [(name, value) for name, values in request.POST.lists() for value in values]
+        response = HttpResponseRedirect(f"{request.path}?{urlencode(redirected(pairs))}")
         response.status_code = 303
         return response
 
@@ -248,7 +244,7 @@ class DisconnectView(OwnerPage):
         elif before == "unsupported":
             text = f"{text} {WITHDRAW}"
         messages.success(request, text, fail_silently=True)
-        return redirect(local_path(request.POST.get("next", "")) or "oauth_connect:connections")
+        return redirect(local_path(request.POST.get("next", "")) or connections_path(request))
 
     def with_own(self, act: Callable[[Owner, uuid.UUID], Connection], pk: uuid.UUID) -> Connection:
         """Act on the owner's connection. Raises Http404 for another owner's, as for an unknown one."""

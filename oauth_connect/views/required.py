@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows import connection_for
+from oauth_connect.flows.paths import without_response
 from oauth_connect.models.owner import owner_of
 from oauth_connect.protocol.provider import scope_tuple
 
@@ -83,7 +84,7 @@ def _async_gate(view: ViewFunction, provider: str, scopes: Sequence[str]) -> Vie
 
 def _redirect(request: HttpRequest, provider: str, scopes: Sequence[str]) -> HttpResponseBase | None:
     if not request.user.is_authenticated:
-        return redirect_to_login(request.get_full_path())
+        return redirect_to_login(_this_page(request))
     try:
         connection_for(owner_of(request), provider, scopes=scopes)
     except ReauthorizationRequired as error:
@@ -98,5 +99,15 @@ def _to_connect(request: HttpRequest, error: ReauthorizationRequired) -> HttpRes
     if not error.connect_url:
         raise error
     separator = "&" if "?" in error.connect_url else "?"
-    back = urlencode({"next": request.get_full_path()})
+    back = urlencode({"next": _this_page(request)})
     return HttpResponseRedirect(f"{error.connect_url}{separator}{back}")
+
+
+def _this_page(request: HttpRequest) -> str:
+    """Return the path and query of a request, without a provider's response that went to the wrong page."""
+    is_response = "state" in request.GET and ("code" in request.GET or "error" in request.GET)
+    path = request.get_full_path()
+    if not is_response:
+        return path
+    query = without_response(request.META.get("QUERY_STRING", ""))
+    return f"{path.partition('?')[0]}{'?' if query else ''}{query}"

@@ -9,6 +9,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.errors import InvalidProvider
+from oauth_connect.flows.completion import typed_value
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import Variable
 
@@ -33,7 +34,7 @@ class VariablesForm(forms.Form):
         cleaned = super().clean() or {}
         for name, value in list(cleaned.items()):
             try:
-                cleaned[name] = self.provider.value_of(name, value)
+                cleaned[name] = typed_value(self.provider, name, value)
             except InvalidProvider:
                 self.add_error(name, forms.ValidationError(_("This value is not valid."), code="pattern"))
         return cleaned

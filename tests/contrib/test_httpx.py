@@ -503,7 +503,7 @@ def test_a_provider_loader_may_ask_the_database(scripted, scripted_entry, make_c
         assert Connection.objects.filter(owner=owner).count() < 9
         return dict(scripted_entry)
 
-    configure(PROVIDER_LOADER=load)
+    configure(PROVIDER_LOADER=load, DISCOVERY_PRIVATE_HOSTS=["127.0.0.1"])
     connection = make_connection()
 
     async def call() -> int:

@@ -10,6 +10,7 @@ from django.db import connections, transaction
 from oauth_connect.errors import ProviderUnavailable
 from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import ConnectionEvent
+from oauth_connect.stores.row import RowStore
 from tests.faults.processes import at_once, let_back_off_pass
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
@@ -93,6 +94,27 @@ def test_callers_of_several_processes_make_one_refresh(scripted, make_connection
     assert set(results) == {"ProviderUnavailable"}
     assert len(scripted.asked("/token")) == 1
     assert stored(connection).token.refresh_token == "refresh-1"
+
+
+def test_one_that_is_saved_late_over_a_mark_gives_nobody_its_old_access_token(
+    scripted, make_connection, monkeypatch
+):
+    """A worker slower than its lease saves between its successor's mark and its successor's last look."""
+    scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
+    connection = make_connection(age=EXPIRED)
+    mark = RowStore.mark
+
+    def mark_and_be_overtaken(store: RowStore, seen: Any, owner: str, reason: str) -> bool:
+        marked = mark(store, seen, owner, reason)
+        late = seen.token.carrying("refresh-late", None)
+        assert store.save(seen, "slow", late, None, failure="malformed_response")
+        return marked
+
+    monkeypatch.setattr(RowStore, "mark", mark_and_be_overtaken)
+    with pytest.raises(ProviderUnavailable) as raised:
+        connection.access_token()
+    assert raised.value.code == "malformed_response"
+    assert (stored(connection).status, stored(connection).token.refresh_token) == ("active", "refresh-late")
 
 
 @every_odd_response

@@ -18,6 +18,7 @@ from django.db import connection as database
 
 from oauth_connect.errors import ConnectionHidden, ReauthorizationRequired
 from oauth_connect.jobs.refresh import Due, refresh_due
+from oauth_connect.management.stop import StopRequest
 from oauth_connect.models import (
     Connection,
     ConnectionEvent,
@@ -25,8 +26,8 @@ from oauth_connect.models import (
     PendingRevocation,
     ProviderState,
 )
+from oauth_connect.stores import connection_state, uncommitted
 from oauth_connect.stores import row as row_module
-from oauth_connect.stores import uncommitted
 from tests.servers.scripted import Answer
 from tests.support.databases import run_name
 from tests.support.tokens import EXPIRED, FRESH, raw, rows, stored, tokens
@@ -262,6 +263,44 @@ def test_a_write_that_fails_at_the_save_loses_no_token(make_connection, scripted
 
 
 @pytest.mark.usefixtures("policy", "carried")
+def test_the_passes_of_a_loop_stay_in_the_tenant_although_its_connection_is_closed_between(
+    make_connection, monkeypatch
+):
+    """Django closes it between two passes unless CONN_MAX_AGE says otherwise."""
+    waits = []
+
+    def wait(request: StopRequest, seconds: float) -> None:
+        waits.append(getattr(database.connection, "closed", True))
+        enter("acme")
+        make_connection(age=EXPIRED)
+        database.close()
+        if len(waits) == 3:
+            request.ask()
+
+    monkeypatch.setattr(StopRequest, "wait", wait)
+    call_command("oauth_refresh", "--loop", "1", verbosity=0)
+    enter("acme")
+    assert waits == [True] * 3
+    assert sorted(rows().values_list("version", flat=True)) == [0, 1, 1]
+
+
+@pytest.mark.usefixtures("policy", "carried")
+def test_a_rollback_in_a_thread_of_a_site_without_autocommit_does_not_undo_the_tenant():
+    database.close()
+    database.settings_dict["AUTOCOMMIT"] = False
+    try:
+        enter("acme")
+        with connection_state.carried("default", connection_state.read_state("default")):
+            Connection.objects.count()
+            database.rollback()
+            assert execute("SELECT current_setting('app.tenant', true)") == "acme"
+        database.rollback()
+    finally:
+        database.close()
+        database.settings_dict["AUTOCOMMIT"] = True
+
+
+@pytest.mark.usefixtures("policy", "carried")
 def test_no_connection_of_a_pool_keeps_a_tenant(make_connection):
     connection = make_connection(age=EXPIRED)
     options = database.settings_dict["OPTIONS"]
@@ -278,6 +317,7 @@ def test_no_connection_of_a_pool_keeps_a_tenant(make_connection):
         with database.pool.connection() as other:  # of the two, the one that is not this test's
             assert other.execute("SELECT current_setting('app.tenant', true)").fetchone()[0] in (None, "")
         assert {row.version for row in Connection.objects.all()} == {1}
+        assert [*database._connection_pools] == ["default"]
     finally:
         database.close()
         database.close_pool()

@@ -89,9 +89,9 @@ def openid(identified_by, visitor, issues):
 
 
 @pytest.mark.compliance("A39")
-@pytest.mark.parametrize("audience", ["client", ["client", "another"]])
-def test_an_account_s_id_and_label_come_from_the_id_token(openid, audience):
-    assert openid(aud=audience, name="Ada").status_code == 302
+@pytest.mark.parametrize("party", [{"aud": "client"}, {"aud": ["client", "another"], "azp": "client"}])
+def test_an_account_s_id_and_label_come_from_the_id_token(openid, party):
+    assert openid(**party, name="Ada").status_code == 302
 
     connection = Connection.objects.get()
     assert (connection.account_id, connection.account_label) == ("s-1", "Ada")

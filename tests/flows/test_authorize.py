@@ -144,7 +144,7 @@ def test_the_redirect_uri_has_the_prefix_under_which_the_site_is_served(
 ):
     with override_script_prefix("/desk/"):
         location = visitor.follow("/oauth/scripted/connect/")
-    visitor.get("/oauth/scripted/callback/", {"state": state_of(location), "code": "code"})
+        visitor.get("/oauth/scripted/callback/", {"state": state_of(location), "code": "code"})
 
     assert query_of(location)["redirect_uri"] == "https://app.example/desk/oauth/scripted/callback/"
     assert scripted.asked("/token")[0].form["redirect_uri"] == query_of(location)["redirect_uri"]

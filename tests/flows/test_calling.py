@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import httpx
+import httpx2
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 
+from oauth_connect.conf import conf
+from oauth_connect.contrib.httpx import aclient, client
 from oauth_connect.errors import AmbiguousConnection, ProviderMisconfigured, ReauthorizationRequired
 from oauth_connect.flows import access_token_for, connection_for, session_for
 from oauth_connect.models import Connection, Owner
+from tests.contrib.test_httpx import run
 from tests.servers.scripted import Answer
 from tests.support.visitor import query_of
 
@@ -165,3 +170,64 @@ def test_one_string_for_scopes_is_refused(user, scripted_provider):
 def test_scopes_are_asked_about_one_by_one(make_connection, scripted_provider):
     with pytest.raises(TypeError, match="each scope as an argument"):
         make_connection().has_scopes(["read"])
+
+
+# --- an organisation moves to another host ------------------------------------------------------
+
+
+@pytest.fixture
+def organisation(scripted, scripted_entry, configure, make_connection):
+    """A connection at an instance that the token response names. Its tokens are refused there from now on."""
+    variables = {"instance": {"source": "token_response", "field": "instance", "choices": ["old", "new"]}}
+    entry = {**scripted_entry, "api_base_url": f"{scripted.url}/{{instance}}/", "variables": variables}
+    configure(PROVIDERS={"scripted": entry})
+    token = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "instance": "old"}
+    connection = make_connection(response=token, variables={"instance": "old"})
+    scripted.on("/token", Answer(body={**token, "access_token": "b", "instance": "new"}))
+    scripted.on("/old/x", Answer(401))
+    scripted.on("/new/x", Answer(body={}))
+    return connection
+
+
+def by_requests(connection):
+    with connection.session() as http:
+        return [http.get("x").status_code for _ in range(2)]
+
+
+def by_httpx(connection, client_class=httpx.Client):
+    with client(connection, client_class=client_class) as http:
+        return [http.get("x").status_code for _ in range(2)]
+
+
+def by_httpx2(connection):
+    return by_httpx(connection, httpx2.Client)
+
+
+def by_async_httpx(connection):
+    async def calls():
+        async with await aclient(connection) as http:
+            return [(await http.get("x")).status_code for _ in range(2)]
+
+    return run(calls())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("loader", [False, True])
+@pytest.mark.parametrize("calls", [by_requests, by_httpx, by_httpx2, by_async_httpx])
+def test_the_call_that_learns_of_a_move_follows_it(calls, loader, organisation, scripted, configure):
+    if loader:
+        [(_, entry)] = conf.mapping["PROVIDERS"].items()
+        configure(PROVIDER_LOADER=lambda slug, owner: entry, DISCOVERY_PRIVATE_HOSTS=["127.0.0.1"])
+
+    assert calls(organisation) == [200, 200]
+
+    paths = [one.path for one in scripted.requests]
+    assert paths == ["/old/x", "/token", "/new/x", "/new/x"]
+    assert organisation.variables == {"instance": "new"}
+
+
+def test_a_token_that_expired_before_the_move_is_not_sent_to_the_old_host(organisation, scripted):
+    with organisation.session() as http:
+        organisation.refresh()
+        assert http.get("x").status_code == 200
+    assert [one.path for one in scripted.requests] == ["/token", "/new/x"]

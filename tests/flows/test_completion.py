@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import threading
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import requests
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from oauth_connect import flows
-from oauth_connect.errors import ForbiddenDestination, InvalidProvider
+from oauth_connect.conf import conf
+from oauth_connect.contrib.httpx import client
+from oauth_connect.errors import ForbiddenDestination, InvalidProvider, ProviderMisconfigured
+from oauth_connect.flows.completion import initial_values
 from oauth_connect.flows.pending import SESSION_KEY
+from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
+from tests.support.tokens import EXPIRED
 from tests.support.visitor import callback_path, query_of, state_of
+from tests.support.waiting import TIMEOUT
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +126,18 @@ def test_a_site_may_say_the_shop_itself(visitor, shops):
     assert '<input type="text"' not in visitor.get(CONNECT).content.decode()
     visitor.connect()
     assert Connection.objects.get().get_provider().api_hosts == ("acme.mills.example",)
+
+
+TYPED = ["acme", " acme ", "ACME", "Acme.mills.example", "https://acme.mills.example/", "HTTPS://ACME"]
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_shop_may_be_written_as_a_browser_shows_it(typed, visitor, user, shops):
+    visitor.start(data={"shop": typed})
+    request = visitor.request()
+    request.user = user
+    flows.begin(request, "scripted", variables={"shop": typed})
+    assert initial_values(conf.provider("scripted"), {"shop": typed}, None) == {"shop": "acme"}
 
 
 # --- a signed callback --------------------------------------------------------------------------
@@ -389,13 +411,146 @@ def test_a_posted_answer_is_brought_in_by_a_redirect(visitor, shops):
     assert Connection.objects.count() == 1
 
 
-def test_an_answer_is_posted_only_where_the_provider_posts(visitor, shops):
-    assert visitor.post(callback_path("scripted"), {"state": "x"}).status_code == 405
-    assert visitor.post(callback_path("nowhere"), {"state": "x"}).status_code == 404
-
-
 def test_a_posted_answer_needs_no_csrf_token(shops):
     shops(variables={}, api_hosts=[], authorize={"response_mode": "form_post"})
     stranger = Client(enforce_csrf_checks=True)
     posted = stranger.post(callback_path("scripted"), {"state": "x", "code": "c"}, secure=True)
     assert posted.status_code == 303
+
+
+# --- values from the callback, before they are used ---------------------------------------------
+
+REGION = {"region": {"source": "callback", "field": "loc", "pattern": "[a-z]{2}"}}
+USED = {
+    "token_endpoint": "token",
+    "userinfo_endpoint": "me",
+    "revocation_endpoint": "revoke",
+    "refresh.endpoint": "refresh",
+    "api_base_url": "api/",
+}
+
+
+@pytest.mark.parametrize("field", USED)
+def test_a_value_of_the_callback_decides_an_endpoint(
+    field, visitor, shops, scripted, canary, django_capture_on_commit_callbacks
+):
+    url = f"{scripted.url}/{{region}}/{USED[field]}"
+    part, _, key = field.partition(".")
+    shops(variables=REGION, api_hosts=[], identity={"id": ["id"]}, **{part: {key: url} if key else url})
+    token = {"access_token": f"{canary}-1", "refresh_token": f"{canary}-2", "token_type": "Bearer", "id": 1}
+    for path in ("/eu/token", "/eu/me", "/eu/revoke", "/eu/refresh", "/eu/api/x"):
+        scripted.on(path, Answer(body=token))
+    answer = {"state": state_of(visitor.start()), "code": "c", "loc": "eu"}
+
+    assert visitor.come_back(**answer).status_code == 302
+    connection = Connection.objects.get()
+    connection.session().get("x" if field == "api_base_url" else f"{scripted.url}/eu/api/x")
+    connection.refresh()
+    with django_capture_on_commit_callbacks(execute=True):
+        connection.disconnect()
+
+    assert scripted.asked(f"/eu/{USED[field]}{'x' * (field == 'api_base_url')}")
+    assert not [one.path for one in scripted.requests if "{" in one.path or "%7B" in one.path]
+
+
+@pytest.mark.compliance("A9", "A10")
+def test_the_code_goes_only_to_the_client_that_asked_for_it(visitor, shops, scripted, scripted_entry):
+    """An instance that the callback names may have another client."""
+
+    def register(provider, variables):
+        return {"client_id": f"client-{variables.get('region', '')}", "client_secret": "s"}
+
+    shops(
+        variables=REGION,
+        api_hosts=[],
+        token_endpoint=f"{scripted.url}/{{region}}/token",
+        hooks={"register_client": register},
+    )
+    page = visitor.come_back(state=state_of(visitor.start()), code="c", loc="eu")
+
+    assert page.status_code == 400
+    assert b"settings of the provider have changed" in page.content
+    assert scripted.requests == []
+
+
+def test_a_missing_value_is_refused_before_a_request(visitor, shops, scripted):
+    shops(variables=REGION, api_hosts=[], token_endpoint=f"{scripted.url}/{{region}}/token")
+
+    assert visitor.come_back(state=state_of(visitor.start()), code="c").status_code == 400
+    assert scripted.requests == []
+
+
+def test_a_stored_connection_without_the_value_sends_nothing(shops, scripted, make_connection):
+    shops(
+        variables=REGION,
+        api_hosts=[],
+        token_endpoint=f"{scripted.url}/{{region}}/token",
+        revocation_endpoint=f"{scripted.url}/{{region}}/revoke",
+        api_base_url=f"{scripted.url}/{{region}}/",
+    )
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderMisconfigured, match="No value is known for a variable"):
+        connection.refresh()
+    with pytest.raises(ForbiddenDestination, match="no value for the variable region"):
+        connection.session().get("x")
+    with (
+        pytest.raises(ForbiddenDestination, match="no value for the variable region"),
+        client(connection) as http,
+    ):
+        http.get("x")
+    connection.disconnect()
+    assert scripted.requests == []
+
+
+def test_a_value_from_accounts_is_in_a_header_of_calls_and_of_no_earlier_request(visitor, shops, scripted):
+    shops(
+        variables={"tenant": {"source": "accounts", "pattern": "[a-z]+"}},
+        api_hosts=[],
+        accounts={"endpoint": f"{scripted.url}/sites", "variable": "tenant"},
+        api={"headers": {"X-Tenant": "{tenant}"}},
+        identity={"source": "none"},
+    )
+    scripted.on("/sites", Answer(body=[{"id": "acme"}]))
+    scripted.on("/api/x", Answer(body={}))
+    assert visitor.come_back(state=state_of(visitor.start()), code="c").status_code == 302
+    Connection.objects.get().session().get("x")
+    with client(Connection.objects.get()) as http:
+        http.get("x")
+
+    assert "X-Tenant" not in scripted.asked("/sites")[0].headers
+    assert [asked.headers["X-Tenant"] for asked in scripted.asked("/api/x")] == ["acme", "acme"]
+
+
+class Answering:
+    """Shows the address of a login at a terminal to a browser that the provider sends straight back."""
+
+    def __init__(self, **answer: str) -> None:
+        self.answer = answer
+
+    def __call__(self, url: str) -> None:
+        asked = query_of(url)
+        back = f"{asked['redirect_uri']}?{urlencode({'state': asked['state'], 'code': 'c', **self.answer})}"
+        threading.Thread(target=requests.get, args=(back,), kwargs={"timeout": TIMEOUT}).start()
+
+
+def test_a_value_of_the_callback_decides_the_token_endpoint_at_a_terminal(user, shops, scripted):
+    shops(variables=REGION, api_hosts=[], token_endpoint=f"{scripted.url}/{{region}}/token")
+    scripted.on("/eu/token", Answer(body={"access_token": "a", "token_type": "Bearer"}))
+
+    target = UserConnectionTarget(user)
+    BrowserLogin("scripted", target).run(Answering(loc="eu"))
+
+    assert [one.path for one in scripted.requests] == ["/eu/token"]
+    assert target.connection.variables == {"region": "eu"}
+
+
+def test_the_device_flow_has_no_callback_that_could_name_the_value(user, shops, scripted):
+    shops(
+        variables=REGION,
+        api_hosts=[],
+        token_endpoint=f"{scripted.url}/{{region}}/token",
+        device_authorization_endpoint=f"{scripted.url}/device",
+    )
+    with pytest.raises(ImproperlyConfigured, match=r"scripted\.token_endpoint: a variable of the callback"):
+        DeviceLogin("scripted", UserConnectionTarget(user)).run(lambda authorization: None)
+    assert scripted.requests == []

@@ -5,8 +5,10 @@ import time
 from dataclasses import replace
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core import signing
 
+from oauth_connect.flows import authorize
 from oauth_connect.flows.pending import (
     LIFETIME,
     MAX_PENDING,
@@ -15,6 +17,7 @@ from oauth_connect.flows.pending import (
     remember,
     take,
 )
+from oauth_connect.protocol.grants.callback import read_callback
 from tests.support.visitor import Visitor, query_of, state_of
 
 pytestmark = pytest.mark.django_db
@@ -194,3 +197,23 @@ def test_two_tabs_finish_in_either_order_each_with_its_own_verifier(
     assert [answer["Location"] for answer in answers] == [f"/{number}/" for number in order]
     verifiers = {request.form["code_verifier"] for request in scripted.asked("/token")}
     assert len(verifiers) == 2
+
+
+def test_signing_out_while_a_flow_starts_is_no_server_error(visitor, scripted_provider, monkeypatch):
+    """The issuer may be slow. Meanwhile the user signs out in another tab."""
+    monkeypatch.setattr(authorize, "asked_scopes", lambda *args: Session.objects.all().delete() and [])
+    assert visitor.post("/oauth/scripted/connect/").status_code == 400
+
+
+def test_signing_out_while_the_answer_arrives_is_a_page(visitor, scripted_provider, monkeypatch):
+    state = state_of(visitor.start())
+
+    def read(pairs):
+        Session.objects.all().delete()
+        return read_callback(pairs)
+
+    monkeypatch.setattr(authorize, "read_callback", read)
+    page = visitor.come_back(state=state, code="c")
+
+    assert page.status_code == 400
+    assert b"already ended" in page.content

@@ -327,7 +327,11 @@ def test_a_provider_whose_entry_is_wrong_fails_and_the_others_go_on(
 
 def test_providers_that_a_loader_knows_are_refreshed(command, configure, scripted_entry, make_connection):
     known = {"tenant", "gone"}
-    configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: scripted_entry if slug in known else None)
+    configure(
+        PROVIDERS={},
+        PROVIDER_LOADER=lambda slug, owner: scripted_entry if slug in known else None,
+        DISCOVERY_PRIVATE_HOSTS=["127.0.0.1"],
+    )
     connection, _ = make_connection("tenant", age=EXPIRED), make_connection("gone", age=EXPIRED)
     known.remove("gone")
     run = command("oauth_refresh", json=True)

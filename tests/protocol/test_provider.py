@@ -279,6 +279,125 @@ def test_the_account_is_asked_for_where_there_is_a_place_to_ask(entry: dict[str,
     assert acme(**entry).identity_source == source
 
 
+# --- variables, and when they are known ---------------------------------------------------------
+
+
+ORDERED = {
+    "region": {"source": "callback", "pattern": "[a-z]{2}"},
+    "org": {"source": "token_response", "pattern": "[a-z]+"},
+    "site": {"source": "accounts", "pattern": "[a-z]+"},
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        *(("authorization_endpoint", name) for name in ORDERED),
+        *(("device_authorization_endpoint", name) for name in ORDERED),
+        *(("issuer", name) for name in ORDERED),
+        *(("token_endpoint", name) for name in ("org", "site")),
+        ("userinfo_endpoint", "site"),
+        ("accounts.endpoint", "site"),
+        *(("authorize.params", name) for name in ORDERED),
+        *(("device.params", name) for name in ORDERED),
+        *(("token_request.params", name) for name in ("org", "site")),
+        *(("token_request.headers", name) for name in ("org", "site")),
+        ("identity.headers", "site"),
+    ],
+)
+def test_a_variable_that_is_known_too_late_for_a_field_is_refused(field: str, name: str) -> None:
+    text = f"https://id.example/{{{name}}}/x"
+    part, _, key = field.partition(".")
+    value = {key: text if key == "endpoint" else {"a": text}} if key else text
+    if part == "accounts":
+        value = {**value, "variable": "site"}  # type: ignore[dict-item]
+    with pytest.raises(InvalidProvider, match=rf"^acme\.{field}: {{{name}}} is known only after"):
+        acme(variables=ORDERED, **{part: value})
+
+
+@pytest.mark.parametrize("field", ["api.headers", "authorize.params", "token_request.refresh_params"])
+def test_a_placeholder_in_a_parameter_belongs_to_a_variable(field: str) -> None:
+    part, _, key = field.partition(".")
+    with pytest.raises(InvalidProvider, match=rf"^acme\.{field}: {{tenant}} is not among"):
+        acme(**{part: {key: {"a": "x{tenant}"}}})
+
+
+def test_json_in_a_parameter_is_no_placeholder() -> None:
+    claims = '{"userinfo":{"email":null}}'
+    assert acme(authorize={"params": {"claims": claims}}).resolve({}).authorize.params["claims"] == claims
+
+
+def test_variables_are_filled_into_parameters_and_headers() -> None:
+    variables = {"tenant": {"pattern": "[a-z]+"}, **ORDERED}
+    provider = acme(
+        variables=variables,
+        authorize={"params": {"t": "{tenant}"}},
+        device={"params": {"t": "{tenant}"}},
+        token_request={
+            "params": {"r": "{region}"},
+            "headers": {"X-T": "{tenant}"},
+            "refresh_params": {"o": "{org}"},
+        },
+        identity={"headers": {"X-O": "{org}"}},
+        api={"headers": {"X-S": "{site}-{client_id}"}},
+    ).resolve({"tenant": "t", "region": "eu", "org": "o", "site": "s"})
+    assert provider.authorize.params == provider.device.params == {"t": "t"}
+    assert provider.token_request.params == {"r": "eu"}
+    assert provider.token_request.headers == {"X-T": "t"}
+    assert provider.token_request.refresh_params == {"o": "o"}
+    assert provider.identity.headers == {"X-O": "o"}
+    assert provider.api.headers == {"X-S": "s-client"}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://id.example/{not-one}/", "https://id.example/}", "https://id.example/{"]
+)
+def test_a_url_has_no_other_brace(url: str) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.revocation_endpoint: has a brace"):
+        acme(revocation_endpoint=url)
+
+
+FIELDS = ["token_endpoint", "userinfo_endpoint", "revocation_endpoint", "api_base_url"]
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "refresh", "api_hosts"])
+@pytest.mark.parametrize("pattern", ["[a-z.]+", r"(?:[a-z]+\.)+example"])
+def test_the_browser_does_not_choose_whose_server_gets_a_code_or_token(field: str, pattern: str) -> None:
+    variables = {"host": {"source": "callback", "pattern": pattern}}
+    value: Any = {"refresh": {"endpoint": "https://{host}/"}, "api_hosts": ["{host}"]}.get(
+        field, "https://{host}/"
+    )
+    with pytest.raises(InvalidProvider, match=rf"^acme\.{field}.*registrable domain"):
+        acme(variables=variables, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("url", "variable"),
+    [
+        ("https://accounts.acme.{dc}/token", {"pattern": "example|test"}),
+        ("https://accounts.acme.{dc}/token", {"choices": ["example", "test"]}),
+        ("https://{dc}/token", {"pattern": r"(?:[a-z]+\.)+acme\.example"}),
+        ("https://{dc}.acme.example/token", {"pattern": "[a-z]+"}),
+        ("https://acme.example/{dc}/token", {"pattern": ".+"}),
+    ],
+)
+def test_the_browser_may_choose_a_server_of_a_fixed_domain(url: str, variable: dict[str, Any]) -> None:
+    acme(token_endpoint=url, variables={"dc": {"source": "callback", **variable}})
+
+
+@pytest.mark.parametrize("value", ["evil.test/", "evil.test?", "evil.test#", "evil.test\\", "u@evil.test/"])
+def test_a_value_stays_where_its_placeholder_is(value: str) -> None:
+    careless = {"token_endpoint": "https://{shop}.acme.example/", "variables": {"shop": {"pattern": ".*"}}}
+    with pytest.raises(InvalidProvider):
+        acme(**careless).resolve({"shop": value})
+
+
+def test_an_unprintable_value_fits_no_pattern() -> None:
+    careless = {"variables": {"shop": {"pattern": "(?s).*"}}, "api": {"headers": {"X-Shop": "{shop}"}}}
+    with pytest.raises(InvalidProvider):
+        acme(**careless).resolve({"shop": "a\r\nHost: internal"})
+
+
 # --- variables by where they come from ----------------------------------------------------------
 
 

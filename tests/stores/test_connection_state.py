@@ -16,7 +16,7 @@ from django.db import connection as database
 from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.models import Connection
 from oauth_connect.stores import row as row_module
-from oauth_connect.stores.connection_state import State, carried, read_state
+from oauth_connect.stores.connection_state import MARK, State, carried, read_state
 from oauth_connect.stores.row import RowStore
 from oauth_connect.stores.transactions import own_transaction
 from tests.servers.scripted import Answer
@@ -259,6 +259,9 @@ def test_an_error_of_write_at_the_save_loses_no_token(hooks, scripted, make_conn
         if not broken:
             broken.append(1)
             hooks.failures = 2
+            own = connections[store.alias]
+            if hasattr(own, MARK):
+                own.close()
         return persist(store, statement)
 
     monkeypatch.setattr(RowStore, "_persist", break_write)
@@ -266,6 +269,7 @@ def test_an_error_of_write_at_the_save_loses_no_token(hooks, scripted, make_conn
     connection = make_connection(age=EXPIRED)
     refresh(connection)
     wait_for_follow_ups()
+    assert hooks.failures == 0
     assert stored(connection).token.refresh_token == "refresh-1"
     assert len(scripted.asked("/token")) == 1
 

@@ -80,7 +80,7 @@ def test_nothing_that_came_with_the_answer_is_shown(visitor, scripted_provider):
         assert not any(words in content for words in (b"<script", b"evil.test", b"555-0100"))
 
 
-@pytest.mark.parametrize("method", ["head", "post", "put", "delete"])
+@pytest.mark.parametrize("method", ["head", "put", "delete"])
 def test_only_get_is_an_answer(method, visitor, scripted, scripted_provider, issues):
     state = state_of(visitor.start())
     query = {"state": state, "code": "code"}
@@ -92,8 +92,42 @@ def test_only_get_is_an_answer(method, visitor, scripted, scripted_provider, iss
     assert visitor.come_back(**query).status_code == 302
 
 
-def test_a_callback_without_a_flow_is_a_page_for_every_visitor(db, scripted_provider):
-    assert Visitor().come_back().status_code == 400
+@pytest.mark.parametrize("slug", ["scripted", "nowhere"])
+def test_a_callback_without_a_flow_is_a_page_for_every_visitor(slug, visitor, scripted_provider):
+    for someone in (visitor, Visitor()):
+        page = someone.come_back(slug)
+        assert page.status_code == 400
+        assert page["Referrer-Policy"] == "strict-origin"
+
+
+@pytest.mark.parametrize("slug", ["scripted", "nowhere"])
+def test_a_post_is_a_redirect_to_the_same_page_and_looks_nothing_up(
+    slug, scripted_provider, configure, django_assert_num_queries
+):
+    configure(PROVIDER_LOADER=lambda slug, owner: pytest.fail("a loader is asked"))
+    with django_assert_num_queries(0):
+        posted = Visitor().post(f"/oauth/{slug}/callback/?x=1", {"state": "s", "code": "c", "realmId": "7"})
+
+    assert posted.status_code == 303
+    assert posted["Location"] == f"/oauth/{slug}/callback/?state=s&code=c&realmId=7"
+    assert posted["Referrer-Policy"] == "strict-origin"
+
+
+def test_a_redirect_has_no_token_and_no_personal_data_in_its_url(db):
+    posted = Visitor().post(
+        "/oauth/x/callback/", {"state": "s", "id_token": "t", "access_token": "t", "user": "u"}
+    )
+
+    assert posted["Location"] == "/oauth/x/callback/?state=s"
+
+
+def test_a_posted_answer_that_is_too_long_for_a_url_still_ends_the_flow(visitor, scripted_provider):
+    state = state_of(visitor.start())
+
+    posted = visitor.post("/oauth/scripted/callback/", {"code": "c" * 7000, "state": state})
+
+    assert visitor.get(posted["Location"]).status_code == 400
+    assert b"already ended" in visitor.come_back(state=state, code="c").content
 
 
 @pytest.mark.compliance("B3")

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management.base import CommandParser
-from django.db import Error, close_old_connections
+from django.db import Error, close_old_connections, router
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import ConnectionHidden
@@ -21,6 +21,8 @@ from oauth_connect.management.base import database_problem, integer
 from oauth_connect.management.output import humanize, table
 from oauth_connect.management.reports.refresh import Report, idle, idle_lines, skipped
 from oauth_connect.management.stop import StopRequest, stop_request
+from oauth_connect.models import Connection
+from oauth_connect.stores.connection_state import read_state, restore_state
 
 MAX_SECONDS = 366 * 24 * 3600
 MAX_WORKERS = 512
@@ -112,9 +114,12 @@ class Command(Base):
 
     def _loop(self, owner: AbstractBaseUser | None) -> None:
         """Run pass after pass until a stop is requested. A database error ends a pass, not the loop."""
+        alias = router.db_for_write(Connection)
+        state = read_state(alias)
         with stop_request() as request:
             while not request.asked:
                 try:
+                    restore_state(alias, state)  # the pass before has closed the connection
                     report = self._pass(self._due(owner), request)
                     if report.problem:
                         self.stderr.write(report.problem)

@@ -16,6 +16,7 @@ from oauth_connect.errors import CallError, InvalidProvider, ProviderUnavailable
 from oauth_connect.management.doctor.site import Finding
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
+from oauth_connect.protocol.templates import has_brace
 
 MAX_PARALLEL = 8
 NOT_FOUND = (404, 410)
@@ -49,9 +50,10 @@ def _complete(provider: Provider) -> Provider:
 
 
 def _urls(provider: Provider) -> dict[str, str]:
+    """Return the endpoints, without those that differ by a variable of a provider's response."""
     named = {name: getattr(provider, name) for name in ENDPOINTS}
     named["refresh.endpoint"] = provider.refresh.endpoint
-    return {name: url for name, url in named.items() if url}
+    return {name: url for name, url in named.items() if url and not has_brace(url)}
 
 
 def _probe(provider: Provider, name: str, url: str, timeout: float) -> Finding:

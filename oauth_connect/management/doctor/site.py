@@ -21,7 +21,7 @@ from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
 from oauth_connect.management.base import database_problem
 from oauth_connect.management.output import humanize
-from oauth_connect.management.redirect_uris import redirect_uri
+from oauth_connect.management.redirect_uris import RedirectURI, mounts, redirect_uri
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.lifecycle import ownership, provider_health
 from oauth_connect.protocol.grants.error_codes import shown
@@ -133,15 +133,12 @@ class Examination:
         for provider in self.usable:
             if not provider.connects_accounts:
                 continue
-            found = redirect_uri(provider.slug)
-            self.redirect_uris[provider.slug] = found.uri
-            subject = f"Redirect URI of {provider.slug}"
-            if found.uri:
-                yield Finding(subject, "ok", f"register {found.uri}")
-            elif found.note:
-                yield Finding(subject, "ok", found.note)
-            else:
-                yield Finding(subject, "warning", "not known.", found.problem)
+            places = mounts()
+            for mount in places:
+                found = redirect_uri(provider.slug, mount)
+                self.redirect_uris.setdefault(provider.slug, found.uri)
+                name = f" in {mount}" if len(places) > 1 else ""
+                yield _redirect(f"Redirect URI of {provider.slug}{name}", found)
 
     @cached_property
     def slugs(self) -> tuple[str, ...]:
@@ -319,3 +316,11 @@ def by_error(rows: Any) -> dict[str, Counter[str]]:
 def sentence(text: str) -> str:
     """Return the text with a full stop, so that another sentence can follow."""
     return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _redirect(subject: str, found: RedirectURI) -> Finding:
+    if found.uri:
+        return Finding(subject, "ok", f"register {found.uri}")
+    if found.note:
+        return Finding(subject, "ok", found.note)
+    return Finding(subject, "warning", "not known.", found.problem)

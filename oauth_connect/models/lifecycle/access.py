@@ -42,22 +42,47 @@ class ConnectionSource:
     def __init__(self, connection: ConnectionRow, provider: Provider | None = None) -> None:
         self.connection = connection
         self.provider = provider or usable_provider(connection)
+        self._variables = connection.variables
 
     def current(self) -> Token:
-        return valid_token(self.connection, conf.refresh_leeway)
+        token = valid_token(self.connection, conf.refresh_leeway)
+        if self._has_moved():
+            self._follow(usable_provider(self.connection))
+        return token
 
     async def acurrent(self) -> Token:
-        return await avalid_token(self.connection, conf.refresh_leeway)
+        token = await avalid_token(self.connection, conf.refresh_leeway)
+        await self._afollow()
+        return token
 
     async def arenewed(self, rejected: Token) -> Token | None:
         key = ("renewed", rejected.access_token)
-        return await in_thread(self.connection, key, lambda row: ConnectionSource(row).renewed(rejected))
+        token = await in_thread(self.connection, key, lambda row: ConnectionSource(row).renewed(rejected))
+        await self._afollow()
+        return token
 
     def renewed(self, rejected: Token) -> Token | None:
         """Return the token to use after a 401: a newer stored one, else one from a refresh.
 
         Return None if the token was itself got after a 401 just now. Then the API has another reason.
         """
+        token = self._renewed(rejected)
+        if self._has_moved():
+            self._follow(usable_provider(self.connection))
+        return token
+
+    def _has_moved(self) -> bool:
+        """Return whether a token response has named another instance, such as another host of the API."""
+        return bool(self.connection.variables != self._variables)
+
+    def _follow(self, provider: Provider) -> None:
+        self.provider, self._variables = provider, self.connection.variables
+
+    async def _afollow(self) -> None:
+        if self._has_moved():
+            self._follow(await usable_provider_in_thread(self.connection))
+
+    def _renewed(self, rejected: Token) -> Token | None:
         store = row_store(self.connection)
         row = store.read()
         if self.connection.is_machine and (row is None or row.token is None):
@@ -68,6 +93,7 @@ class ConnectionSource:
             raise self.connection.reauthorization_required(row.last_error)
         if row.token.access_token != rejected.access_token:
             store.adopt(row)
+            follow_instance(self.connection, store)
             return row.token
         if not row.token.renewable:
             return None
@@ -105,10 +131,15 @@ def cached_token(connection: ConnectionRow, leeway: timedelta) -> Token | None:
 
 
 async def asource(connection: ConnectionRow) -> ConnectionSource:
-    """Return the source of a connection. A PROVIDER_LOADER runs in a thread."""
+    """Return the source of a connection."""
+    return ConnectionSource(connection, await usable_provider_in_thread(connection))
+
+
+async def usable_provider_in_thread(connection: ConnectionRow) -> Provider:
+    """``usable_provider`` for async code. Only a PROVIDER_LOADER needs a thread."""
     if not conf.loads_providers:
-        return ConnectionSource(connection)
-    return ConnectionSource(connection, await in_thread(connection, "provider", usable_provider))
+        return usable_provider(connection)
+    return await in_thread(connection, "provider", usable_provider)
 
 
 def refreshed_token(connection: ConnectionRow) -> Token:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Generic, TypeVar, cast
 
 from asgiref.sync import AsyncToSync, sync_to_async
-from django.db import ProgrammingError, close_old_connections, router
+from django.db import DatabaseError, ProgrammingError, close_old_connections, router
 
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.errors import ReauthorizationRequired
@@ -79,7 +79,13 @@ def _run(connection: R, work: Callable[[R], T], alias: str, state: State) -> _Ou
 
 def _found_no_row(error: Exception, row: ConnectionRow, alias: str) -> bool:
     """Return whether the work failed because this thread's database connection does not show the row."""
-    return isinstance(error, ReauthorizationRequired | ProgrammingError) and not _exists(row, alias)
+    is_gone = isinstance(error, ReauthorizationRequired) and error.reason == "disconnected"
+    if not (is_gone or isinstance(error, ProgrammingError)):
+        return False
+    try:
+        return not _exists(row, alias)
+    except DatabaseError:
+        return False  # unknown: the error itself says more
 
 
 def _exists(connection: ConnectionRow, alias: str) -> bool:

@@ -14,6 +14,9 @@ from oauth_connect.protocol.provider import Provider
 
 Pairs = Iterable[tuple[str, str]]
 PARAMETER_LIMIT = 4096
+URL_LIMIT = 6000  # characters before encoding, of all parameters that a redirect repeats
+# Tokens, and the name and address that Apple posts.
+NEVER_IN_A_URL = frozenset({"id_token", "access_token", "refresh_token", "user"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,6 +32,18 @@ class Callback:
 
 
 BASIC_PARAMETERS = frozenset(field.name for field in fields(Callback))
+
+
+def redirected(pairs: Pairs) -> list[tuple[str, str]]:
+    """Return the parameters of a posted response that a redirect to GET may have in its URL.
+
+    Tokens and personal data are left out, because URLs are logged. The code flow needs neither. A response
+    that is too long for a URL keeps its ``state`` only, so that the flow ends.
+    """
+    kept = [(name, value) for name, value in pairs if name not in NEVER_IN_A_URL]
+    if sum(len(name) + len(value) for name, value in kept) <= URL_LIMIT:
+        return kept
+    return [(name, value) for name, value in kept if name == "state" and len(value) <= PARAMETER_LIMIT][:1]
 
 
 def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
@@ -65,12 +80,16 @@ def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def check_issuer(provider: Provider, iss: str | None) -> None:
-    """Compare ``iss`` with the provider's issuer exactly (RFC 9207 section 2.4). Raises CallbackRefused."""
+def check_issuer(provider: Provider, iss: str | None, *, several_servers: bool = False) -> None:
+    """Compare ``iss`` with the provider's issuer exactly (RFC 9207 section 2.4). Raises CallbackRefused.
+
+    ``several_servers``: other servers answer under the same name. Then a provider without an issuer accepts
+    no ``iss``, because it names another of them.
+    """
     if iss is None:
         if provider.authorization_response_iss_parameter_supported:
             raise CallbackRefused("The response has no iss parameter.", code="issuer_missing")
-    elif provider.issuer and iss != provider.issuer:
+    elif (provider.issuer or several_servers) and iss != provider.issuer:
         raise CallbackRefused("The response comes from another server.", code="issuer_mismatch")
 
 

@@ -10,12 +10,14 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
 Claim = Literal["iss", "aud", "sub"]
+END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 # The error codes of claims that only wrong settings explain.
 MISMATCHES: dict[Claim, str] = {"iss": "id_token_issuer", "aud": "id_token_audience"}
 
@@ -37,6 +39,26 @@ def audiences(claims: Mapping[str, Any]) -> list[Any]:
     if isinstance(found, list):
         return found
     return [] if found is None else [found]
+
+
+def is_for(claims: Mapping[str, Any], client_id: str) -> bool:
+    """Return whether an ID token was issued to this client (section 3.1.3.7, points 3 to 5).
+
+    With several audiences, ``azp`` must name it.
+    """
+    found = audiences(claims)
+    authorized = claims.get("azp")
+    if authorized is None and len(found) == 1:
+        authorized = client_id
+    return client_id in found and authorized == client_id
+
+
+def is_current(claims: Mapping[str, Any], now: datetime) -> bool:
+    """Return whether an ID token has an expiry, which is later than now and a possible date."""
+    expires_at = claims.get("exp")
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
+        return False
+    return now.timestamp() < expires_at < END_OF_TIME
 
 
 def differing_claim(provider: Provider, previous: Token, new: Token) -> Claim | None:

@@ -39,7 +39,10 @@ def authorization_url(
     code_verifier: str,
     nonce: str = "",
 ) -> str:
-    """Return the URL to send the user's browser to (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    """Return the URL to send the user's browser to (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+
+    ``provider`` must be resolved.
+    """
     parameters = dict(provider.authorize.params)
     scope = provider.authorize.scope_separator.join(scopes)
     if scope and provider.authorize.scope_parameter:

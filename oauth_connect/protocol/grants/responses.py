@@ -26,7 +26,7 @@ from oauth_connect.protocol.token import Token
 # In both sets: first the codes of servers, then the codes of this package.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-    | {"redirected", "http_404", "http_405", "forbidden_address"}
+    | {"redirected", "http_404", "http_405", "forbidden_address", "variable_missing"}
     | set(id_tokens.MISMATCHES.values())
 )
 WRONG_ENDPOINT = (404, 405)  # with any error code
@@ -344,17 +344,15 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
 def id_token_claims(provider: Provider, token: Token, *, nonce: str, now: datetime) -> Body:
     """Return the claims of an ID token that came directly from the token endpoint.
 
-    Check issuer, audience, expiry and nonce. The device flow sends no nonce and passes "". TLS authenticates
-    the sender, so the signature is not checked (OpenID Connect Core section 3.1.3.7, point 6). Raises
-    CallbackRefused.
+    Check issuer, audience, authorized party, expiry and nonce. The device flow sends no nonce and passes "".
+    TLS authenticates the sender, so the signature is not checked (OpenID Connect Core section 3.1.3.7, point
+    6). Raises CallbackRefused.
     """
     claims = Body(id_tokens.claims_of(token.extra.get("id_token")) or {})
-    expires_at = claims.get("exp")
     valid = (
         claims.get("iss") == provider.issuer
-        and provider.client_id in id_tokens.audiences(claims)
-        and isinstance(expires_at, int | float)
-        and expires_at > now.timestamp()
+        and id_tokens.is_for(claims, provider.client_id)
+        and id_tokens.is_current(claims, now)
         and claims.get("nonce", "") == nonce
     )
     if not valid:

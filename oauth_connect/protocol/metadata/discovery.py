@@ -44,14 +44,27 @@ _UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscoveredProvider(Provider):
-    """A provider with discovered endpoints. Connections to them are guarded."""
+class GuardedProvider(Provider):
+    """A provider whose endpoints the settings did not name. Connections to them are guarded.
+
+    ``from_loader``: its entry may contain a user's text. ``guards_api``: calls to its API are guarded too.
+    """
 
     addresses: AddressGuard = field(default_factory=AddressGuard)
+    from_loader: bool = False
+    guards_api: bool = False
 
     @property
     def guard(self) -> AddressGuard:
         return self.addresses
+
+    @property
+    def api_guard(self) -> AddressGuard | None:
+        return self.addresses if self.guards_api else None
+
+    @property
+    def has_several_servers(self) -> bool:
+        return self.from_loader or super().has_several_servers
 
 
 @dataclass(frozen=True, slots=True)

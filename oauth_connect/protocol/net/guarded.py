@@ -1,4 +1,4 @@
-"""A session for discovered endpoints that connects only to public addresses.
+"""Connections only to public addresses, for URLs that the settings did not name.
 
 A host is resolved once, and the session connects only to the checked addresses. So a second lookup with
 another result (DNS rebinding) has no effect.
@@ -10,15 +10,17 @@ import socket
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused, refusal
+from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused
 from oauth_connect.protocol.net.transport import (
     DeadlineAdapter,
-    Deadlined,
+    DeadlinedHTTPConnection,
+    DeadlinedHTTPSConnection,
     ServerSession,
     new_session,
 )
@@ -41,7 +43,13 @@ def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class _Guarded(Deadlined):
+def resolved(host: str) -> list[str]:
+    """Return the addresses of a host, each once. Raises socket.gaierror or UnicodeError."""
+    found = socket.getaddrinfo(host.strip("[]"), None, allowed_gai_family(), socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class _Guarded:
     """A mixin for urllib3's connections that connects only to addresses that the guard permits."""
 
     guard: AddressGuard
@@ -67,20 +75,20 @@ class _Guarded(Deadlined):
     def _permitted_addresses(self) -> list[str]:
         host = self._dns_host
         try:
-            found = socket.getaddrinfo(host.strip("[]"), None, allowed_gai_family(), socket.SOCK_STREAM)
+            addresses = resolved(host)
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if not all(self.guard.permits(host, address) for address in addresses):
-            raise AddressRefused(refusal(host))
+        self.guard.check_resolved(host, addresses)
         return addresses
 
 
-class GuardedAdapter(DeadlineAdapter):
-    """A DeadlineAdapter that refuses private addresses.
+class _GuardedAdapter(HTTPAdapter):
+    """A mixin for adapters that refuses private addresses.
 
     Behind a proxy, the proxy resolves names. Then this adapter can check only the text of the URL.
     """
+
+    connections: tuple[type, type]
 
     def __init__(self, guard: AddressGuard) -> None:
         self.guard = guard
@@ -88,11 +96,7 @@ class GuardedAdapter(DeadlineAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _guarded_pools(self.guard)
-
-    def route(self, request: requests.PreparedRequest, environment: Any) -> Any:
-        self._check(request)
-        return super().route(request, environment)
+        self.poolmanager.pool_classes_by_scheme = _guarded_pools(self.guard, *self.connections)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         self._check(request)
@@ -103,10 +107,26 @@ class GuardedAdapter(DeadlineAdapter):
             raise AddressRefused(problem)
 
 
-def _guarded_pools(guard: AddressGuard) -> dict[str, type[HTTPConnectionPool]]:
+class GuardedAdapter(_GuardedAdapter, DeadlineAdapter):
+    """A DeadlineAdapter with the guard, for authorization servers."""
+
+    connections = (DeadlinedHTTPConnection, DeadlinedHTTPSConnection)
+
+    def route(self, request: requests.PreparedRequest, environment: Any) -> Any:
+        self._check(request)
+        return super().route(request, environment)
+
+
+class GuardedApiAdapter(_GuardedAdapter):
+    """The adapter of requests with the guard, for APIs."""
+
+    connections = (HTTPConnection, HTTPSConnection)
+
+
+def _guarded_pools(guard: AddressGuard, http: type, https: type) -> dict[str, type[HTTPConnectionPool]]:
     guarded = {"guard": guard}
-    plain = type("_GuardedHTTPConnection", (_Guarded, HTTPConnection), guarded)
-    secure = type("_GuardedHTTPSConnection", (_Guarded, HTTPSConnection), guarded)
+    plain = type("_GuardedHTTPConnection", (_Guarded, http), guarded)
+    secure = type("_GuardedHTTPSConnection", (_Guarded, https), guarded)
     return {
         "http": type("_GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("_GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),

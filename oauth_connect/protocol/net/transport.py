@@ -129,20 +129,20 @@ class Deadlined:
             self._parts.append(data)
 
 
-class _DeadlinedHTTPConnection(Deadlined, HTTPConnection):  # type: ignore[misc]
+class DeadlinedHTTPConnection(Deadlined, HTTPConnection):  # type: ignore[misc]
     pass
 
 
-class _DeadlinedHTTPSConnection(Deadlined, HTTPSConnection):  # type: ignore[misc]
+class DeadlinedHTTPSConnection(Deadlined, HTTPSConnection):  # type: ignore[misc]
     pass
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _DeadlinedHTTPConnection
+    ConnectionCls = DeadlinedHTTPConnection
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _DeadlinedHTTPSConnection
+    ConnectionCls = DeadlinedHTTPSConnection
 
 
 class DeadlineAdapter(HTTPAdapter):

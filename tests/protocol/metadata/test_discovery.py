@@ -15,8 +15,8 @@ from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.metadata import discovery
 from oauth_connect.protocol.metadata.discovery import (
-    DiscoveredProvider,
     Fetched,
+    GuardedProvider,
     max_age,
     metadata_urls,
     read_metadata,
@@ -243,7 +243,7 @@ def test_pkce_never_falls_to_plain(methods: list[str]) -> None:
 @pytest.mark.parametrize("methods", [None, [], ["S256"], ["plain", "S256"]])
 def test_a_server_that_says_nothing_of_pkce_is_still_sent_s256(methods: list[str] | None) -> None:
     fields = read(code_challenge_methods_supported=methods).fields_for(declared())
-    provider = DiscoveredProvider.from_mapping("acme", {"client_id": "x", "client_secret": "s", **fields})
+    provider = GuardedProvider.from_mapping("acme", {"client_id": "x", "client_secret": "s", **fields})
     assert provider.authorize.code_challenge_method == "S256"
 
 
@@ -485,7 +485,7 @@ def test_no_secret_goes_to_an_endpoint_that_has_become_private(
     resolver["id.example"] = [["127.0.0.1"]]
     entry = {"client_id": "client", "client_secret": "secret", "issuer": ISSUER}
     endpoints = {f"{name}_endpoint": f"{base}/{name}" for name in ("token", "revocation", "userinfo")}
-    provider = DiscoveredProvider.from_mapping("acme", {**entry, **endpoints})
+    provider = GuardedProvider.from_mapping("acme", {**entry, **endpoints})
     with AuthorizationServer(provider) as server, pytest.raises(ProviderMisconfigured) as error:
         call(server)
     assert error.value.code == "forbidden_address"
@@ -499,5 +499,5 @@ def test_a_provider_keeps_its_guard_when_its_variables_are_filled_in() -> None:
         "api_base_url": "https://{shop}.example/",
         "variables": {"shop": {"pattern": "[a-z]+"}},
     }
-    provider = DiscoveredProvider.from_mapping("acme", {**entry, "addresses": HERE})
+    provider = GuardedProvider.from_mapping("acme", {**entry, "addresses": HERE})
     assert provider.resolve({"shop": "a"}).guard is HERE
