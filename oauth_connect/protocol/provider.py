@@ -106,7 +106,10 @@ class Provider:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A Provider holds the client's secret and cannot be pickled. Pass its slug.")
+        raise TypeError(
+            "A Provider holds the client's secret and cannot be pickled, nor can an auth object or a token "
+            "source with it. Pass the connection's pk, or the provider's slug."
+        )
 
     @classmethod
     def from_mapping(cls, slug: str, data: Mapping[str, Any]) -> Self:

@@ -60,9 +60,6 @@ class TokenAuth(AuthBase):
             self._bearer = Bearer(provider)
         return self._bearer
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("An auth object holds secrets and cannot be pickled. Pass the connection's pk.")
-
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         self.check(request.url or "")
         token = self.source.current()

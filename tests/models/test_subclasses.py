@@ -9,6 +9,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, transaction
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
 
 from oauth_connect import crypto
 from oauth_connect.flows import machine_connection, session_for
@@ -60,6 +62,16 @@ def test_it_refreshes_as_the_connection(model: Any, store: Any) -> None:
     ours.refresh()
     assert (ours.token.access_token, stored(ours).token.access_token) == ("access-1", "access-1")
     assert (stored(ours).version, stored(ours).lease_owner) == (1, "")
+
+
+def test_its_statements_are_those_of_the_connection(store: Any) -> None:
+    """Django makes two statements of an UPDATE of a child: a claim would then not be atomic."""
+    child = store(TaggedConnection)
+    with CaptureQueriesContext(database) as queries:
+        child.refresh()
+        child.disconnect()
+    statements = [query["sql"] for query in queries]
+    assert not [sql for sql in statements if TaggedConnection._meta.db_table in sql]
 
 
 @SUBCLASSES

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
 
 from django.db import router
 from django.db.models import Model
@@ -46,9 +45,6 @@ class ConnectionSource:
         self.connection = connection
         self.provider = provider or usable_provider(connection)
         self._variables = connection.variables
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A token source holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def current(self) -> Token:
         token = valid_token(self.connection, conf.refresh_leeway)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
 
 from oauth_connect.engine.refresh import Need, Refresh
 from oauth_connect.engine.refused_again import log_refused_again
@@ -76,9 +75,6 @@ class KeyringSource:
         self._login = login
         self.provider = provider.resolve(login["variables"])
         self._held: Row | None = None
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A token source holds secrets and cannot be pickled. Pass the provider's name.")
 
     def current(self) -> Token:
         held = self._held
