@@ -779,8 +779,8 @@ INSTANCES: dict[str, dict[str, Any]] = {
         "variables": SITES,
         "accounts": {**FOUND, "path": ["found"], "choose": "a", "match": ["id"]},
     },
-    "a variable of the callback": {
-        "variables": {"shop": {"source": "callback", "pattern": "[a-z]+"}},
+    "a variable of the token response": {
+        "variables": {"shop": {"source": "token_response", "pattern": "[a-z]+"}},
         "api_base_url": "https://{shop}.example/",
         "api_hosts": ["{shop}.example"],
     },
