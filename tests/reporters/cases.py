@@ -31,13 +31,13 @@ from oauth_connect import crypto, flows, signals
 from oauth_connect.conf import conf
 from oauth_connect.contrib import httpx as oauth_httpx
 from oauth_connect.contrib.httpx import LIBRARIES, ConnectionAuth
-from oauth_connect.errors import ConnectionLocked
+from oauth_connect.errors import ConnectionHidden, ConnectionLocked
 from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
 from oauth_connect.jobs.import_tokens import ForeignToken, TokenImport
 from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.jobs.refresh.dispatch import dispatch_due
 from oauth_connect.jobs.revoke import revoke_due
-from oauth_connect.models import Connection, PendingRevocation, ProviderState
+from oauth_connect.models import Connection, Owner, PendingRevocation, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.device import DeviceAuthorization, await_token
 from oauth_connect.protocol.provider import Provider
@@ -779,8 +779,8 @@ INSTANCES: dict[str, dict[str, Any]] = {
         "variables": SITES,
         "accounts": {**FOUND, "path": ["found"], "choose": "a", "match": ["id"]},
     },
-    "a variable of the callback": {
-        "variables": {"shop": {"source": "callback", "pattern": "[a-z]+"}},
+    "a variable of the token response": {
+        "variables": {"shop": {"source": "token_response", "pattern": "[a-z]+"}},
         "api_base_url": "https://{shop}.example/",
         "api_hosts": ["{shop}.example"],
     },
@@ -866,6 +866,111 @@ def a_row_of_another_package() -> None:
     tokens = {"access_token": canary("at"), "refresh_token": canary("rt"), "profile": issued()}
     done = TokenImport("a", {"header": "header"}).batch
     list(done([ForeignToken(**row, **tokens, obtained_at=datetime.now())]))  # noqa: DTZ005
+
+
+# --- owners, tenants, entries of a loader -----------------------------------------------------------
+
+
+@case
+def an_owner_without_a_name() -> None:
+    Connection.objects.store(owner="", provider="header", token_response=issued())
+
+
+@case
+def an_owner_of_the_setting_that_is_a_machine() -> None:
+    configure(OWNER=lambda request: Owner("machine:header"))
+    complete()
+
+
+@case
+def an_owner_of_the_setting_that_is_a_user() -> None:
+    configure(OWNER=lambda request: Owner("user:other"))
+    complete()
+
+
+@case
+def a_row_without_an_identity() -> None:
+    row = connection()
+    Connection(provider="header", sealed_token=row.sealed_token).save()
+
+
+@case
+def a_row_of_two_owners() -> None:
+    connection()
+    with connections["default"].cursor() as cursor:
+        cursor.execute("UPDATE oauth_connect_connection SET owner = 'org:other'")
+    Connection._base_manager.get().session().get("me")
+
+
+@case
+def a_move_to_an_owner_who_has_the_account() -> None:
+    connection(owner="org:1")
+    connection(owner="org:2").move_to("org:1")
+
+
+@case
+def a_move_to_nobody() -> None:
+    connection().move_to("user:0")
+
+
+@case
+def a_move_of_a_machine() -> None:
+    flows.machine_connection("header").move_to("org:1")
+
+
+@case
+def a_move_to_an_owner_with_another_client() -> None:
+    row = connection(owner="org:1")
+    configure(PROVIDER_LOADER=lambda slug, owner: entry(client_id=owner) if owner == "org:2" else None)
+    row.move_to("org:2")
+
+
+UNTRUSTED: dict[str, dict[str, Any]] = {
+    "a path": {"preset": "/etc/preset.toml"},
+    "a hook": {"hooks": {"client_secret": "tests.reporters.cases.failing_function"}},
+    "a line break": {"name": "a\nb"},
+    "a pattern": {"variables": {"shop": {"source": "user", "pattern": "(a+)+"}}},
+    "an issuer and endpoints": {"issuer": "https://a.example"},
+    "a private address": {},
+}
+for _name, _fields in UNTRUSTED.items():
+    CASES[f"a loader's entry with {_name}"] = lambda fields=_fields: (
+        configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: entry(**fields)),
+        flows.machine_session("own").get("me"),
+    )
+
+
+@case
+def a_private_address_by_httpx() -> None:
+    row = connection(age=0)
+    configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: entry())
+    by_httpx(LIBRARIES[0], row)
+
+
+def fail_with(*arguments: Any) -> Any:
+    raise RuntimeError("a mistake of the site")
+
+
+STATES: dict[str, Any] = {
+    "cannot be read": (fail_with, fail_with),
+    "cannot be hashed": (lambda database: {"schema": "a"}, fail_with),
+    "cannot be written": (lambda database: "a", fail_with),
+}
+for _name, _functions in STATES.items():
+    CASES[f"a connection's state that {_name}"] = lambda functions=_functions: (
+        connection(),
+        configure(CONNECTION_STATE=functions),
+        asyncio.run(asynchronously(Connection.arefresh)),
+    )
+
+
+@case
+def a_row_that_only_the_caller_sees() -> None:
+    Failing.connect_to(RowStore, "claim", ConnectionHidden("Only this transaction sees the row."))
+    try:
+        connection().session().get("me")
+    finally:
+        Failing.disconnect()
 
 
 # --- running them ---------------------------------------------------------------------------------
