@@ -36,12 +36,10 @@ INTERNAL = {
 NOT_RUN = {
     **dict.fromkeys(
         (
-            "models/lifecycle/access.py:__reduce__",
             "protocol/httpx.py:__reduce__",
             "protocol/provider.py:__reduce__",
             "protocol/session.py:__reduce__",
             "protocol/token.py:__reduce__",
-            "stores/keyring/session.py:__reduce__",
         ),
         "raises where something is pickled",
     ),
