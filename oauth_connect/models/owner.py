@@ -22,8 +22,7 @@ class Owner:
     """An owner of connections. ``key`` is stored with each connection and must never change.
 
     ``label``: shown on pages. ``may_manage``: whether this request may connect and disconnect. ``user``: the
-    owner, if the owner is a user; the key is then the user's. Raises InvalidOwner for another key, and for a
-    key that no column can hold; TypeError for a user that is not one of AUTH_USER_MODEL.
+    owner, if the owner is a user; the key is then the user's. It is checked where it is used (``Owner.of``).
     """
 
     key: str
@@ -32,28 +31,36 @@ class Owner:
     user: Any = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.key, str):
+            object.__setattr__(self, "key", _canonical(self.key))
+
+    @classmethod
+    def of(cls, value: Any) -> Owner:
+        """Return the owner for a user, an owner or a key.
+
+        Raises InvalidOwner for a key that no column can hold, and for one that is not the user's; TypeError
+        for a user that is not one of AUTH_USER_MODEL.
+        """
+        if isinstance(value, Owner):
+            return value._checked()
+        if isinstance(value, str):
+            return cls(value, value)._checked()
+        if is_user(value) and value.pk is not None:
+            return cls(key_of(value), _username(value), user=value)
+        hint = ", not AnonymousUser. Require a login for this view" if _is_anonymous(value) else ""
+        raise TypeError(f"An owner must be a saved user, an Owner, or an owner's key{hint}.")
+
+    def _checked(self) -> Owner:
         _check_key(self.key)
-        object.__setattr__(self, "key", _canonical(self.key))
         if self.user is None:
-            return
+            return self
         if not is_user(self.user) or self.user.pk is None:
             raise TypeError("Owner(user=...) must be a saved user of AUTH_USER_MODEL.")
         if self.key != key_of(self.user):
             raise InvalidOwner(
                 f"The key {self.key!r} is not that of the user. Use Owner.of(user), or leave out user=."
             )
-
-    @classmethod
-    def of(cls, value: Any) -> Owner:
-        """Return the owner for a user, an owner or a key."""
-        if isinstance(value, Owner):
-            return value
-        if isinstance(value, str):
-            return cls(value, value)
-        if is_user(value) and value.pk is not None:
-            return cls(key_of(value), _username(value), user=value)
-        hint = ", not AnonymousUser. Require a login for this view" if _is_anonymous(value) else ""
-        raise TypeError(f"An owner must be a saved user, an Owner, or an owner's key{hint}.")
+        return self
 
     @property
     def user_id(self) -> Any:
@@ -150,6 +157,7 @@ def _from_setting(request: HttpRequest) -> Owner:
     owner = conf.owner(request)
     if not isinstance(owner, Owner):
         raise TypeError('OAUTH_CONNECT["OWNER"] must return an oauth_connect.models.Owner.')
+    owner = Owner.of(owner)
     if owner.key.startswith(MACHINE):
         raise InvalidOwner(f'OAUTH_CONNECT["OWNER"]: keys that begin with "{MACHINE}" are reserved.')
     visitor = getattr(request, "user", None)

@@ -55,6 +55,7 @@ def test_an_owner_does_not_call_with_anothers_token(make_connection: Any, key: s
 
 
 @LOOKALIKES
+@pytest.mark.compliance("D17")
 def test_an_owner_does_not_see_or_end_anothers_connection(
     make_connection: Any, visitor: Visitor, configure: Callable[..., None], key: str, other: str
 ) -> None:

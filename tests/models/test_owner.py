@@ -54,26 +54,27 @@ def test_a_user_that_is_not_saved_is_no_owner() -> None:
 
 @BAD_KEYS
 def test_a_key_that_no_column_can_hold_is_refused(key: str) -> None:
-    for make in (Owner, Owner.of, lambda key: Owner(key, label="The organisation")):
+    for value in (key, Owner(key), Owner(key, label="The organisation")):
         with pytest.raises(InvalidOwner):
-            make(key)
+            Owner.of(value)
     assert issubclass(InvalidOwner, ValueError)
 
 
 def test_a_key_must_be_text() -> None:
     with pytest.raises(TypeError, match="must be a str"):
-        Owner(5)  # type: ignore[arg-type]
+        Owner.of(Owner(5))  # type: ignore[arg-type]
 
 
 @BAD_KEYS
 @pytest.mark.django_db
 def test_such_a_key_is_refused_by_every_function(scripted_provider: Any, key: str) -> None:
-    with pytest.raises(InvalidOwner):
-        Connection.objects.store(owner=key, provider="scripted", token_response=FRESH)
-    with pytest.raises(InvalidOwner):
-        Connection.objects.for_owner(key)
-    with pytest.raises(InvalidOwner):
-        session_for(key, "scripted")
+    for owner in (key, Owner(key)):
+        with pytest.raises(InvalidOwner):
+            Connection.objects.store(owner=owner, provider="scripted", token_response=FRESH)
+        with pytest.raises(InvalidOwner):
+            Connection.objects.for_owner(owner)
+        with pytest.raises(InvalidOwner):
+            session_for(owner, "scripted")
     with pytest.raises(CommandError):
         call_command("oauth_prune", owner=key, stdout=StringIO())
 
@@ -116,7 +117,7 @@ def test_a_user_of_another_model_is_nobody(user: Any, make_connection: Any, scri
         lambda who: session_for(who, "scripted"),
         lambda who: make_connection(owner=who),
         lambda who: make_connection(connected_by=who),
-        lambda who: Owner(f"user:{user.pk}", user=who),
+        lambda who: Owner.of(Owner(f"user:{user.pk}", user=who)),
         lambda who: make_connection().disconnect(actor=who),
     ):
         with pytest.raises(TypeError):
@@ -175,9 +176,9 @@ def test_a_key_beside_another_user_is_refused(user: Any, other_user: Any) -> Non
     assert Owner(f"user:{user.pk.hex}", user=user).key == Owner.of(user).key
     for key in ("org:1", f"user:{other_user.pk}", "machine:scripted"):
         with pytest.raises(InvalidOwner, match="not that of the user"):
-            Owner(key, user=user)
+            Owner.of(Owner(key, user=user))
     with pytest.raises(TypeError):
-        Owner("org:1", user=AnonymousUser())
+        Owner.of(Owner("org:1", user=AnonymousUser()))
 
 
 @pytest.mark.django_db

@@ -64,6 +64,7 @@ def site(settings: Any) -> str:
     return "/own/accounts/user/"
 
 
+@pytest.mark.compliance("D45")
 def test_an_inline_shows_no_ciphertext_and_saves_the_sites_columns_only(
     make_connection: Any, user: Any, site: str, admin_client: Any
 ) -> None:
@@ -124,6 +125,7 @@ def test_rows_without_a_token_are_found(make_connection: Any, scripted: Any) -> 
 # --- text -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.compliance("D45")
 def test_the_sealed_token_is_shown_as_a_mask(make_connection: Any) -> None:
     """A serializer that shows all fields (Django REST framework) calls ``str`` of each value."""
     connection = make_connection()

@@ -55,6 +55,7 @@ def mismatched() -> list[Any]:
 # --- a row that names two owners --------------------------------------------------------------------
 
 
+@pytest.mark.compliance("D57")
 def test_it_belongs_to_neither(torn: Connection, user: Any, other_user: Any) -> None:
     for who in (user, other_user, torn.owner, Owner.of(user)):
         assert not Connection.objects.for_owner(who).exists()
@@ -108,6 +109,7 @@ def test_a_run_in_a_transaction_reports_it(torn: Connection, scripted: ScriptedS
     assert not scripted.requests
 
 
+@pytest.mark.compliance("D17")
 @pytest.mark.parametrize("lenient", [False, True], ids=["", "database that finds it"])
 def test_the_pages_do_not_know_it(
     torn: Connection, user: Any, other_user: Any, monkeypatch: pytest.MonkeyPatch, lenient: bool
