@@ -196,7 +196,10 @@ def copies() -> list[str]:
 
 def test_a_site_without_copies_gets_no_warning() -> None:
     assert copies() == []
-    assert not [m for m in checks.run_checks() if m.id == "oauth_connect.W031"]
+
+
+def test_the_check_of_copies_is_registered() -> None:
+    assert our_checks.check_copies in checks.registry.registry.get_checks()
 
 
 @isolate_apps("tests.accounts")
