@@ -124,14 +124,24 @@ def forget_locals(error: BaseException, outside: BaseException | None = None) ->
     if first is not None:
         _is_cleared(first.tb_frame)
         first.tb_next = _without_locals(first.tb_next)
+    _forget_text(error)
     seen = {id(error), id(outside)}
     pending = _behind(error, outside)
     while pending:
         current = pending.pop()
         if id(current) not in seen:
             seen.add(id(current))
+            _forget_text(current)
             current.__traceback__ = _without_locals(current.__traceback__)
             pending += _behind(current, outside)
+
+
+def _forget_text(error: BaseException) -> None:
+    """Empty the text that an error of an encoding carries: its ``repr`` and Django's pages show it."""
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError | UnicodeTranslateError):
+        empty: Any = type(error.object)()
+        error.args = tuple(empty if one is error.object else one for one in error.args)
+        error.object = empty
 
 
 def copy_of(error: E) -> E:

@@ -302,5 +302,11 @@ def test_an_error_that_cannot_be_copied_is_raised_itself():
     assert copy_of(error) is error
 
 
+def test_an_error_of_an_encoding_does_not_carry_its_text():
+    error = caught(without_locals(lambda: f"{SECRET}\udc80".encode()), kind=UnicodeEncodeError)
+    assert SECRET not in repr(error)
+    assert SECRET not in str(error)
+
+
 def test_an_error_without_traceback_is_no_mistake():
     forget_locals(ValueError())

@@ -69,6 +69,7 @@ EXPLANATIONS = {
     "invalid_client": _CLIENT,
     "unauthorized_client": _CLIENT,
     "unsupported_grant_type": _CLIENT,
+    "unsendable": _CLIENT,
     "redirected": _ENDPOINT,
     "http_404": _ENDPOINT,
     "http_405": _ENDPOINT,

@@ -186,7 +186,8 @@ def complete(request: HttpRequest, slug: str, record: str = "") -> Connected:
     completion = Completion(unresolved, pending.variables, pairs)
     provider = unresolved.resolve_with_client(completion.values)
     _check_client(provider, pending)
-    provider = completion.read_callback(provider)
+    if not callback.error:  # an error response has no values of variables (RFC 6749 section 4.1.2.1)
+        provider = completion.read_callback(provider)
     _check_response(provider, callback, several_servers=unresolved.has_several_servers)
 
     def revoke_unusable(token: Token) -> None:

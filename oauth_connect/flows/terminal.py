@@ -256,7 +256,8 @@ class BrowserLogin(Login):
     def _code(self) -> str:
         """Read the response and return its code. LoopbackRedirect has already checked the state."""
         callback = read_callback(self.completion.pairs)
-        self.provider = self.completion.read_callback(self.provider)
+        if not callback.error:  # an error response has no values of variables (RFC 6749 section 4.1.2.1)
+            self.provider = self.completion.read_callback(self.provider)
         check_issuer(self.provider, callback.iss, several_servers=self.discovered.has_several_servers)
         if callback.error == "access_denied":
             raise CallbackRefused(f"You did not give access to {self.provider.label}.", code="access_denied")

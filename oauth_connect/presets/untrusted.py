@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from oauth_connect.errors import InvalidProvider
@@ -51,6 +52,8 @@ def _texts(document: Any) -> Iterator[tuple[str, str]]:
             left += [(f"{path}.{key}".lstrip("."), value) for key, value in found.items()]
         elif isinstance(found, list | tuple):
             left += [(f"{path}[{index}]", value) for index, value in enumerate(found)]
+        elif is_dataclass(found):  # the checks of this module would not see what it says
+            raise InvalidProvider(f"{path}: expected plain data, not {type(found).__name__}")
 
 
 def _check_patterns(whole: Mapping[str, Any], preset: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ from oauth_connect.protocol.net.addresses import AddressRefused
 from oauth_connect.protocol.net.guarded import guarded_session
 from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session, remaining
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.protocol.templates import has_brace
+from oauth_connect.protocol.templates import has_brace, without_missing
 
 MAX_RETRY_AFTER = 3600.0  # seconds
 NOT_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
@@ -137,8 +137,13 @@ class Exchange:
             body[rules.client_id_parameter] = provider.client_id
         if in_body:
             body["client_secret"] = secret
-        credentials = _basic(provider, secret) if in_header else Parameters()
-        return {"credentials": credentials, "headers": rules.headers, sent_as: body}
+        try:
+            credentials = _basic(provider, secret) if in_header else Parameters()
+        except UnicodeError:
+            failure = self._unsendable()
+        else:
+            return {"credentials": credentials, "headers": without_missing(rules.headers), sent_as: body}
+        raise failure
 
     def _secrets(self) -> Sequence[secrets.Secret]:
         try:
@@ -187,6 +192,8 @@ class Exchange:
             failure = self._failure(error)
         except AddressRefused as refused:
             failure = ProviderMisconfigured(str(refused), error="forbidden_address")
+        except UnicodeError:
+            failure = self._unsendable()
         except OSError:  # the deadline passed while the body was read
             failure = self._lost("timeout")
         # Raise after the except block, so that the error refers to no frame of the libraries.
@@ -233,6 +240,13 @@ class Exchange:
         if not was_sent(error):
             return self._unreachable()
         return self._lost("timeout" if timed_out(error) else "answer_lost")
+
+    def _unsendable(self) -> ProviderMisconfigured:
+        return ProviderMisconfigured(
+            f"The client, a parameter or a header of {self.provider.slug!r} has a character that cannot be "
+            "sent. Nothing was sent. Correct the entry.",
+            error="unsendable",
+        )
 
     def _unreachable(self) -> ProviderUnavailable:
         return ProviderUnavailable(

@@ -76,6 +76,13 @@ class OnOrphan(Protocol):
     def __call__(self, token: Token, *, account_changed: bool = False) -> None: ...
 
 
+def _locked() -> ConnectionLocked:
+    return ConnectionLocked(
+        "An open transaction locks this connection's row; nothing was sent. "
+        "Refresh before the transaction changes the row, or after it."
+    )
+
+
 class RowStore:
     """The TokenStore of one saved instance. ``on_event`` gets events, ``on_orphan`` gets orphaned tokens.
 
@@ -111,16 +118,20 @@ class RowStore:
 
     def read(self) -> StoredRow | None:
         """Return the row. Raises ConnectionHidden if it is committed, but only the caller sees it."""
-        values = self._visible_values()
+        values = self._visible(self._values)
         if values is None and self._placement is Placement.OWN_CONNECTION and self._is_uncommitted():
             # The caller has not committed the insert yet. So row and token are committed together.
             self._placement = Placement.CALLER
             values = self._run(CLAIM_WAIT, self._values)
         return None if values is None else self._stored(values)
 
-    def _visible_values(self) -> dict[str, Any] | None:
+    def _visible(self, statement: Callable[[str], T | None]) -> T | None:
         try:
-            return self._run(CLAIM_WAIT, self._values)
+            return self._run(CLAIM_WAIT, statement)
+        except OperationalError as error:  # MariaDB with SERIALIZABLE: a read waits for a lock, too
+            if self._placement is not Placement.OWN_CONNECTION or not is_locked(error):
+                raise
+            raise _locked() from error
         except ProgrammingError:
             if self._placement is not Placement.OWN_CONNECTION:
                 raise
@@ -133,7 +144,7 @@ class RowStore:
         succeeds only in the first case.
         """
         try:
-            inserted = own_insert(self._rows(self.alias))
+            inserted = own_insert(self._rows(self.alias), same_database=bool(self.state))
         except OperationalError as error:
             if not is_conflict(error):
                 raise
@@ -143,7 +154,7 @@ class RowStore:
         return inserted is True
 
     def peek(self) -> LeaseState | None:
-        state = self._run(CLAIM_WAIT, self._peek)
+        state = self._visible(self._peek)
         return None if state is None else LeaseState(*state)
 
     def claim(self, seen: Row, owner: str, seconds: float) -> bool:
@@ -159,10 +170,7 @@ class RowStore:
                 return False  # another transaction's write came first
             if not is_locked(error):
                 raise
-        raise ConnectionLocked(
-            "An open transaction locks this connection's row; nothing was sent. "
-            "Refresh before the transaction changes the row, or after it."
-        )
+        raise _locked()
 
     def check_writable(self) -> None:
         crypto.check_sealing()

@@ -19,23 +19,26 @@ SELECT pg_xact_status(%s::text::xid8) = 'in progress'
 """
 
 
-def own_insert(rows: QuerySet[Any]) -> bool | None:
+def own_insert(rows: QuerySet[Any], *, same_database: bool = False) -> bool | None:
     """Lock a row and return whether the caller's transaction has inserted it; None: it is not there.
 
     ``rows``: one row, which a connection outside of the transaction does not see. If it is no insert, a
-    schema, a role or a policy hides it there. Only PostgreSQL hides rows in this way. Raises OperationalError
-    if the row was changed since the snapshot of the transaction.
+    schema, a role or a policy hides it there. On MariaDB only ``USE`` hides rows in this way;
+    ``same_database``: the other connection is known to use the caller's database. Raises OperationalError if
+    the row was changed since the snapshot of the transaction.
     """
     try:
         with transaction.atomic(using=rows.db):
-            return _own_insert(rows.select_for_update())
+            return _own_insert(rows.select_for_update(), same_database)
     except DataError:  # PostgreSQL: an id of the future, in a row that was frozen long ago
         return False
 
 
-def _own_insert(rows: QuerySet[Any]) -> bool | None:
+def _own_insert(rows: QuerySet[Any], same_database: bool) -> bool | None:
     if connections[rows.db].vendor != "postgresql":
-        return True if rows.values_list("pk") else None
+        if not rows.values_list("pk"):
+            return None
+        return same_database or _uses_its_own_database(connections[rows.db])
     columns = [RawSQL(sql, (), BigIntegerField()) for sql in WRITTEN]  # noqa: S611
     found = next(iter(rows.values_list(*columns)), None)
     if found is None:
@@ -48,3 +51,12 @@ def _own_insert(rows: QuerySet[Any]) -> bool | None:
     with connections[rows.db].cursor() as cursor:
         cursor.execute(IN_PROGRESS, [current + later, table])
         return bool(cursor.fetchone()[0])
+
+
+def _uses_its_own_database(connection: Any) -> bool:
+    """Return whether no ``USE`` has moved a connection of MariaDB away from the database of its settings."""
+    if connection.vendor != "mysql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DATABASE()")
+        return bool(str(cursor.fetchone()[0]).lower() == str(connection.settings_dict["NAME"]).lower())

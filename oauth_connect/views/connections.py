@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -188,11 +190,11 @@ class CallbackView(PrivatePage):
 
     @without_locals
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        reporters_forget_the_query()
         try:
             return super().dispatch(request, *args, **kwargs)
-        except Exception:
+        finally:  # a status of 5xx is mailed too, and the page is rendered after this method
             forget_parameters(request)
-            raise
 
     def get(self, request: HttpRequest, provider: str, record: str = "") -> HttpResponse:
         try:
@@ -227,8 +229,26 @@ class CallbackView(PrivatePage):
 
 def forget_parameters(request: HttpRequest) -> None:
     """Remove the code and the state, because a report of an error shows the URL and the parameters."""
+    for name in ("REQUEST_URI", "RAW_URI"):  # of mod_wsgi and uWSGI, and of Gunicorn
+        if name in request.META:
+            request.META[name] = str(request.META[name]).partition("?")[0]
     request.META["QUERY_STRING"] = ""
     request.GET = request.POST = QueryDict()
+
+
+def reporters_forget_the_query() -> None:
+    """Let Sentry, if the site has it, remove the query from this request's events. It copied it before."""
+    if (sentry := sys.modules.get("sentry_sdk")) is None:
+        return
+    with suppress(Exception):  # another version of it
+        sentry.get_isolation_scope().add_event_processor(_without_query)
+
+
+def _without_query(event: Any, hint: Any) -> Any:
+    request = event.get("request", {})
+    for name in ("query_string", "data"):
+        request.pop(name, None)
+    return event
 
 
 class DisconnectView(OwnerPage):

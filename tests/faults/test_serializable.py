@@ -53,3 +53,21 @@ def test_a_row_that_was_read_before_the_transaction_is_refreshed_in_it(
 
     assert stored(connection).token.refresh_token == "refresh-1"
     assert len(scripted.asked("/token")) == 1
+
+
+def test_a_row_that_the_transaction_has_changed_is_locked_for_a_read_too(
+    scripted, scripted_provider, make_connection
+):
+    connection = make_connection(age=EXPIRED)
+
+    with database.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+    try:
+        with transaction.atomic():
+            raw(connection).update(account_label="changed")
+            with pytest.raises(ConnectionLocked):
+                connection.access_token()
+    finally:
+        database.close()
+
+    assert scripted.asked("/token") == []

@@ -596,6 +596,20 @@ def test_without_the_setting_a_row_in_the_callers_schema_is_hidden_and_nothing_i
     assert set(rows().values_list("lease_owner", "refresh_at")) == {("", connection.refresh_at)}
 
 
+def test_threads_that_meet_a_hidden_row_all_learn_it(clones, scripted, calls_at_once):
+    """One of them reads the row, and the others look at its lease meanwhile."""
+
+    def in_a_transaction() -> str:
+        write_schema(database, "acme")
+        connection = Connection.objects.get(pk=clones)
+        with transaction.atomic():
+            return connection.access_token()
+
+    outcomes = [outcome for _ in range(3) for outcome in calls_at_once(6, in_a_transaction)]
+    assert {type(outcome) for outcome in outcomes} == {ConnectionHidden}
+    assert scripted.requests == []
+
+
 @pytest.mark.usefixtures("clones")
 @pytest.mark.parametrize("command", ["oauth_refresh", "oauth_prune", "oauth_rotate_keys", "oauth_doctor"])
 def test_in_a_schema_without_the_tables_a_command_says_so(command, capsys):

@@ -90,6 +90,22 @@ def test_an_answer_without_a_code_changes_nothing_and_spends_the_state(answer, v
 
 
 @pytest.mark.compliance("A4")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variables": {"realm": {"source": "callback", "field": "realmId", "pattern": "[0-9]+"}}},
+        {"callback": {"verify": "hmac_sha256_query"}},
+    ],
+    ids=["a variable of the callback", "a signed callback"],
+)
+def test_a_denial_needs_neither_a_signature_nor_a_variable(changes, visitor, scripted_entry, configure):
+    configure(PROVIDERS={"scripted": {**scripted_entry, **changes}})
+    state = state_of(visitor.start())
+
+    assert visitor.come_back(state=state, error="access_denied").context["code"] == "access_denied"
+
+
+@pytest.mark.compliance("A4")
 def test_an_answer_that_is_both_a_success_and_an_error_is_refused(visitor, nothing_happens):
     state = state_of(visitor.start())
 

@@ -17,6 +17,7 @@ from oauth_connect.errors import ForbiddenDestination, ProviderMisconfigured
 from oauth_connect.flows import machine_access_token
 from oauth_connect.models import Connection
 from oauth_connect.protocol.net import addresses
+from oauth_connect.protocol.quirks import Refresh, Variable
 from tests.contrib.test_httpx import run
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED
@@ -215,6 +216,20 @@ def test_no_text_forges_a_line_of_a_log_or_a_header(path, changes, loaded, visit
 def test_a_regular_expression_comes_from_the_settings_or_a_preset(variables, loaded, configure):
     loaded(preset="shopify", variables=variables)
     with pytest.raises(ImproperlyConfigured, match=r"variables\.\w+\.pattern: not allowed in an entry"):
+        conf.provider("scripted", "user:1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issuer": "https://id.example", "refresh": Refresh(endpoint="https://evil.example/token")},
+        {"variables": {"t": Variable(source="user", pattern="(a+)+")}},
+    ],
+)
+def test_an_entry_is_plain_data(changes, loaded):
+    """Its checks would not see what another object says."""
+    loaded(**changes)
+    with pytest.raises(ImproperlyConfigured, match="expected plain data"):
         conf.provider("scripted", "user:1")
 
 

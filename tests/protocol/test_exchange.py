@@ -25,6 +25,23 @@ from tests.support.tokens import FRESH
 NOW = datetime.now(UTC)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_secret": "canary-\udc80"},
+        {"client_secret": "canary-\udc80", "token_endpoint_auth_method": "client_secret_post"},
+        {"token_request": {"headers": {"X-Key": "canary-\u0141"}}},
+    ],
+    ids=["secret in the header", "secret in the body", "header"],
+)
+def test_what_cannot_be_encoded_is_a_fault_of_the_settings(scripted, client, changes) -> None:
+    with pytest.raises(ProviderMisconfigured) as raised:
+        client(**changes).refresh(HELD)
+    assert raised.value.error == "unsendable"
+    assert "canary" not in str(raised.value)
+    assert scripted.requests == []
+
+
 @pytest.mark.compliance("A14")
 @pytest.mark.parametrize("secret", ["secret", "a:b+c%", "ö &=/?", "x" * 500])
 @every_call

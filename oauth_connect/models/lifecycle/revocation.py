@@ -79,7 +79,9 @@ def siblings(rows: QuerySet[R], grant: GrantKey, provider: Provider) -> QuerySet
         same &= owners
     if effect == "account" and grant.variables:
         shared = Q(variables=dict(grant.variables))
-        sources = {variable.source for variable in provider.variables.values()}
+        # Of the entry: a resolved provider has only the variables that still miss a value.
+        declared = conf.declared_provider(grant.provider, grant.owner)
+        sources = {variable.source for variable in declared.variables.values()}
         same |= shared if all(map(provider.proves, sources)) else shared & owners
     return rows.filter(same)
 

@@ -12,6 +12,7 @@ from oauthlib.oauth2 import BackendApplicationClient, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
 
 VERIFIER_LENGTH = 64
@@ -71,7 +72,7 @@ def code_request(provider: Provider, *, code: str, redirect_uri: str, code_verif
         include_client_id=False,
         code_verifier=code_verifier if with_pkce else None,
     )
-    return Parameters({**dict(parse_qsl(body)), **provider.token_request.params})
+    return Parameters({**dict(parse_qsl(body)), **without_missing(provider.token_request.params)})
 
 
 def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "") -> Parameters:
@@ -79,9 +80,9 @@ def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "")
     rules = provider.refresh
     if rules.style == "exchange_access_token":
         exchange = {"grant_type": rules.exchange_grant_type, rules.exchange_parameter: token.access_token}
-        return Parameters({**exchange, **provider.token_request.refresh_params})
+        return Parameters({**exchange, **without_missing(provider.token_request.refresh_params)})
     grant = {"grant_type": "refresh_token", "refresh_token": token.refresh_token}
-    parameters = Parameters({**grant, **provider.token_request.refresh_params})
+    parameters = Parameters({**grant, **without_missing(provider.token_request.refresh_params)})
     if provider.token_request.repeat_redirect_uri_on_refresh:
         parameters["redirect_uri"] = redirect_uri
     return parameters
@@ -107,7 +108,7 @@ def device_authorization_request(provider: Provider, scopes: Iterable[str]) -> P
 
     They contain the client id with every authentication method, because servers expect it there.
     """
-    parameters = Parameters({"client_id": provider.client_id, **provider.device.params})
+    parameters = Parameters({"client_id": provider.client_id, **without_missing(provider.device.params)})
     scope = provider.authorize.scope_separator.join(scopes)
     if scope and provider.authorize.scope_parameter:
         parameters[provider.authorize.scope_parameter] = scope
@@ -117,7 +118,7 @@ def device_authorization_request(provider: Provider, scopes: Iterable[str]) -> P
 def device_token_request(provider: Provider, device_code: str) -> Parameters:
     """Return the parameters that request the token of a device flow (RFC 8628 section 3.4)."""
     grant = {"grant_type": DEVICE_GRANT_TYPE, "device_code": device_code}
-    return Parameters({**grant, **provider.token_request.params})
+    return Parameters({**grant, **without_missing(provider.token_request.params)})
 
 
 def revocation_request(provider: Provider, token: Token) -> Parameters:

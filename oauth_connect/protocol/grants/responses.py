@@ -27,7 +27,7 @@ from oauth_connect.redaction import redacted
 # In both sets: first the codes of servers, then the codes of this package.
 MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-    | {"redirected", "http_404", "http_405", "forbidden_address", "variable_missing"}
+    | {"redirected", "http_404", "http_405", "forbidden_address", "variable_missing", "unsendable"}
     | set(id_tokens.MISMATCHES.values())
 )
 WRONG_ENDPOINT = (404, 405)  # with any error code
@@ -72,11 +72,19 @@ def _json(body: bytes) -> Any:
     """
     try:
         try:
-            return json.loads(body, strict=False)
+            return json.loads(body, strict=False, parse_int=_whole_number)
         except UnicodeDecodeError:
-            return json.loads(body.decode("latin-1"), strict=False)
+            return json.loads(body.decode("latin-1"), strict=False, parse_int=_whole_number)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole_number(digits: str) -> int | float:
+    """Return a number of JSON. Python refuses one of thousands of digits, and the token must not be lost."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def token_from(

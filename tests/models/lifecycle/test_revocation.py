@@ -64,7 +64,10 @@ def test_a_grant_that_another_connection_uses_is_not_revoked(how, asked, two, sc
 
 
 BY_BROWSER = {"identity": {"source": "callback", "id": ["realmId"]}}
-REALM = {"variables": {"t": {"source": "callback", "field": "realmId", "pattern": "[a-z]"}}}
+REALM = {
+    "variables": {"t": {"source": "callback", "field": "realmId", "pattern": "[a-z]"}},
+    "api_base_url": "https://api.example/{t}/",  # once filled in, the provider does not list the variable
+}
 SIGNED = {"callback": {"verify": "hmac_sha256_query"}}
 
 

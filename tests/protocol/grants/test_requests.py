@@ -15,6 +15,7 @@ from oauth_connect.protocol.grants.requests import (
     Parameters,
     authorization_url,
     code_request,
+    device_token_request,
     new_code_verifier,
     refresh_request,
     revocation_request,
@@ -136,6 +137,16 @@ def test_a_providers_own_parameters_are_added() -> None:
     provider = acme(token_request={"params": {"audience": "x"}, "refresh_params": {"resource": "y"}})
     assert code_request(provider, code="c", redirect_uri="r", code_verifier="v")["audience"] == "x"
     assert refresh_request(provider, token=Token("a", NOW, "r"))["resource"] == "y"
+
+
+def test_a_parameter_whose_variable_has_no_value_is_left_out() -> None:
+    variables = {"shop": {"source": "callback", "pattern": "[a-z]+"}}
+    rules = {"params": {"shop": "{shop}"}, "refresh_params": {"shop": "{shop}", "fixed": "1"}}
+    unresolved = acme(variables=variables, token_request=rules)
+    assert "shop" not in device_token_request(unresolved, "device")
+    assert "shop" not in code_request(unresolved, code="c", redirect_uri=CALLBACK, code_verifier="v")
+    refresh = refresh_request(unresolved, token=Token("a", NOW, "r"))
+    assert ("shop" in refresh, refresh["fixed"]) == (False, "1")
 
 
 def test_a_refresh_repeats_the_redirect_uri_where_the_provider_wants_it() -> None:
