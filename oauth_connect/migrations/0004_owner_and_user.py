@@ -19,11 +19,17 @@ def let_owners_agree(apps: Any, schema_editor: Any) -> None:
 
 def _remove_users_of_other_owners(rows: Any) -> None:
     """Remove the user where the key is not a user's: Owner("org:7", user=...) stored both."""
-    found = rows.filter(user__isnull=False).exclude(owner__startswith="user:")
+    found = rows.filter(user__isnull=False)
     names = ("pk", "identity", "owner", "provider", "account_id")
-    for pk, identity, *parts in list(found.values_list(*names)):
-        if identity == hashlib.sha256(json.dumps(parts).encode()).hexdigest():
-            rows.filter(pk=pk).update(user=None)
+    wrong = [
+        pk
+        for pk, identity, *parts in found.values_list(*names).iterator()
+        # Not in the query: SQLite finds "USER:7" for "user:".
+        if not parts[0].startswith("user:")
+        and identity == hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    ]
+    for pk in wrong:
+        rows.filter(pk=pk).update(user=None)
 
 
 def _add_missing_users(rows: Any, user_model: Any, alias: str) -> None:
@@ -35,7 +41,8 @@ def _add_missing_users(rows: Any, user_model: Any, alias: str) -> None:
             user_id = user_model._meta.pk.to_python(owner.removeprefix("user:"))
         except ValidationError:
             continue
-        if owner == f"user:{user_id}" and users.filter(pk=user_id).exists():
+        # Compared here too: MariaDB finds "Bob" for the primary key "bob".
+        if owner == f"user:{user_id}" and user_id in users.filter(pk=user_id).values_list("pk", flat=True):
             rows.filter(pk=pk).update(user=user_id)
 
 

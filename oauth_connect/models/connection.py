@@ -7,10 +7,12 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.conf import conf
+from oauth_connect.errors import IncompleteConnection
 from oauth_connect.models.lifecycle import access, disconnect, ownership
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import ConnectionManager
@@ -36,6 +38,15 @@ class Connection(ConnectionRow):
             ("disconnect_connection", "Can disconnect connection"),
         ]
 
+    def clean(self) -> None:
+        """Refuse a new row in a form or an admin inline, where save() would raise."""
+        super().clean()
+        try:
+            if self._state.adding:
+                self.check_complete()
+        except IncompleteConnection as error:
+            raise ValidationError(str(error), code="incomplete") from None
+
     def save(self, **kwargs: Any) -> None:
         """Save the site's columns. Those of the refresh protocol only if ``update_fields`` names them.
 
@@ -43,7 +54,7 @@ class Connection(ConnectionRow):
         it back to its former owner. A new row is saved whole. Raises IncompleteConnection.
         """
         self.check_complete()
-        self.check_identity()
+        self.check_identity(kwargs.get("update_fields") or ())
         inserting = self._state.adding or kwargs.get("force_insert")
         if not inserting and kwargs.get("update_fields") is None:
             if self._is_missing_in(kwargs.get("using")):

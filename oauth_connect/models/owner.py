@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -94,7 +95,7 @@ def key_of(user: Any) -> str:
 
 def key_of_id(user_id: Any) -> str:
     """Return the owner's key of the user with this primary key, however the primary key is written."""
-    return f"{USER}{get_user_model()._meta.pk.to_python(user_id)}"
+    return f"{USER}{_one_spelling(user_id)}"
 
 
 def user_id_of(key: str) -> Any:
@@ -102,9 +103,20 @@ def user_id_of(key: str) -> Any:
     if not key.startswith(USER):
         return None
     try:
-        return get_user_model()._meta.pk.to_python(key.removeprefix(USER))
-    except ValidationError:
+        return _one_spelling(key.removeprefix(USER))
+    except (ValidationError, InvalidOperation):
         return None
+
+
+def _one_spelling(user_id: Any) -> Any:
+    """Return a user's primary key as the database returns it: 1, "1.0" and Decimal("1.00") are one number."""
+    field: Any = get_user_model()._meta.pk
+    while field.is_relation:
+        field = field.target_field
+    value = field.to_python(user_id)
+    if isinstance(value, Decimal) and field.decimal_places is not None:
+        return value.quantize(Decimal(1).scaleb(-field.decimal_places))
+    return value
 
 
 def _canonical(key: str) -> str:
@@ -123,6 +135,11 @@ def _check_key(key: Any) -> None:
         raise InvalidOwner(f"An owner's key must have at most {MAX_KEY} characters.")
     if "\0" in key or not _is_text(key):
         raise InvalidOwner("An owner's key must not contain NUL or half of a surrogate pair.")
+    user_id = user_id_of(key)
+    if isinstance(user_id, int) and not -(2**63) <= user_id < 2**63:
+        raise InvalidOwner(
+            "An owner's key names a primary key that no user can have."
+        )  # SQLite: OverflowError
 
 
 def _is_text(key: str) -> bool:

@@ -85,7 +85,7 @@ class PendingRevocation(models.Model):
         marked = connection.status == REAUTHORIZATION_REQUIRED
         changed = marked and connection.last_error == ACCOUNT_CHANGED
         return cls(
-            connection_id=connection.pk,
+            connection_id=connection.id,
             owner=connection.owner,
             provider=connection.provider,
             account_id=None if changed else connection.account_id,

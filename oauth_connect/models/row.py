@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
@@ -152,9 +153,13 @@ class ConnectionRow(models.Model):
         if "identity" in loaded and not self.identity:
             raise IncompleteConnection("identity is missing. Use Connection.objects.store() for a new one.")
 
-    def check_identity(self) -> None:
-        """Raise IncompleteConnection if loaded columns were changed that name the account."""
-        if self.__dict__.keys() >= IDENTITY_PARTS and self.identity != self.computed_identity():
+    def check_identity(self, written: Iterable[str] = ()) -> None:
+        """Raise IncompleteConnection if loaded columns were changed that name the account.
+
+        ``written``: the columns that will be written. If they name the account, the others are loaded.
+        """
+        known = self.__dict__.keys() >= IDENTITY_PARTS or not IDENTITY_PARTS.isdisjoint(written)
+        if known and self.identity != self.computed_identity():
             raise IncompleteConnection(
                 "identity does not fit the owner, provider and account. Use Connection.objects.store() for a "
                 "new connection, and move_to() for another owner."

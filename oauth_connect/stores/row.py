@@ -28,7 +28,7 @@ from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from oauth_connect import crypto
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, LeaseState, Row
-from oauth_connect.errors import ConnectionLocked
+from oauth_connect.errors import ConnectionLocked, OwnerMismatch
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import (
     COLUMNS,
@@ -101,6 +101,8 @@ class RowStore:
     ) -> None:
         self.row = row
         self.model: type[Model] = table_of(type(row))
+        # Not ``row.pk``: a multi-table child may have a primary key of its own.
+        self.pk = getattr(row, self.model._meta.pk.attname)
         self.alias = router.db_for_write(self.model, instance=row)
         self.announce = on_event
         self.orphaned = on_orphan
@@ -114,7 +116,7 @@ class RowStore:
 
     @property
     def key(self) -> Hashable:
-        return (self.alias, self.model._meta.label_lower, self.row.pk, self.state)
+        return (self.alias, self.model._meta.label_lower, self.pk, self.state)
 
     def read(self) -> StoredRow | None:
         """Return the row. Raises ConnectionHidden if it is committed, but only the caller sees it."""
@@ -123,7 +125,21 @@ class RowStore:
             # The caller has not committed the insert yet. So row and token are committed together.
             self._placement = Placement.CALLER
             values = self._run(CLAIM_WAIT, self._values)
-        return None if values is None else self._stored(values)
+        if values is None:
+            return None
+        self._check_owner(values)
+        return self._stored(values)
+
+    def _check_owner(self, values: Mapping[str, Any]) -> None:
+        """Raise OwnerMismatch if the row has been given to another owner since the instance was loaded."""
+        loaded = self.row.__dict__
+        for name in _ownership(self.model):
+            field: Any = self.model._meta.get_field(name.removesuffix("_id"))
+            if name in loaded and field.to_python(loaded[name]) != field.to_python(values[name]):
+                raise OwnerMismatch(
+                    "The connection has another owner than when it was loaded. Nothing was sent. "
+                    "Load it again."
+                )
 
     def _visible(self, statement: Callable[[str], T | None]) -> T | None:
         try:
@@ -303,14 +319,14 @@ class RowStore:
     # --- statements -----------------------------------------------------------------------------
 
     def _rows(self, alias: str, *conditions: Q | LockWait, **lookups: Any) -> QuerySet[Any]:
-        return QuerySet(self.model, using=alias).filter(*conditions, pk=self.row.pk, **lookups)
+        return QuerySet(self.model, using=alias).filter(*conditions, pk=self.pk, **lookups)
 
     def _values(self, alias: str) -> dict[str, Any] | None:
-        rows = _reading(self.model).using(alias).filter(pk=self.row.pk)[:1]
+        rows = _reading(self.model).using(alias).filter(pk=self.pk)[:1]
         return next(iter(rows), None)
 
     def _peek(self, alias: str) -> tuple[int, str, int, bool] | None:
-        rows = _peeking(self.model).using(alias).filter(pk=self.row.pk)[:1]
+        rows = _peeking(self.model).using(alias).filter(pk=self.pk)[:1]
         return next(iter(rows), None)
 
     def _save(
@@ -425,10 +441,17 @@ def _outcome_lost(error: Exception) -> None:
     )
 
 
+@cache
+def _ownership(model: type[Model]) -> tuple[str, ...]:
+    """Return the columns that say whose row it is, if the model has them."""
+    names = {field.attname for field in model._meta.concrete_fields}
+    return tuple(name for name in ("owner", "user_id") if name in names)
+
+
 # Built once: expressions are a large part of the cost of a read, and waiting callers read often.
 @cache
 def _reading(model: type[Model]) -> QuerySet[Any, dict[str, Any]]:
-    return QuerySet(model).values(*COLUMNS, leased=leased(), usable=usable(model))
+    return QuerySet(model).values(*COLUMNS, *_ownership(model), leased=leased(), usable=usable(model))
 
 
 @cache

@@ -92,6 +92,14 @@ def test_one_account_is_one_row_whichever_class_stores_it(model: Any, store: Any
     assert model.objects.get().token.access_token == "access-0"
 
 
+def test_a_child_stores_its_own_columns_with_the_token(store: Any) -> None:
+    store(Connection, account_id="ada")
+    for tag in ("first", "second"):
+        store(TaggedConnection, account_id="ada", tag=tag)
+        assert TaggedConnection.objects.get().tag == tag
+    assert store(TaggedConnection, account_id="linus", tag="other").tag == "other"
+
+
 @SUBCLASSES
 def test_a_value_that_an_earlier_release_sealed_for_the_subclass_opens(model: Any, store: Any) -> None:
     ours = store(model)

@@ -21,6 +21,7 @@ import sentry_sdk
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import run_checks
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.core.signals import got_request_exception
 from django.db import connections
@@ -486,6 +487,22 @@ def a_callback_page_that_crashes() -> None:
     client = Client(raise_request_exception=False)
     try:
         client.get(back_from(client), secure=True)
+    finally:
+        Failing.disconnect()
+
+
+@case
+def a_callback_page_that_crashes_behind_a_server() -> None:
+    """Sentry copies the request before the page runs, and servers put the URL into the environment."""
+    Failing.connect_to(oauth_connect.flows.authorize, "store_connection")
+    client = Client(raise_request_exception=False)
+    back = back_from(client)
+    path, _, query = back.partition("?")
+    environ = client._base_environ(
+        **{"PATH_INFO": path, "QUERY_STRING": query, "RAW_URI": back, "wsgi.url_scheme": "https"}
+    )
+    try:
+        WSGIHandler()(environ, lambda *response: None)
     finally:
         Failing.disconnect()
 

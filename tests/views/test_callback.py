@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlencode
 
 import pytest
 
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
-from tests.support.visitor import Visitor, state_of
+from tests.support.visitor import Visitor, callback_path, state_of
 
 pytestmark = pytest.mark.django_db
 
@@ -140,3 +141,17 @@ def test_a_refusal_is_logged_by_its_code_and_nothing_else(visitor, scripted_prov
     assert (record.code, record.provider) == ("repeated_parameter", "scripted")
     assert state not in caplog.text
     assert "the code" not in caplog.text
+
+
+@pytest.mark.compliance("D45")
+def test_the_request_keeps_neither_code_nor_state_for_a_report(visitor, scripted, scripted_provider):
+    """Django mails the request of a response with a status of 5xx."""
+    scripted.on("/token", Answer(503))
+    path = callback_path("scripted")
+    url = f"{path}?{urlencode({'code': 'canary', 'state': state_of(visitor.start())})}"
+
+    response = visitor.client.get(url, secure=True, RAW_URI=url, REQUEST_URI=url)
+
+    assert response.status_code == 502
+    request = response.wsgi_request
+    assert "canary" not in f"{request.META}{request.GET}{request.build_absolute_uri()}"

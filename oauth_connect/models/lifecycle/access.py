@@ -217,7 +217,7 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
         model = type(connection)
 
         def statement(alias: str) -> None:
-            rows_of(model, alias).filter(pk=connection.pk).update(variables=variables)
+            rows_of(model, alias).filter(pk=connection.id).update(variables=variables)
 
         _outside_transaction(store or row_store(connection), model, statement, _variables_lost, also_now=True)
         connection.variables = variables

@@ -41,7 +41,8 @@ async def in_thread(connection: R, key: Hashable, work: Callable[[R], T]) -> T:
         return await sync_to_async(work)(connection)
     alias = router.db_for_write(type(connection), instance=connection)
     state = await aread_state(alias)
-    whole_key = (type(connection), connection._state.db, connection.pk, key, state)
+    whose = connection.__dict__.get("owner")  # not shared with an instance from before a move_to()
+    whole_key = (type(connection), connection._state.db, connection.pk, whose, key, state)
     run = partial(_run, connection, work, alias, state)
     outcome = await background.once(whole_key, run, provider=connection.provider)
     outcome.copy_state_to(connection)
@@ -93,7 +94,7 @@ def _exists(connection: ConnectionRow, alias: str) -> bool:
     """Return whether this thread's database connection shows the row, unless it is disconnected."""
     rows = rows_of(type(connection), alias).exclude(status=REVOKED)
     try:
-        return rows.filter(pk=connection.pk).exists()
+        return rows.filter(pk=connection.id).exists()
     except ProgrammingError:  # no such table in its schema, or no right to read it
         return False
 

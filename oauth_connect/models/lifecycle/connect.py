@@ -76,21 +76,32 @@ def store(
     }
     # No lock yet: MariaDB may lock the gap of a missing row, and two inserts then wait for each other.
     table = rows_of(rows.model, rows.db)
+    columns = {field.name for field in table.model._meta.get_fields()}
+    own = {name: value for name, value in fields.items() if name not in columns}  # of a multi-table child
+    fields = {name: value for name, value in fields.items() if name in columns}
     exists = table.filter(identity=values["identity"]).exists()
     stored = (_renew(table, values["identity"], token, fields) if exists else None) or _insert(
         rows.model, table, values, token, fields
     )
     history.write(history.of_connecting(stored.connection, stored.scopes_before, actor))
-    return _of_model(rows, stored.connection)
+    return _of_model(rows, stored.connection, own)
 
 
-def _of_model(rows: QuerySet[R], connection: R) -> R:
-    """Return the row as an instance of a subclass. Insert the missing part of a multi-table child."""
+def _of_model(rows: QuerySet[R], connection: R, own: Mapping[str, Any]) -> R:
+    """Return the row as an instance of a subclass. Insert the missing part of a multi-table child.
+
+    ``own``: the child's own columns.
+    """
     if isinstance(connection, rows.model):
         return connection
-    found = rows.filter(pk=connection.pk).first()
+    found = rows.filter(id=connection.pk).first()
+    if found is not None and own:
+        for name, value in own.items():
+            setattr(found, name, value)
+        found.save(update_fields=list(own), using=rows.db)
     if found is None:
-        found = rows.model(pk=connection.pk)
+        links = [link for link in rows.model._meta.parents.values() if link is not None]
+        found = rows.model(**own, **{link.attname: connection.pk for link in links})
         found.__dict__.update({f.attname: getattr(connection, f.attname) for f in connection._meta.fields})
         found.save_base(raw=True, using=rows.db, force_insert=True)  # raw: the child's table only
     return found

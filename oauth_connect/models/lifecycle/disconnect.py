@@ -13,7 +13,7 @@ from django.db.models import F, QuerySet
 from oauth_connect import signals
 from oauth_connect.conf import conf
 from oauth_connect.engine.store import REVOKED
-from oauth_connect.errors import KeyUnavailable
+from oauth_connect.errors import KeyUnavailable, OwnerMismatch
 from oauth_connect.models.lifecycle import history
 from oauth_connect.models.lifecycle.revocation import (
     RETRY_PAUSE,
@@ -48,10 +48,15 @@ def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool =
     check_actor(actor)
     alias = router.db_for_write(type(connection), instance=connection)
     with transaction.atomic(using=alias):
-        row = rows_of(type(connection), alias).filter(pk=connection.pk)
+        row = rows_of(type(connection), alias).filter(pk=connection.id)
         present = _lock(row)
         if present is not None:
             present.check_owner()
+            if connection.__dict__.get("owner", present.owner) != present.owner:
+                raise OwnerMismatch(
+                    "The connection has another owner than when it was loaded. It was not disconnected. "
+                    "Load it again."
+                )
         # Due later: oauth_prune must not repeat the requests that follow the commit.
         retry_at = datetime.now(UTC) + RETRY_PAUSE
         queued = _end(present, alias, retry_at) if present is not None else []
@@ -76,7 +81,7 @@ def queue_revocation_of_deleted(connection: ConnectionRow, alias: str) -> None:
     Runs in the transaction of the deletion, and never stops it. Sends nothing now, because many rows may be
     deleted together.
     """
-    present = _lock(rows_of(type(connection), alias).filter(pk=connection.pk))
+    present = _lock(rows_of(type(connection), alias).filter(pk=connection.id))
     if present is None or (present.status == REVOKED and not present.sealed_token):
         return
     if can_revoke(present.provider, present.owner):

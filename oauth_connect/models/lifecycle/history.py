@@ -42,7 +42,7 @@ def of(
     Only known words of ``error`` are kept, because a provider may write anything there.
     """
     entry = ConnectionEvent(
-        connection_id=connection.pk,
+        connection_id=connection.id,
         provider=connection.provider,
         owner=connection.owner,
         actor_id=None if actor is None else id_of(actor),

@@ -48,7 +48,7 @@ def find_or_insert(wanted: R) -> R:
 def recreate_row(row: R) -> bool:
     """Insert the row of an instance again after it was deleted. Return False where the row still exists."""
     alias = router.db_for_write(type(row), instance=row)
-    if outside_transaction(alias, CLAIM_WAIT, lambda own: _rows(row, own).filter(pk=row.pk).exists()):
+    if outside_transaction(alias, CLAIM_WAIT, lambda own: _rows(row, own).filter(pk=row.id).exists()):
         return False
     present = find_or_insert(type(row)(**{name: getattr(row, name) for name in DESCRIPTION}))
     row.__dict__.pop("_opened", None)

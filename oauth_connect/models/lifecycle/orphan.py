@@ -85,7 +85,7 @@ class Orphan:
 
         ``lock``: a disconnect waits until this transaction is over, and then finds the kept token.
         """
-        rows = rows_of(type(self.connection), alias).filter(pk=self.connection.pk)
+        rows = rows_of(type(self.connection), alias).filter(pk=self.connection.id)
         if lock:
             rows = rows.select_for_update()
         return any(status != REVOKED for status in rows.values_list("status", flat=True))

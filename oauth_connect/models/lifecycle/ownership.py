@@ -19,7 +19,7 @@ from oauth_connect.conf import conf
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.errors import AlreadyConnected, InvalidOwner
 from oauth_connect.models.lifecycle import history
-from oauth_connect.models.owner import MACHINE, USER, Owner, check_actor, id_of, key_of_id, user_id_of
+from oauth_connect.models.owner import MACHINE, USER, Owner, check_actor, id_of, key_of, key_of_id, user_id_of
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import PROTOCOL_COLUMNS, ConnectionRow, R, rows_of
 from oauth_connect.protocol.provider import Provider
@@ -43,7 +43,7 @@ def move(connection: ConnectionRow, owner: Owner, *, actor: Any = None) -> None:
     alias = router.db_for_write(type(connection), instance=connection)
     user = owner.user or user_of(owner, alias)
     with transaction.atomic(using=alias):
-        present = _locked(type(connection), connection.pk, alias)
+        present = _locked(type(connection), connection.id, alias)
         if present is None:
             raise type(connection).DoesNotExist("This connection has been deleted.")
         present.check_owner()
@@ -59,7 +59,8 @@ def user_of(owner: Owner, alias: str) -> Any:
     if owner.user_id is None:
         return None
     user = get_user_model()._base_manager.using(alias).filter(pk=owner.user_id).first()
-    if user is None:
+    # MariaDB finds "Bob" for the primary key "bob".
+    if user is None or key_of(user) != owner.key:
         raise InvalidOwner(f"There is no user with the key {owner.key!r}.")
     return user
 
@@ -76,23 +77,23 @@ def _write(row: R, owner: str, user_id: Any, alias: str, actor: Any = None) -> N
     rows = rows_of(type(row), alias)
     identity = row.computed_identity(owner)
     # A connection that has ended is in the way of none, unless a row of the site refers to it.
-    ended = rows.filter(identity=identity, status=REVOKED, sealed_token__isnull=True).exclude(pk=row.pk)
+    ended = rows.filter(identity=identity, status=REVOKED, sealed_token__isnull=True).exclude(pk=row.id)
     unreferenced(ended).delete()
     _check_free(rows, row, identity)
     entries = [history.of(row, history.Action.MOVED, actor=actor)]
     try:
         with transaction.atomic(using=alias):
-            rows.filter(pk=row.pk).update(owner=owner, user=user_id, identity=identity)
+            rows.filter(pk=row.id).update(owner=owner, user=user_id, identity=identity)
     except IntegrityError:  # the owner has connected the account at the same moment
         _check_free(rows, row, identity)
         raise
-    PendingRevocation.objects.using(alias).filter(connection_id=row.pk).update(owner=owner)
+    PendingRevocation.objects.using(alias).filter(connection_id=row.id).update(owner=owner)
     row.owner, row.user_id, row.identity = owner, user_id, identity
     history.write([*entries, history.of(row, history.Action.MOVED, actor=actor)])
 
 
 def _check_free(rows: QuerySet[R], row: R, identity: str) -> None:
-    other = rows.filter(identity=identity).exclude(pk=row.pk).first()
+    other = rows.filter(identity=identity).exclude(pk=row.id).first()
     if other is not None:
         raise AlreadyConnected(
             f"The owner has a connection to this {row.provider} account already. Disconnect one of the two.",
@@ -146,8 +147,11 @@ def repair(model: type[ConnectionRow], pk: Any, alias: str, *, dry_run: bool = F
             return "unchanged"
         was_without = row.user_id is None
         owner, user_id = _rightful(row)
-        if user_id is not None and not _exists(user_id, alias):
-            return "no_user"
+        if user_id is not None:
+            stored = _stored_id(user_id, alias)
+            if stored is None or (was_without and stored != user_id):
+                return "no_user"
+            owner, user_id = key_of_id(stored), stored
         try:
             if dry_run:
                 _check_free(rows_of(model, alias), row, row.computed_identity(owner))
@@ -170,8 +174,10 @@ def _rightful(row: ConnectionRow) -> tuple[str, Any]:
     return key_of_id(row.user_id), row.user_id
 
 
-def _exists(user_id: Any, alias: str) -> bool:
-    return get_user_model()._base_manager.using(alias).filter(pk=user_id).exists()
+def _stored_id(user_id: Any, alias: str) -> Any:
+    """Return a user's primary key as its row spells it, or None. MariaDB finds "Bob" for "bob"."""
+    users = get_user_model()._base_manager.using(alias)
+    return users.filter(pk=user_id).values_list("pk", flat=True).first()
 
 
 def prepare_raw(row: ConnectionRow, alias: str) -> None:
@@ -183,7 +189,7 @@ def prepare_raw(row: ConnectionRow, alias: str) -> None:
     if row.user_id is not None:
         row.owner, row.user_id = _rightful(row)
     row.identity = row.computed_identity()
-    present = rows_of(type(row), alias).filter(pk=row.pk)
+    present = rows_of(type(row), alias).filter(pk=row.id)
     if connections[alias].in_atomic_block:
         present = present.select_for_update()
     for name, value in (present.values(*PROTOCOL_COLUMNS).first() or {}).items():

@@ -139,7 +139,7 @@ def outlook(connection: ConnectionRow) -> Outlook:
     if not has_revocation(provider):
         return "unsupported"
     alias = router.db_for_write(type(connection), instance=connection)
-    others = rows_of(type(connection), alias).exclude(pk=connection.pk)
+    others = rows_of(type(connection), alias).exclude(pk=connection.id)
     return "kept" if siblings(others, pending.grant_key(), provider).exists() else "revoked"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -24,6 +25,13 @@ def main(database: str) -> None:
     )
     django.setup()
     print(json.dumps(found()))
+
+
+def refused(call: Callable[[], object]) -> str:
+    try:
+        return str(call())
+    except Exception as error:
+        return type(error).__name__
 
 
 def found() -> dict[str, Any]:
@@ -60,6 +68,7 @@ def found() -> dict[str, Any]:
         "after": [str(row.pk) for row in ownership.mismatched(Connection, "default")],
         "of ada": sorted(Connection.objects.for_owner(ada).values_list("account_id", flat=True)),
         "one key": Owner("user:01").key == Owner.of(ada).key,
+        "too large": refused(lambda: Connection.objects.for_owner(f"user:{'9' * 30}").exists()),
     }
 
 

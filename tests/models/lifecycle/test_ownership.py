@@ -210,6 +210,29 @@ def test_a_stale_instance_does_not_give_it_back(make_connection: Any, other_user
     assert (stored(connection).user, stored(connection).account_label) == (other_user, "new")
 
 
+@pytest.mark.parametrize("load", [lambda rows: rows.only("pk"), lambda rows: rows.defer("identity")])
+def test_a_part_of_a_row_cannot_change_whose_it_is(make_connection: Any, other_user: Any, load: Any) -> None:
+    connection = load(Connection.objects.filter(pk=make_connection().pk)).get()
+    connection.owner, connection.user = f"user:{other_user.pk}", other_user
+    with pytest.raises(IncompleteConnection):
+        connection.save(update_fields=["owner", "user"])
+
+
+@pytest.mark.compliance("D57")
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_an_instance_from_before_the_handover_is_used_for_nobody(
+    make_connection: Any, other_user: Any, scripted: ScriptedServer, is_async: bool
+) -> None:
+    stale = make_connection(age=EXPIRED)
+    stored(stale).move_to(other_user)
+    get = async_to_sync(stale.aaccess_token) if is_async else stale.access_token
+    for act in (get, stale.refresh, stale.disconnect):
+        with pytest.raises(OwnerMismatch, match="Load it again"):
+            act()
+    assert not scripted.requests
+    assert stored(stale).status == "active"
+
+
 def test_a_new_row_names_one_owner(user: Any) -> None:
     row = {"provider": "scripted", "owner": "org:1", "user": user}
     row["identity"] = identity_of("org:1", "scripted", "")
@@ -436,6 +459,7 @@ def test_numbers_as_primary_keys(tmp_path: Any) -> None:
         "after": [],
         "of ada": ["right", "with a zero"],
         "one key": True,
+        "too large": "InvalidOwner",
     }
 
 
