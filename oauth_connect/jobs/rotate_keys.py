@@ -6,6 +6,7 @@ is continued by the next one, and any number of runs may work in parallel.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ SEALED: Mapping[str, type[Model]] = {
 BATCH_SIZE = 500
 FIRST_KEY = 0  # its index in the ring
 MAX_TRIES = 10  # for a row that changes each time after it was read
+RETRY_PAUSE = 0.1  # seconds; most transactions that hold a row are over by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,11 @@ def _rotate(table: str, rows: list[Any]) -> Batch:
         opened_by += Counter(key for row, key in opened.items() if row not in skipped)
         resealed += len(done)
         unopened += failed
+        if not skipped:
+            return Batch(table, opened_by, resealed, unopened)
+        time.sleep(RETRY_PAUSE)
         # Read again what has changed: a machine with the old ring may have sealed it.
-        rows = list(_rows(table).filter(pk__in=[row.pk for row in skipped])) if skipped else []
-        if not rows:
-            break
+        rows = list(_rows(table).filter(pk__in=[row.pk for row in skipped]))
     return Batch(table, opened_by, resealed, unopened, left=len(rows))
 
 
