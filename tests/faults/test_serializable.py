@@ -56,18 +56,17 @@ def test_a_row_that_was_read_before_the_transaction_is_refreshed_in_it(
 
 
 def test_a_row_that_the_transaction_has_changed_is_locked_for_a_read_too(
-    scripted, scripted_provider, make_connection
+    scripted, scripted_provider, make_connection, monkeypatch
 ):
+    """Where the settings say SERIALIZABLE, our own connection has it too, and its first read waits."""
     connection = make_connection(age=EXPIRED)
+    monkeypatch.setitem(database.settings_dict["OPTIONS"], "isolation_level", "serializable")
+    database.close()
 
-    with database.cursor() as cursor:
-        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-    try:
-        with transaction.atomic():
-            raw(connection).update(account_label="changed")
-            with pytest.raises(ConnectionLocked):
-                connection.access_token()
-    finally:
-        database.close()
+    with transaction.atomic():
+        raw(connection).update(account_label="changed")
+        with pytest.raises(ConnectionLocked):
+            connection.access_token()
+    database.close()
 
     assert scripted.asked("/token") == []
