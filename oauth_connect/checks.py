@@ -5,7 +5,7 @@ docs/checks.md has a row for each id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -21,14 +21,18 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 
 from oauth_connect import crypto
-from oauth_connect.conf import KEY_HINT, KNOWN, base_url_problem, conf
+from oauth_connect.conf import KEY_HINT, KNOWN, RESERVED, conf, names_a_key
 from oauth_connect.errors import InvalidProvider
-from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.flows.login_url import HINT as LOGIN_URL_HINT
+from oauth_connect.flows.login_url import login_url_problem
+from oauth_connect.models import Connection, PendingRevocation, RegisteredClient
 from oauth_connect.models.fields import SealedField
 from oauth_connect.models.lifecycle import ownership
 from oauth_connect.models.row import ConnectionRow
+from oauth_connect.protocol.definition import suggestion
 from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.site_origin import base_url_problem, in_test_environment, may_use_request_host
 from oauth_connect.stores.columns import bindings
 from oauth_connect.tracebacks import without_locals
 
@@ -50,7 +54,10 @@ def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         keys = conf.keys
     except ImproperlyConfigured as error:
-        yield Error(str(error).removesuffix(KEY_HINT).strip(), hint=KEY_HINT, id="oauth_connect.E001")
+        if _tests_without_keys():
+            return
+        hint = f"{KEY_HINT} If connections are stored already, use the key that sealed them."
+        yield Error(str(error).removesuffix(KEY_HINT).strip(), hint=hint, id="oauth_connect.E001")
         return
     if any(key.decode() == settings.SECRET_KEY for key in keys):
         yield Error(
@@ -60,6 +67,14 @@ def check_keys(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         )
 
 
+def _tests_without_keys() -> bool:
+    """Return whether this is a test run without any key. A fake provider needs none (docs/test-kit.md)."""
+    try:
+        return in_test_environment() and not names_a_key(conf.mapping)
+    except ImproperlyConfigured:
+        return False
+
+
 @register()
 @without_locals
 def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
@@ -67,7 +82,7 @@ def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         url = conf.base_url
     except ImproperlyConfigured:  # check_settings reports it
         return
-    if callable(url) or (url is None and settings.DEBUG):
+    if callable(url) or (url is None and may_use_request_host()):
         return
     problem = "is not set." if url is None else base_url_problem(url)
     if problem:
@@ -82,7 +97,7 @@ def check_base_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 @without_locals
 def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
-        unknown = sorted(set(conf.mapping) - KNOWN)
+        unknown = sorted(set(conf.mapping) - KNOWN, key=str)
         _ = (conf.refresh_leeway, conf.http_timeout, conf.api_timeout, conf.owner, conf.provider_loader)
         _ = (conf.discovery_private_hosts, conf.discovery_cache, conf.history_days, conf.revoked_days)
         _ = conf.record_redirects
@@ -92,7 +107,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         return
     for key in unknown:
         yield Error(
-            f'OAUTH_CONNECT["{key}"] is not a setting.',
+            f'OAUTH_CONNECT["{key}"] is not a setting{suggestion(str(key).upper(), KNOWN) or "."}',
             hint=f"Settings: {', '.join(sorted(KNOWN))}.",
             id="oauth_connect.E004",
         )
@@ -110,13 +125,23 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="See docs/settings.md.", id="oauth_connect.E005")
         return
+    if RESERVED in slugs:
+        yield Error(
+            f"A provider has the name {RESERVED!r}, and its pages would have the paths of the JSON API.",
+            hint=f'Give it another name, and keep "preset" if it has one: '
+            f'"my-{RESERVED}": {{"preset": "...", ...}}. Register the redirect URI of the new name.',
+            id="oauth_connect.E043",
+        )
     for slug in slugs:
         try:
             provider = conf.declared_provider(slug)
             provider.check_hooks()
+            conf.check_other_entries(provider)
             if problem := conf.issuer_problem(slug):
                 raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.issuer: {problem}')
         except (ImproperlyConfigured, InvalidProvider) as error:
+            if _lacks_environment(slug):
+                continue
             yield Error(
                 str(error),
                 hint="The message begins with the path of the wrong field.",
@@ -124,6 +149,16 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
             )
             continue
         yield from _provider_messages(provider)
+
+
+def _lacks_environment(slug: str) -> bool:
+    """Return whether this is a test run, and an entry has an empty value.
+
+    Its environment variables are often missing there, and a fake provider needs none of them.
+    """
+    entry = conf.mapping["PROVIDERS"][slug]
+    values = entry.values() if isinstance(entry, Mapping) else ()
+    return in_test_environment() and any(value in ("", None) for value in values)
 
 
 def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
@@ -141,6 +176,19 @@ def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
             hint="Set api_base_url or api_hosts.",
             id="oauth_connect.W006",
         )
+    for name in _missing_variables(provider):
+        yield checks.Warning(
+            f"The provider {provider.slug!r} has no value of its variable {name!r}. Users cannot connect.",
+            hint=f'Add "variables": {{"{name}": "..."}} to its entry.',
+            id="oauth_connect.W042",
+        )
+
+
+def _missing_variables(provider: Provider) -> Iterator[str]:
+    """Yield the variables that only the settings can give a value, and that have none."""
+    for name, variable in provider.variables.items():
+        if variable.source == "config" and variable.value_of(variable.default) is None:
+            yield name
 
 
 @register()
@@ -155,6 +203,13 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
             "The URLs of oauth_connect are not included. Users cannot connect an account.",
             hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
             id="oauth_connect.W007",
+        )
+        return
+    if problem := login_url_problem():
+        yield checks.Warning(
+            f"{problem} Visitors who are not signed in get an error there.",
+            hint=LOGIN_URL_HINT,
+            id="oauth_connect.W041",
         )
 
 
@@ -304,7 +359,7 @@ def _copies(text: str) -> CheckMessage:
 def _history_models() -> Iterator[type[Model]]:
     """Yield the models of a site that have a field of ours, as django-simple-history copies it."""
     for model in apps.get_models(include_auto_created=True):
-        own = issubclass(model, ConnectionRow | PendingRevocation)
+        own = issubclass(model, ConnectionRow | PendingRevocation | RegisteredClient)
         if not own and any(isinstance(field, SealedField) for field in model._meta.local_fields):
             yield model
 

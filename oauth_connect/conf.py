@@ -16,13 +16,15 @@ from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import presets
-from oauth_connect.errors import ForbiddenDestination, InvalidProvider
+from oauth_connect.errors import CallError, ForbiddenDestination, InvalidProvider
 from oauth_connect.issuers import Issuers, Terms
 from oauth_connect.presets import untrusted
+from oauth_connect.protocol.definition import suggestion
 from oauth_connect.protocol.metadata.discovery import GuardedProvider, Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse_hosts
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.site_origin import NOT_SET, base_url_problem, may_use_request_host
 from oauth_connect.tracebacks import methods_without_locals
 
 KEY_HINT = (
@@ -47,6 +49,8 @@ KNOWN = frozenset(
         "REVOKED_DAYS",
     }
 )
+RESERVED = "api"  # no provider's name: below this path are the answers of the JSON API
+CLIENT_AND_SERVER = ("client_id", "issuer", "token_endpoint")
 
 
 class UnknownProvider(ImproperlyConfigured):
@@ -91,13 +95,15 @@ class Conf:
         self._declared_cache: dict[str, _Declared] = {}
         self._discovered_cache: dict[str, _Discovered] = {}
         self._issuers = Issuers()
+        # Set by oauth_connect.testing while a fake provider is open. It takes what the settings say.
+        self.overlay: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     @property
     def mapping(self) -> Mapping[str, Any]:
         value = getattr(settings, "OAUTH_CONNECT", {})
         if not isinstance(value, Mapping):
             raise ImproperlyConfigured("OAUTH_CONNECT must be a dict.")
-        return value
+        return value if self.overlay is None else self.overlay(value)
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -107,7 +113,7 @@ class Conf:
             raise ImproperlyConfigured(
                 f'Set OAUTH_CONNECT["KEYS"] to a list of keys, newest first. {KEY_HINT}'
             )
-        return _ring_of(tuple(key if isinstance(key, str | bytes) else b"" for key in configured))
+        return _ring_of(tuple(key if isinstance(key, str | bytes) else str(key or "") for key in configured))
 
     @property
     def base_url(self) -> str | Callable[[Any], str] | None:
@@ -231,6 +237,38 @@ class Conf:
         """
         return self._declared(slug, owner).provider
 
+    def connectable_provider(self, slug: str, owner: str = "") -> Provider | None:
+        """Return a provider as declared if users can connect accounts there, as far as is known, else None.
+
+        Sends no request: metadata counts if this process or its cache has it. Raises as
+        ``declared_provider``.
+        """
+        if slug == RESERVED:
+            return None
+        declared = self._declared(slug, owner)
+        connects = declared.provider.connects_accounts and self._known(declared).connects_accounts
+        return declared.provider if connects else None
+
+    def other_entries(self, provider: Provider, owner: str = "") -> list[Provider]:
+        """Return the entries that read another token of this provider's token response.
+
+        Raises ImproperlyConfigured as ``check_other_entries`` does, and as ``provider``.
+        """
+        self.check_other_entries(provider, owner)
+        return [self.provider(slug, owner) for slug in provider.token_response.other_entries]
+
+    def check_other_entries(self, provider: Provider, owner: str = "") -> None:
+        """Raise ImproperlyConfigured with the path if another entry cannot read a token. Sends no request."""
+        path = f"{provider.slug}.token_response.other_entries"
+        for slug in provider.token_response.other_entries:
+            declared, other = (self.declared_provider(name, owner) for name in (provider.slug, slug))
+            if not other.token_response.path:
+                raise ImproperlyConfigured(f"{path}: {slug!r} has no token_response.path to its token")
+            # Otherwise it could not refresh the token.
+            same = all(getattr(declared, name) == getattr(other, name) for name in CLIENT_AND_SERVER)
+            if not same:
+                raise ImproperlyConfigured(f"{path}: {slug!r} has another {' or '.join(CLIENT_AND_SERVER)}")
+
     def has_one_client(self, slug: str) -> bool:
         """Return whether all connections of a provider use the same client at the same server."""
         return not self.loads_providers and not self.declared_provider(slug).variables
@@ -243,18 +281,17 @@ class Conf:
     def site_origin(self, request: Any) -> str:
         """Return scheme and host to which providers send users back.
 
-        Never use the request's host, which a client can forge. The exception is DEBUG without BASE_URL.
+        Never use the request's host, which a client can forge. The exceptions are DEBUG and tests, where
+        BASE_URL may be missing.
         """
         configured = self.base_url
         if configured is None:
-            if not settings.DEBUG:
-                raise ImproperlyConfigured(
-                    'Set OAUTH_CONNECT["BASE_URL"], for instance "https://app.example".'
-                )
+            if not may_use_request_host():
+                raise ImproperlyConfigured(NOT_SET)
             return f"{request.scheme}://{request.get_host()}"
         url = configured(request) if callable(configured) else configured
         if problem := base_url_problem(url):
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["BASE_URL"]: {problem}')
+            raise ImproperlyConfigured(f'OAUTH_CONNECT["BASE_URL"] {problem}')
         return url.rstrip("/")
 
     @property
@@ -307,13 +344,33 @@ class Conf:
         if problem := self._issuer_problem(declared):
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {provider.slug}.issuer: {problem}')
         guard = self._guard(declared)
-        terms = Terms(guard, self.http_timeout, self.discovery_cache)
-        metadata = self._issuers.metadata(provider.issuer, terms)
-        cached = self._discovered_cache.get(provider.slug)
+        metadata = self._issuers.metadata(provider.issuer, self._terms(guard))
+        return self._completed(declared, metadata, guard)
+
+    def _known(self, declared: _Declared) -> Provider:
+        """Return a provider, completed if its metadata is known and fits. Sends no request."""
+        provider = declared.provider
+        if not provider.needs_discovery or self._issuer_problem(declared):
+            return provider
+        guard = self._guard(declared)
+        metadata = self._issuers.known(provider.issuer, self._terms(guard))
+        if metadata is None:
+            return provider
+        try:
+            return self._completed(declared, metadata, guard)
+        except (CallError, InvalidProvider, ImproperlyConfigured):  # connecting says what is wrong
+            return provider
+
+    def _terms(self, guard: AddressGuard) -> Terms:
+        return Terms(guard, self.http_timeout, self.discovery_cache)
+
+    def _completed(self, declared: _Declared, metadata: Metadata, guard: AddressGuard) -> Provider:
+        slug = declared.provider.slug
+        cached = self._discovered_cache.get(slug)
         if cached and cached.declared is declared and cached.metadata is metadata and cached.guard == guard:
             return cached.provider
         completed = self._complete(declared, metadata, guard)
-        self._discovered_cache[provider.slug] = _Discovered(declared, metadata, guard, completed)
+        self._discovered_cache[slug] = _Discovered(declared, metadata, guard, completed)
         return completed
 
     def _complete(self, declared: _Declared, metadata: Metadata, guard: AddressGuard) -> Provider:
@@ -352,8 +409,8 @@ class Conf:
         if entry is None:
             slugs = ", ".join(map(repr, self._providers)) or "none yet"
             raise UnknownProvider(
-                f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs}). '
-                "Add it, or correct the name."
+                f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
+                f"{suggestion(slug, self._providers) or '.'} Add it, or correct the name."
             )
         if not isinstance(entry, Mapping):
             if not trusted:
@@ -402,6 +459,12 @@ class Conf:
         return seconds
 
 
+def names_a_key(mapping: Mapping[str, Any]) -> bool:
+    """Return whether the settings name a key. An empty one is that of a missing environment variable."""
+    configured = mapping.get("KEYS") or getattr(settings, "FERNET_KEYS", None)
+    return any(configured) if isinstance(configured, list | tuple) else bool(configured)
+
+
 def _copy(value: Any) -> Any:
     """Copy the containers of an entry, so that a later change of it is noticed.
 
@@ -423,26 +486,15 @@ def _key(number: int, key: str | bytes) -> bytes:
         raw = base64.b64decode(key, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
+    if not key:
+        raise ImproperlyConfigured(
+            f'OAUTH_CONNECT["KEYS"][{number}] is empty. Is its environment variable set here? {KEY_HINT}'
+        )
     if len(raw) != 32:
         raise ImproperlyConfigured(
             f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'
         )
     return base64.urlsafe_b64encode(raw)
-
-
-def base_url_problem(url: object) -> str:
-    """Return why a URL cannot be BASE_URL, or an empty string."""
-    if not isinstance(url, str):
-        return 'must be a string such as "https://app.example", or a callable that takes the request.'
-    try:
-        origin = origin_of(url)
-    except ForbiddenDestination as refused:
-        return str(refused)
-    if not origin.is_trustworthy:
-        return "must be https. http is allowed for loopback addresses only (RFC 9700 section 2.6)."
-    if url.rstrip("/").count("/") > 2 or "?" in url or "#" in url:
-        return "must contain scheme and host only. Paths come from your URLconf."
-    return ""
 
 
 conf = Conf()

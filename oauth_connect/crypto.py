@@ -21,12 +21,14 @@ from oauth_connect.errors import KeyUnavailable
 from oauth_connect.tracebacks import without_locals
 
 Binding = tuple[str, ...]
+# Made once, because json.dumps would make one for each token.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @without_locals
 def seal(value: Any, binding: Binding) -> str:
     """Return the ciphertext of a JSON-ready value. Raises KeyUnavailable if no key is usable."""
-    plain = json.dumps([list(binding), value], separators=(",", ":"))
+    plain = _encode([binding, value])
     return _ring().encrypt(plain.encode()).decode("ascii")
 
 

@@ -7,9 +7,13 @@ handles it too. No error contains a token.
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import requests
+
+if TYPE_CHECKING:
+    from oauth_connect.models import Connection
 
 DESCRIPTION_LIMIT = 300
 
@@ -49,27 +53,72 @@ class AlreadyConnected(OAuthConnectError):
 
     def __init__(self, message: str = "", *, connection: Any = None) -> None:
         super().__init__(message)
-        self.connection = connection
+        self.connection: Connection | None = connection
 
 
 class AmbiguousConnection(OAuthConnectError, LookupError):
-    """Several connections match. Select one by ``account_id``."""
+    """Several connections match, and the owner has not chosen one. Select one by ``account_id``.
+
+    ``choose_url``: the path of the page at which the owner chooses; "" where the site does not include our
+    URLs. ``connections``: those to choose from.
+    """
+
+    def __init__(self, message: str = "", *, choose_url: str = "", connections: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.choose_url = choose_url
+        self.connections = connections
 
 
 class CallbackRefused(OAuthConnectError):
     """An authorization response was refused (RFC 6749 section 10.12). Nothing has been stored.
 
-    ``code`` is a stable word for tests and logs. A token that was already issued, to another user's account,
-    has been dropped.
+    ``code`` is a stable word for tests and logs. ``error`` is the provider's own error code, cleaned, if the
+    response has one. ``connect_url`` is the path that starts the same attempt again, if it is known. A token
+    that was already issued, to another user's account, has been dropped.
     """
 
-    def __init__(self, message: str = "", *, code: str = "refused") -> None:
+    def __init__(
+        self, message: str = "", *, code: str = "refused", error: str = "", connect_url: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.error = error
+        self.connect_url = connect_url
+
+
+class RepeatedResponse(CallbackRefused):
+    """The browser has sent an authorization response a second time. The first request finishes the flow.
+
+    ``next_path`` is the path to which the first request leads. ``refused`` is the code of the first
+    request's error, or "" if it has connected the account or is still running. ``unavailable``: that error
+    was a failed request to the provider. ``error`` is the provider's word in it.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        next_path: str = "",
+        refused: str = "",
+        unavailable: bool = False,
+        **details: Any,
+    ) -> None:
+        super().__init__(message, code="state_replayed", **details)
+        self.next_path = next_path
+        self.refused = refused
+        self.unavailable = unavailable
 
 
 class CallError(OAuthConnectError, requests.RequestException):
-    """Base of the errors that a call to an API can raise."""
+    """Base of the errors that a call to an API can raise.
+
+    ``endpoint``: the field of the provider whose endpoint was asked (``token_endpoint``,
+    ``userinfo_endpoint``, ``accounts.endpoint``, ...); empty if no request of this package failed.
+    ``connect_url``: the path at which the user can start again, if it is known.
+    """
+
+    endpoint = ""
+    connect_url = ""
 
 
 class ProviderUnavailable(CallError):
@@ -140,9 +189,11 @@ class ReauthorizationRequired(CallError):
 
     ``reason``: ``revoked`` (the provider ended it), ``rotation_lost`` (a refresh's response may have been
     lost), ``expired`` and ``no_refresh_token`` (there is no refresh token), ``disconnected``,
-    ``not_connected``, ``missing_scopes``, ``owner_inactive`` (the user has been deactivated),
+    ``not_connected``, ``missing_scopes``, ``site_undecided`` (the account has access to several sites, and
+    the user has chosen none), ``owner_inactive`` (the user has been deactivated),
     ``client_changed`` (the settings name another client_id than the one that obtained the token),
-    ``account_changed`` (a refresh returned the token of another account, which is not used).
+    ``account_changed`` (a refresh returned the token of another account, which is not used),
+    ``refused_without_reason`` (the provider has refused this refresh token for a day, and others not).
     """
 
     def __init__(
@@ -155,7 +206,7 @@ class ReauthorizationRequired(CallError):
     ) -> None:
         super().__init__(message)
         self.reason = reason
-        self.connection = connection
+        self.connection: Connection | None = connection
         self.connect_url = connect_url
 
     @property

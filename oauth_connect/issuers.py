@@ -55,6 +55,7 @@ class _Slot:
     cached: _Cached | None = None
     failure: CallError | None = None
     retry_at: float = 0.0
+    look_at: float = 0.0  # when a page may look into the shared cache again
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,18 @@ class Issuers:
             return self._renewed(slot, issuer, terms)
         finally:
             slot.lock.release()
+
+    def known(self, issuer: str, terms: Terms) -> Metadata | None:
+        """Return the metadata that this process or the shared cache has, or None. Sends no request.
+
+        Looks into the shared cache rarely, because pages call this and the cache may be slow or down.
+        """
+        slot, now = self._slot(issuer, terms.guard), self._now()
+        if slot.cached is None and now >= slot.look_at:
+            slot.look_at = now + RETRY_PAUSE
+            slot.cached = _newer(slot.cached, _read_shared(issuer, terms))
+        cached = slot.cached
+        return cached.metadata if cached is not None and cached.is_usable(now) else None
 
     def _slot(self, issuer: str, guard: AddressGuard) -> _Slot:
         key = (issuer, guard)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
-from oauth_connect.tracebacks import forget_locals
+from oauth_connect.tracebacks import forget_locals, without_locals
 
 MASK = "[masked]"
+SHORTEST_VALUE = 8  # characters of a value that ``without_values`` masks
 WITHHELD = "[withheld: this record could not be searched for secrets]"
 ARGUMENTS_WITHHELD = "[arguments withheld: they do not fit the message]"
 
@@ -58,7 +62,8 @@ _LINE = re.compile(
     _FLAGS,
 )
 _SCHEME = re.compile(
-    r"((?<![\w-])(?:Bearer|Basic|DPoP)(?:\s++|%20))(?!(?:realm|error|scope)\b)[\w.~+/-]++=*+", _FLAGS
+    r"((?<![\w-])(?:Bearer|Basic|DPoP)(?:\s++|%20))(?!(?:realm|error|scope)\b|(?:to|tokens?)[\s,])[\w.~+/-]++=*+",
+    _FLAGS,
 )
 # "Re-using previously supplied state 1a2B...": an opaque value after its name.
 _PROSE = re.compile(
@@ -93,6 +98,28 @@ _SECRET_KEY = re.compile(rf"(?:.*(?:{_SURE}|{_HEADERS})|code|state)", _FLAGS)
 _SURE_KEY = re.compile(rf".*(?:{_SURE}|{_HEADERS})", _FLAGS)
 _MAX_DEPTH = 8
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"taskName"}
+_HTTP_CODE = re.compile(r"http_\d{3}")
+# RFC 6749, sections 4.1.2.1 and 5.2. The module of error codes adds this package's own.
+_codes: set[str] = {
+    *("invalid_request", "invalid_client", "invalid_grant", "invalid_scope"),
+    *("unauthorized_client", "unsupported_grant_type", "unsupported_response_type"),
+    *("access_denied", "server_error", "temporarily_unavailable"),
+}
+# The words after "client_secret:" and "bearer" in this package's own messages. No secret is such a word.
+_OWN_WORDS = frozenset({"missing", "expected", "unknown", "the", "tokens", "private_key"})
+
+
+def never_mask(codes: Iterable[str]) -> None:
+    """Register error codes that are never masked. Otherwise a provider called "my-token" hides its errors."""
+    _codes.update(codes)
+
+
+def _is_code(value: str) -> bool:
+    return value in _codes or bool(_HTTP_CODE.fullmatch(value))
+
+
+def _is_readable(value: str) -> bool:
+    return _is_code(value) or value in _OWN_WORDS
 
 
 @lru_cache(maxsize=512)
@@ -105,8 +132,23 @@ def _is_surely_secret(name: str) -> bool:
     return bool(_SURE_KEY.fullmatch(name))
 
 
+_hidden: ContextVar[str] = ContextVar("oauth_connect_hidden", default="")
+
+
+@contextmanager
+def hidden(text: str) -> Iterator[None]:
+    """Mask this text in all records within the context, whatever names it contains."""
+    before = _hidden.set(text)
+    try:
+        yield
+    finally:
+        _hidden.reset(before)
+
+
 def redacted(text: str) -> str:
     """Return a text with its secrets masked, or the same text if it contains none."""
+    if whole := _hidden.get():
+        text = text.replace(whole, MASK)
     if not _ANY_NAME.search(text):
         return text
     lowered = text.lower()
@@ -116,9 +158,19 @@ def redacted(text: str) -> str:
     return text
 
 
+@without_locals
+def without_values(text: str, values: Iterable[str]) -> str:
+    """Return a text with these values masked, also percent-encoded ones. The short ones may be words."""
+    for value in values:
+        if len(value) >= SHORTEST_VALUE:
+            text = text.replace(value, MASK).replace(quote(value, safe=""), MASK)
+    return text
+
+
 def _masked(match: re.Match[str]) -> str:
     """Keep the key and the opening quote, and mask the value."""
-    return "".join(group for group in match.groups() if group) + MASK
+    key = "".join(group for group in match.groups() if group)
+    return match[0] if _is_readable(match[0].removeprefix(key).rstrip(".)]}")) else key + MASK
 
 
 def redacted_value(value: Any) -> Any:
@@ -184,7 +236,7 @@ class _Search:
 def _all_masked(item: Any) -> Any:
     """Mask a value whose key names a secret. Numbers and None stay."""
     if isinstance(item, str | bytes | bytearray):
-        return MASK if item else item
+        return MASK if item and not (isinstance(item, str) and _is_code(item)) else item
     if isinstance(item, list | tuple):
         return [_all_masked(element) for element in item]
     return redacted_value(item)

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import django
+import django.test.utils
 import hypothesis
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connections
+from django.test import TransactionTestCase
 from filelock import FileLock
 
 from oauth_connect.models import Connection
@@ -24,8 +26,12 @@ from tests.servers.codeyard import Codeyard
 from tests.servers.rotating import RotatingServer
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support import processes
+from tests.support.browser import Browser
 from tests.support.databases import WORKER
+from tests.support.distributions import Distributions, built
+from tests.support.empty_tables import empty_tables
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.services import CHROMIUM
 from tests.support.visitor import Visitor
 
 pytest_plugins = ["tests.support.selection"]
@@ -44,11 +50,25 @@ def django_db_modify_db_settings_parallel_suffix() -> None:
     """The databases already have the worker's name, known to child processes (support/databases.py)."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_tables_are_emptied() -> Iterator[None]:
+    """After a test that commits, keep the tables that no test changes (support/empty_tables.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the workers of this run share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if WORKER in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def distributions(shared_path: Path) -> Distributions:
+    """The sdist and the wheel of the package."""
+    return built(shared_path)
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +103,12 @@ def configure(settings: Any) -> Callable[..., None]:
         settings.OAUTH_CONNECT = {**settings.OAUTH_CONNECT, **changes}
 
     return change
+
+
+@pytest.fixture
+def in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the site run as outside of tests: Django's test environment is not active."""
+    monkeypatch.delattr(django.test.utils._TestState, "saved_data")
 
 
 @pytest.fixture
@@ -192,6 +218,15 @@ def visitor(user: Any) -> Visitor:
 @pytest.fixture
 def other_user(db: None) -> Any:
     return get_user_model().objects.create_user(username="mallory", password="another password")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM.absence:
+        pytest.skip(f"not there: {CHROMIUM.absence}")
+    browser = Browser()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

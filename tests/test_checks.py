@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.core.checks import CheckMessage, registry, run_checks
 from django.test import override_settings
+from django.urls import include, path, reverse_lazy
 
 from oauth_connect import checks
 from oauth_connect.models import Connection
@@ -22,12 +24,14 @@ OURS = [
 ]
 URLCONF = "tests.test_checks"
 urlpatterns: list[Any] = []
+LANGUAGES = type("Urls", (), {"urlpatterns": i18n_patterns(path("", include("tests.urls")))})
 CHOSEN = {
     **ACME,
     "authorization_endpoint": "https://{host}/authorize",
     "token_endpoint": "https://{host}/token",
     "variables": {"host": {"source": "user", "pattern": "[a-z.]+"}},
 }
+OTHERS = {"other_entries": ["acme"]}
 NO_PKCE = {"code_challenge_method": "none", "without_pkce_because": "it answers 400"}
 
 
@@ -47,22 +51,34 @@ def test_good_settings_raise_nothing() -> None:
 
 
 @pytest.mark.django_db(databases="__all__")  # some of Django's own ask the database
-def test_django_runs_our_checks() -> None:
+def test_django_runs_our_checks(in_production) -> None:
     with override_settings(OAUTH_CONNECT={}):
         ids = {message.id for message in run_checks(include_deployment_checks=True)}
     assert {"oauth_connect.E001", "oauth_connect.E003"} <= ids
 
 
+@pytest.mark.parametrize(
+    "empty", [{"KEYS": None}, {"KEYS": [""]}, {"PROVIDERS": {"acme": {**ACME, "client_id": ""}}}]
+)
+def test_what_the_environment_lacks_fails_no_test_run(configure, empty) -> None:
+    """A site reads keys and clients from environment variables, which are often missing in its tests."""
+    configure(**empty)
+    assert found() == {}
+
+
 CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E001", {"KEYS": None}, "KEYS"),
     ("E001", {"KEYS": ["short"]}, "KEYS"),
+    ("E001", {"KEYS": [None]}, "is empty. Is its environment variable set"),
     ("E002", {"KEYS": [KEY]}, "SECRET_KEY"),
-    ("E003", {"BASE_URL": None}, "not set"),
+    ("E003", {"BASE_URL": "app.example"}, "has no scheme"),
     ("E003", {"BASE_URL": "http://app.test"}, "https"),
     ("E003", {"BASE_URL": "http://localhost:80@evil.test"}, "user information"),
     ("E003", {"BASE_URL": "https://app.example/site"}, "scheme and host"),
     ("E003", {"BASE_URL": 5}, "URL"),
     ("E004", {"KEY": "x"}, '"KEY"'),
+    ("E004", {"BASEURL": "https://app.example"}, "did you mean 'BASE_URL'?"),
+    ("E004", {"providers": {}}, "did you mean 'PROVIDERS'?"),
     ("E004", {"REFRESH_LEEWAY": "60"}, "REFRESH_LEEWAY"),
     ("E004", {"HTTP_TIMEOUT": -1}, "HTTP_TIMEOUT"),
     ("E004", {"HISTORY_DAYS": "365"}, "HISTORY_DAYS"),
@@ -80,6 +96,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("W040", {"PROVIDER_LOADER": lambda slug, owner: None}, "PROVIDER_LOADER"),
     ("W040", {"PROVIDERS": {"acme": CHOSEN}}, "choose its server"),
+    ("E043", {"PROVIDERS": {"api": ACME}}, "the JSON API"),
     ("E005", {"PROVIDERS": []}, "PROVIDERS"),
     ("E005", {"PROVIDERS": {"my.acme": ACME}}, "my.acme.slug"),
     ("E005", {"PROVIDERS": {"acme": {}}}, "acme.client_id"),
@@ -87,8 +104,14 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E005", {"PROVIDERS": {"acme": {**ACME, "token_endpoint": "http://id.test/"}}}, "acme.token_endpoint"),
     ("E005", {"PROVIDERS": {"acme": {**ACME, "api_hosts": ["a b"]}}}, "acme.api_hosts"),
     ("E005", {"PROVIDERS": {"acme": {**ACME, "preset": "nowhere"}}}, "acme.preset"),
+    (
+        "E005",
+        {"PROVIDERS": {"acme": {**ACME, "token_response": OTHERS}}},
+        "acme.token_response.other_entries",
+    ),
     ("W006", {"PROVIDERS": {"acme": {**ACME, "api_base_url": ""}}}, "names no API"),
     ("W013", {"PROVIDERS": {"acme": {**ACME, "api_hosts": ["other.test"]}}}, "api_base_url"),
+    ("W042", {"PROVIDERS": {"okta": {"client_id": "c", "client_secret": "s"}}}, "okta_domain"),
     ("W011", {"PROVIDERS": {"acme": {**ACME, "authorize": NO_PKCE}}}, "it answers 400"),
     ("W012", {"BASE_URL": "http://127.0.0.1:8000"}, "loopback"),
 ]
@@ -97,7 +120,9 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.compliance("A12")
 @pytest.mark.compliance("B6")
 @pytest.mark.parametrize(("number", "wrong", "word"), CASES)
-def test_a_wrong_setting_is_reported_with_its_fix(configure, settings, number, wrong, word) -> None:
+def test_a_wrong_setting_is_reported_with_its_fix(
+    configure, settings, in_production, number, wrong, word
+) -> None:
     settings.SECRET_KEY = KEY
     configure(**wrong)
     messages = found()
@@ -160,6 +185,16 @@ def test_a_key_is_not_shown(configure, key: Any) -> None:
     assert "canary" not in found()["E001"].msg
 
 
+def test_a_missing_base_url_is_reported_in_production(configure, in_production) -> None:
+    configure(BASE_URL=None)
+    assert "is not set" in found()["E003"].msg
+
+
+def test_the_tests_of_a_site_need_no_base_url(configure) -> None:
+    configure(BASE_URL=None)
+    assert found() == {}
+
+
 def test_under_debug_no_base_url_is_needed(configure, settings) -> None:
     settings.DEBUG = True
     configure(BASE_URL=None)
@@ -175,6 +210,41 @@ def test_a_base_url_of_a_callable_is_not_asked_without_a_request(configure) -> N
 def test_urls_that_are_not_included_are_reported() -> None:
     message = found()["W007"]
     assert "include(" in (message.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("login", None),  # the name of a URL
+        ("/accounts/login/", None),
+        ("/accounts/login", None),  # APPEND_SLASH
+        ("/accounts/login/?a=b#c", None),
+        (reverse_lazy("login"), None),
+        ("https://login.example/", None),
+        ("//login.example/", None),
+        ("../login/", None),
+        ("no-such-name", "'no-such-name' not found"),
+        (reverse_lazy("no-such-name"), "'no-such-name' not found"),
+        ("/nowhere/", "'/nowhere/': no URLconf"),
+        ("accounts/login/", "begins with a slash"),
+    ],
+)
+def test_a_login_url_that_leads_nowhere_is_reported(settings, url, word) -> None:
+    settings.LOGIN_URL = url
+    messages = found()
+    assert set(messages) == ({"W041"} if word else set())
+    assert not word or ". Visitors" in messages["W041"].msg
+    assert not word or (word in messages["W041"].msg and "LOGIN_URL" in (messages["W041"].hint or ""))
+
+
+@override_settings(ROOT_URLCONF=LANGUAGES, LOGIN_URL="/accounts/login/")
+def test_a_login_page_below_a_language_is_found() -> None:
+    assert found() == {}
+
+
+@override_settings(FORCE_SCRIPT_NAME="/app", LOGIN_URL="/app/accounts/login/")
+def test_a_login_page_below_the_scripts_name_is_found() -> None:
+    assert found() == {}
 
 
 def test_a_site_without_urls_needs_none(settings) -> None:

@@ -9,7 +9,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory, override_settings
 
-from oauth_connect.conf import UnknownProvider, base_url_problem, conf
+from oauth_connect.conf import UnknownProvider, conf
+from oauth_connect.site_origin import base_url_problem
 
 ACME = {
     "client_id": "client",
@@ -244,10 +245,15 @@ def test_the_origin_comes_from_the_settings_and_never_from_the_request(configure
 
 
 @pytest.mark.compliance("D15")
-def test_without_debug_the_origin_must_be_set(configure) -> None:
+def test_in_production_the_origin_must_be_set(configure, in_production) -> None:
     configure(BASE_URL=None)
     with pytest.raises(ImproperlyConfigured, match="BASE_URL"):
         conf.site_origin(request())
+
+
+def test_in_the_tests_of_a_site_the_requests_own_host_serves(configure) -> None:
+    configure(BASE_URL=None)
+    assert conf.site_origin(request()) == "http://testserver"
 
 
 def test_under_debug_the_requests_own_host_serves(configure, settings) -> None:

@@ -75,6 +75,56 @@ def acme(scripted: ScriptedServer, configure: Callable[..., None]) -> Callable[.
     return make
 
 
+# --- a server that connects no accounts ---------------------------------------------------------
+
+ONLY_MACHINES = {"grant_types_supported": ["client_credentials"]}
+
+
+@pytest.mark.django_db
+def test_a_server_that_gives_users_no_grant_is_no_button_once_that_is_known(acme, user, scripted) -> None:
+    acme(ONLY_MACHINES)
+    visitor = Visitor(user)
+    assert visitor.get(CONNECT).status_code == 200, "nothing is fetched for a page"
+    assert scripted.requests == []
+    assert visitor.post(CONNECT).status_code == 404
+    assert visitor.get(CONNECT).status_code == 404
+    assert CONNECT not in visitor.get(reverse("oauth_connect:connections")).content.decode()
+
+
+@pytest.mark.django_db
+def test_what_another_process_knows_of_a_server_is_enough(acme, user, monkeypatch, scripted) -> None:
+    acme(ONLY_MACHINES)
+    conf.provider("acme")
+    monkeypatch.setattr(conf, "_issuers", Issuers())
+    assert Visitor(user).get(CONNECT).status_code == 404
+    assert len(scripted.requests) == 1
+
+
+@pytest.mark.once
+def test_pages_do_not_wait_for_the_cache_again_and_again(acme, monkeypatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(caches["default"], "get", lambda key: looked.append(key))
+    acme(ONLY_MACHINES)
+    assert conf.connectable_provider("acme") is not None
+    assert conf.connectable_provider("acme") is not None
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "entry", "connects"),
+    [
+        ({}, {}, True),
+        ({"grant_types_supported": ["authorization_code"]}, {}, True),
+        ({"authorization_endpoint": None}, {}, False),
+        (ONLY_MACHINES, {"grant_types": ["authorization_code"]}, True),
+    ],
+)
+def test_the_entry_overrides_what_the_server_says_of_grants(acme, says, entry, connects) -> None:
+    acme(says, **entry)
+    conf.provider("acme")
+    assert (conf.connectable_provider("acme") is not None) is connects
+
+
 # --- what a provider is made of -----------------------------------------------------------------
 
 
@@ -104,7 +154,7 @@ def test_the_entry_overrules_the_document(scripted, acme) -> None:
 
 def test_a_preset_comes_between_entry_and_metadata(scripted, acme, monkeypatch) -> None:
     preset = {"name": "Acme", "revocation_endpoint": f"{scripted.url}/preset", "scopes": ["a"]}
-    monkeypatch.setattr("oauth_connect.presets.load", lambda name: preset if name == "acme" else None)
+    monkeypatch.setattr("oauth_connect.presets._load", lambda name: preset if name == "acme" else None)
     acme(scopes=["b"])
     provider = conf.provider("acme")
     assert (provider.label, provider.revocation_endpoint) == ("Acme", f"{scripted.url}/preset")
@@ -284,7 +334,9 @@ def test_an_endpoint_that_has_become_private_alarms_and_marks_no_connection(
         ({ISS: False}, r"acme\.authorize\.without_iss_because"),
     ],
 )
-def test_an_entry_is_checked_as_far_as_it_goes(configure, no_network, entry: Any, path: str) -> None:
+def test_an_entry_is_checked_as_far_as_it_goes(
+    configure, no_network, in_production, entry: Any, path: str
+) -> None:
     configure(PROVIDERS={"acme": {"issuer": "https://id.example", **CLIENT, **entry}})
     with pytest.raises(ImproperlyConfigured, match=path):
         conf.provider("acme")

@@ -112,6 +112,8 @@ def test_credentials_are_masked_without_a_name_of_their_own(text):
         repr(["access_token", "refresh_token", "scope"]),
         repr({"grant_type": "refresh_token", "client_id": "client"}),
         repr({"WWW-Authenticate": 'Bearer error="invalid_token"'}),
+        'set token_request.basic to "raw"',
+        "If its tokens are bearer tokens, add it",
         repr({"auth": None, "timeout": (5, 5)}),
     ],
 )
@@ -124,6 +126,53 @@ def test_the_rest_of_a_text_stays():
     assert redacted(text) == (
         f'{{"access_token": "{MASK}", "expires_in": 3600}} for a&refresh_token={MASK}&scope=repo'
     )
+
+
+@pytest.mark.parametrize("provider", ["my-token", "secret", "my_access_token"])
+@pytest.mark.parametrize("code", ["invalid_client", "http_503", "key_unavailable"])
+def test_the_error_of_a_provider_whose_name_looks_like_a_secrets_is_readable(provider, code, logger):
+    for text in (
+        f"{provider}: {code}.",
+        f"{provider}={code}",
+        repr({provider: code}),
+        repr((provider, code)),
+    ):
+        assert redacted(text) == text
+    logger.error("the settings of %s are wrong: %s", provider, code)
+    assert f"the settings of {provider} are wrong: {code}" in written(logger)
+
+
+@pytest.mark.parametrize("value", ["invalid_clientX", "xinvalid_client", "http_5031", "invalid_client-7f3a"])
+def test_a_value_that_only_contains_a_code_is_masked(value):
+    assert value not in redacted(f"my-token: {value}") + redacted(repr({"my-token": value}))
+
+
+def own_messages() -> Iterator[str]:
+    """Yield the texts of the package's code, without docstrings. A name stands for each value in them."""
+    for path in sorted((ROOT / "oauth_connect").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        parts = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        parts |= {node.value for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(
+                    str(getattr(part, "value", "")) if isinstance(part, ast.Constant) else "acme"
+                    for part in node.values
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:
+                yield node.value
+
+
+def test_the_messages_of_this_package_are_readable():
+    """Log and pages show a message masked: "token_request.basic to" must not look like credentials."""
+    credentials = {"Basic acme"}
+    masked = [text for text in own_messages() if " " in text and redacted(text) != text]
+    assert set(masked) == credentials
+
+
+@pytest.mark.parametrize("value", ["missing-7f3a", "expectedX", "the/7f3a", "xunknown"])
+def test_a_value_that_only_begins_like_a_message_is_masked(value):
+    assert value not in redacted(f"client_secret: {value}") + redacted(f"Bearer {value}")
 
 
 # --- values -----------------------------------------------------------------------------------------
@@ -335,7 +384,7 @@ def loggers_of(package: Path) -> set[str]:
 
 def test_it_is_on_every_logger_of_this_package():
     names = loggers_of(Path(redaction.__file__).parent)
-    assert names <= set(OURS)
+    assert names <= {*OURS, "django.security.csrf"}  # gets a path and Django's reason, as Django's check does
     assert {"oauth_connect", "oauth_connect.stores"} <= names
     for name in OURS:
         assert any(isinstance(one, RedactingFilter) for one in logging.getLogger(name).filters), name

@@ -52,6 +52,7 @@ class RepositoryView(ConnectionRequiredMixin, TemplateView):
     template_name = "desk/repository.html"
     connection_provider = PROVIDER
     connection_scopes = SCOPES
+    connection_several = True  # the URL names the account
 
     def get(self, request: HttpRequest, name: str) -> HttpResponse:
         account = request.GET.get("account")

@@ -4,6 +4,17 @@ Only Django imports this package, if ``django.contrib.admin`` is installed.
 """
 
 from oauth_connect.admin.connection import ConnectionAdmin
-from oauth_connect.admin.tables import ConnectionEventAdmin, PendingRevocationAdmin, ProviderStateAdmin
+from oauth_connect.admin.tables import (
+    ConnectionEventAdmin,
+    PendingRevocationAdmin,
+    ProviderStateAdmin,
+    RegisteredClientAdmin,
+)
 
-__all__ = ["ConnectionAdmin", "ConnectionEventAdmin", "PendingRevocationAdmin", "ProviderStateAdmin"]
+__all__ = [
+    "ConnectionAdmin",
+    "ConnectionEventAdmin",
+    "PendingRevocationAdmin",
+    "ProviderStateAdmin",
+    "RegisteredClientAdmin",
+]

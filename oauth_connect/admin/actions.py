@@ -26,8 +26,8 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.flows.disconnect import Outlook, outlook
-from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.flows.disconnect import Outlook, awaits_revocation, is_readable, outlook
+from oauth_connect.models import Connection
 
 logger = logging.getLogger("oauth_connect.admin")
 
@@ -126,19 +126,11 @@ def disconnect(connection: Connection, staff: Any) -> Outcome:
     """Disconnect, whatever the state of the token. The history records the staff user."""
     if connection.status == Connection.Status.REVOKED:
         return ALREADY_DISCONNECTED
-    readable, before = _is_readable(connection), outlook(connection)
+    readable, before = is_readable(connection), outlook(connection)
     connection.disconnect(actor=staff, by_staff=True)
     if not readable:
         return UNREADABLE
-    waiting = PendingRevocation.objects.waiting().filter(connection_id=connection.pk).exists()
-    return WAITING if waiting else ENDED[before]
-
-
-def _is_readable(connection: Connection) -> bool:
-    try:
-        return not connection.sealed_token or bool(connection.token)
-    except KeyUnavailable:
-        return False
+    return WAITING if awaits_revocation(connection) else ENDED[before]
 
 
 def carry_out(

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.db import connections as databases
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -44,6 +45,8 @@ class ConnectionAdmin(ReadOnlyAdmin):
     list_filter = ["status", ExpiringFilter, FailingFilter, ("provider", admin.AllValuesFieldListFilter)]
     list_select_related = ["user"]
     ordering = ["-created_at"]
+    # Also what Django's checks ask for where another admin has ``autocomplete_fields`` to a connection.
+    search_fields = ["owner", "account_id", "account_label"]
     search_help_text = gettext_lazy("Search by owner, username, account or account id.")
     fieldsets = [
         (
@@ -99,6 +102,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     # --- the list -------------------------------------------------------------------------------
 
+    def get_queryset(self, request: HttpRequest) -> Rows:
+        """Return the rows of the primary: after an action, a replica that lags shows what was before."""
+        return super().get_queryset(request).using(router.db_for_write(Connection))
+
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 passes ``action_location``. Django 5.2 does not have this parameter.
         location = {} if action_location is None else {"action_location": action_location}
@@ -107,10 +114,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
         return found
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        username = get_user_model()._meta.get_field(get_user_model().USERNAME_FIELD)
-        # USERNAME_FIELD may be a foreign key, and its model has no name to search for.
-        of_user = [] if username.is_relation else [f"user__{username.name}"]
-        return ["owner", "account_id", "account_label", *of_user]
+        return [*super().get_search_fields(request), _username_lookup()]
 
     @admin.display(description=gettext_lazy("account"), ordering="account_label")
     def account(self, connection: Connection) -> str:
@@ -289,8 +293,18 @@ class ConnectionAdmin(ReadOnlyAdmin):
         for text, level in report.messages():
             self.message_user(request, text, level)
         if "from_page" in request.POST and len(rows) == 1:
-            return HttpResponseRedirect(display.change_url(Connection, rows[0].pk, self.admin_site.name))
+            return HttpResponseRedirect(display.change_url(self.model, rows[0].pk, self.admin_site.name))
         return None
+
+
+def _username_lookup() -> str:
+    """Return the lookup of USERNAME_FIELD. If it is a foreign key, that of the column it refers to."""
+    field: Any = get_user_model()._meta.get_field(get_user_model().USERNAME_FIELD)
+    path = ["user", field.name]
+    while field.is_relation:
+        field = field.target_field
+        path.append(field.name)
+    return "__".join(path)
 
 
 def _no_expiry(connection: Connection) -> str:

@@ -44,12 +44,31 @@ EXPLANATIONS = {
         "The settings have another client id than the one that obtained the token. Put the old one "
         "back, or ask the owner to connect the account again."
     ),
+    "refused_without_reason": gettext_lazy(
+        "The provider refuses the refresh token and names no reason. If that goes on for a day while it "
+        "accepts other refresh tokens, the owner must connect the account again."
+    ),
     "account_changed": gettext_lazy(
         "A refresh returned the token of another account. It is not used, and is revoked when that ends no "
         "other connection. The owner must connect the account again."
     ),
     # Transient.
     "unreachable": _UNREACHED,
+    "certificate_invalid": gettext_lazy(
+        "The certificate of the provider's server cannot be verified. Set REQUESTS_CA_BUNDLE to the file of "
+        "your own CA, or compare the host name in the settings with the certificate."
+    ),
+    "host_not_found": gettext_lazy(
+        "The host name of the provider's server cannot be resolved. Correct the URL in the settings, or the "
+        "DNS of this site's machines."
+    ),
+    "connection_refused": gettext_lazy(
+        "The provider's server refused the connection. The request is retried automatically. If it lasts, "
+        "compare host and port in the settings with the provider's documentation."
+    ),
+    "proxy_failed": gettext_lazy(
+        "The proxy between this site and the provider failed. Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+    ),
     "timeout": _UNREACHED,
     "unavailable": _UNREACHED,
     "answer_lost": _RESPONSE_LOST,
@@ -70,6 +89,10 @@ EXPLANATIONS = {
     "unauthorized_client": _CLIENT,
     "unsupported_grant_type": _CLIENT,
     "unsendable": _CLIENT,
+    "malformed_token_response": gettext_lazy(
+        "The provider's token response does not fit its entry in the settings. Compare token_response there "
+        "with the provider's documentation. The owner cannot correct this."
+    ),
     "redirected": _ENDPOINT,
     "http_404": _ENDPOINT,
     "http_405": _ENDPOINT,
@@ -84,6 +107,10 @@ EXPLANATIONS = {
     "id_token_audience": gettext_lazy(
         "The ID token of a refresh is for another client than before. Compare client id and token endpoint "
         "in the settings with the provider's documentation. The owner cannot correct this."
+    ),
+    "http_401": gettext_lazy(
+        "The provider refused the refresh and names no reason: it does not accept this site as a client, or "
+        "not this refresh token. If other connections work, the owner must connect the account again."
     ),
     "provider_missing": gettext_lazy(
         "The settings no longer contain this provider. Put it back. No data is lost."

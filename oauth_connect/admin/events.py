@@ -24,7 +24,7 @@ def may_view(request: HttpRequest) -> bool:
 
 def last_events(connection: Connection, site_name: str) -> str:
     """Return a table of the newest events and a link to all of them. Uses one query."""
-    alias = router.db_for_read(ConnectionEvent, instance=connection)
+    alias = router.db_for_write(ConnectionEvent, instance=connection)  # also right after an action
     events = ConnectionEvent.objects.using(alias).filter(connection_id=connection.pk)
     newest = events.select_related("actor").order_by("-created_at", "-pk")[:SHOWN]
     rows = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", map(_cells, newest))

@@ -12,7 +12,13 @@ from django.utils.translation import gettext_lazy as _
 from oauth_connect.admin import display
 from oauth_connect.admin.error_texts import explanation, shown_code
 from oauth_connect.admin.read_only import ReadOnlyAdmin
-from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation, ProviderState
+from oauth_connect.models import (
+    Connection,
+    ConnectionEvent,
+    PendingRevocation,
+    ProviderState,
+    RegisteredClient,
+)
 
 
 @admin.register(ProviderState)
@@ -41,6 +47,18 @@ class ProviderStateAdmin(ReadOnlyAdmin):
     @admin.display(description=_("blocked until"), ordering="blocked_until")
     def blocked(self, state: ProviderState) -> str:
         return display.moment_in_list(state.blocked_until)
+
+
+@admin.register(RegisteredClient)
+class RegisteredClientAdmin(ReadOnlyAdmin):
+    """Shows at which servers the site has registered a client by itself."""
+
+    masked = frozenset({"sealed_client"})
+    list_display = ["provider", "server", "created_at"]
+    list_filter = [("provider", admin.AllValuesFieldListFilter)]
+    search_fields = ["server"]
+    fields = ["provider", "server", "created_at"]
+    ordering = ["provider", "server"]
 
 
 class _OfConnections(ReadOnlyAdmin):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from oauth_connect.conf import conf
@@ -29,13 +29,18 @@ from oauth_connect.tracebacks import inherited_without_locals, methods_without_l
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Client
+    from typing_extensions import TypeVar  # a default needs Python 3.13
+
+    C = TypeVar("C", default=Client)
+    A = TypeVar("A", default=AsyncClient)
 else:
     Client, AsyncClient = LIBRARIES[0].Client, LIBRARIES[0].AsyncClient
 
 __all__ = ["ConnectionAuth", "TokenAuth", "aclient", "aclient_for", "client", "client_for"]
 
 
-TRANSPORT_OPTIONS = ("verify", "cert", "trust_env", "http1", "http2", "limits")
+TLS_OPTIONS = ("verify", "cert", "trust_env")
+TRANSPORT_OPTIONS = ("trust_env", "http1", "http2", "limits")
 
 
 @methods_without_locals
@@ -68,13 +73,16 @@ def client_for(
     provider: str,
     account_id: str | None = None,
     scopes: Iterable[str] = (),
+    *,
+    client_class: type[C] = Client,  # type: ignore[assignment]
     **options: Any,
-) -> Client:
+) -> C:
     """Return a client for the owner's connection to a provider; errors as in ``flows.session_for``.
 
-    ``options``: as for ``client``.
+    ``client_class`` and ``options``: as for ``client``.
     """
-    return client(connection_for(user_or_owner, provider, account_id, scopes), **options)
+    connection = connection_for(user_or_owner, provider, account_id, scopes)
+    return client(connection, client_class=client_class, **options)
 
 
 @without_locals
@@ -83,14 +91,22 @@ async def aclient_for(
     provider: str,
     account_id: str | None = None,
     scopes: Iterable[str] = (),
+    *,
+    client_class: type[A] = AsyncClient,  # type: ignore[assignment]
     **options: Any,
-) -> AsyncClient:
+) -> A:
     """``client_for`` for async code: ``async with await aclient_for(user, "github") as http``."""
-    return await aclient(await aconnection_for(user_or_owner, provider, account_id, scopes), **options)
+    connection = await aconnection_for(user_or_owner, provider, account_id, scopes)
+    return await aclient(connection, client_class=client_class, **options)
 
 
 @without_locals
-def client(connection: Connection, *, client_class: Any = Client, **options: Any) -> Client:
+def client(
+    connection: Connection,
+    *,
+    client_class: type[C] = Client,  # type: ignore[assignment]
+    **options: Any,
+) -> C:
     """Return a client that sends the connection's token. Relative URLs are joined to ``api_base_url``.
 
     ``client_class``: by default httpx's if that is installed, otherwise httpx2's. ``options``: those of the
@@ -100,21 +116,30 @@ def client(connection: Connection, *, client_class: Any = Client, **options: Any
     provider = auth.source().provider
     settings = _settings(provider, _follow, options)
     if provider.api_guard is not None and "transport" not in settings:
-        inner = _library(client_class).HTTPTransport(**_transport_options(options))
-        settings["transport"] = GuardedTransport(inner, provider.api_guard)
-    return _traceless(client_class)(auth=auth, **settings)
+        library = _library(client_class)
+        make = partial(library.HTTPTransport, **_transport_options(library, options))
+        settings["transport"] = GuardedTransport(make, provider.api_guard)
+    kind: Callable[..., C] = _traceless(client_class)  # type: ignore[arg-type]
+    return kind(auth=auth, **settings)
 
 
 @without_locals
-async def aclient(connection: Connection, *, client_class: Any = AsyncClient, **options: Any) -> AsyncClient:
+async def aclient(
+    connection: Connection,
+    *,
+    client_class: type[A] = AsyncClient,  # type: ignore[assignment]
+    **options: Any,
+) -> A:
     """``client`` for async code."""
     auth = ConnectionAuth(connection)
     provider = (await auth.asource()).provider
     settings = _settings(provider, _afollow, options)
     if provider.api_guard is not None and "transport" not in settings:
-        inner = _library(client_class).AsyncHTTPTransport(**_transport_options(options))
-        settings["transport"] = AsyncGuardedTransport(inner, provider.api_guard)
-    return _atraceless(client_class)(auth=auth, **settings)
+        library = _library(client_class)
+        make = partial(library.AsyncHTTPTransport, **_transport_options(library, options))
+        settings["transport"] = AsyncGuardedTransport(make, provider.api_guard)
+    kind: Callable[..., A] = _atraceless(client_class)  # type: ignore[arg-type]
+    return kind(auth=auth, **settings)
 
 
 def _settings(provider: Provider, guard: Callable[[Any], Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -134,9 +159,11 @@ def _library(client_class: Any) -> Any:
     return next(one for one in LIBRARIES if issubclass(client_class, one.Client | one.AsyncClient))
 
 
-def _transport_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a client passes on to the transport that it makes."""
-    return {name: options[name] for name in TRANSPORT_OPTIONS if name in options}
+def _transport_options(library: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for the transports of one client. The CA bundle is loaded once for all of them."""
+    tls = {name: options[name] for name in TLS_OPTIONS if name in options}
+    others = {name: options[name] for name in TRANSPORT_OPTIONS if name in options}
+    return {**others, "verify": library.create_ssl_context(**tls)}
 
 
 # --- redirects ----------------------------------------------------------------------------------
@@ -172,7 +199,7 @@ def _without_traceback() -> Iterator[None]:
 
 
 @cache
-def _traceless(client_class: Any) -> type[Client]:
+def _traceless(client_class: Any) -> Any:
     class ApiClient(client_class):  # type: ignore[misc]
         @without_locals
         def send(self, *args: Any, **options: Any) -> Any:
@@ -183,7 +210,7 @@ def _traceless(client_class: Any) -> type[Client]:
 
 
 @cache
-def _atraceless(client_class: Any) -> type[AsyncClient]:
+def _atraceless(client_class: Any) -> Any:
     class AsyncApiClient(client_class):  # type: ignore[misc]
         @without_locals
         async def send(self, *args: Any, **options: Any) -> Any:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from oauth_connect.engine.refresh import MISCONFIGURED_PAUSE, Refresh, pause
+from oauth_connect.engine.refresh import Refresh
 from oauth_connect.engine.store import Row
+from oauth_connect.engine.timing import MISCONFIGURED_PAUSE, pause
 from oauth_connect.errors import (
     CallError,
     ProviderMisconfigured,
@@ -19,7 +20,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants import refusals
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -66,8 +67,9 @@ class ClientCredentials(Refresh):
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, error.retry_after))
         except (ProviderMisconfigured, ProviderRejected) as refused:
             # Other codes refuse only this request's scopes or resource. They raise no alarm for the provider.
-            alarm = refused.error in responses.MISCONFIGURED
+            alarm = refused.error in refusals.MISCONFIGURED
             failure = refusal(self.server.provider, request, refused)
+            failure.endpoint = refused.endpoint
             return self._failed(row, owner, failure, refused.error, MISCONFIGURED_PAUSE, alarm=alarm)
 
     def _error_of(self, row: Row, now: datetime) -> CallError:
@@ -89,7 +91,11 @@ def refusal(
 ) -> ProviderMisconfigured:
     """Return the refusal as an error of the settings, here or at the provider. No user can correct it."""
     if error.error in ("unauthorized_client", "unsupported_grant_type"):
-        hint = f"At the provider, allow the client credentials grant for the client_id of {provider.slug!r}."
+        grant = provider.client_credentials.grant_type
+        hint = (
+            f"At the provider, allow the client credentials grant ({grant!r}) for the client_id of "
+            f"{provider.slug!r}. If the grant has another name there, set client_credentials.grant_type."
+        )
     elif error.error == "invalid_scope":
         scopes = " ".join(request.scopes) or "none"
         hint = f"Compare the requested scopes ({scopes}) with those that the provider allows this client."

@@ -6,6 +6,7 @@ It holds no transaction, no row lock and no pooled connection.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import uuid
@@ -24,23 +25,30 @@ from oauth_connect.engine.store import (
     Row,
     TokenStore,
 )
+from oauth_connect.engine.timing import (
+    LEASE_MARGIN,
+    MISCONFIGURED_PAUSE,
+    POLL,
+    POLL_CLOSELY,
+    POLL_MAX,
+    lease_seconds,
+    pause,
+    refresh_time,
+)
 from oauth_connect.errors import (
     CallError,
     ProtocolError,
     ProviderMisconfigured,
-    ProviderRejected,
     ProviderUnavailable,
     ReauthorizationRequired,
 )
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.grants import id_tokens, responses
+from oauth_connect.protocol.grants import error_codes, id_tokens, refusals, responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
-LEASE_MARGIN = 5.0
-MAX_BACK_OFF = 900.0
-MISCONFIGURED_PAUSE = 60.0
-MAX_RESERVE = timedelta(days=3)  # before an unused refresh token expires
+# Refused without a reason for so long, a refresh token has ended, if others are accepted.
+UNEXPLAINED = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,42 +81,14 @@ class Need:
         return self.newer_than is None and row.token is not None and not row.token.is_expired(now)
 
 
-def lease_seconds(timeout: float) -> float:
-    """Return the length of a lease. It outlasts an exchange that starts ten seconds late."""
-    return timeout + LEASE_MARGIN + 10.0
-
-
-def refresh_time(token: Token, leeway: timedelta) -> datetime | None:
-    """Return when to refresh the token: its expiry minus the leeway and some jitter. None: never.
-
-    It is earlier if an unused refresh token would expire before. A client's own token is never due: a caller
-    that needs one requests it.
-    """
-    if not token.renewable or token.reissuable:
-        return None
-    moments = []
-    if token.expires_at is not None:
-        moments.append(_before(token.expires_at, token.leeway(leeway)))
-    if token.refresh_token and token.refresh_token_expires_at is not None:
-        unused = token.refresh_token_expires_at - token.obtained_at
-        moments.append(_before(token.refresh_token_expires_at, min(unused / 10, MAX_RESERVE)))
-    return min(moments, default=None)
-
-
-def _before(end: datetime, reserve: timedelta) -> datetime:
-    return end - reserve - reserve * random.uniform(0, 0.1)  # noqa: S311
-
-
-def pause(failures: int, retry_after: float | None) -> float:
-    """Return the seconds until the next try: capped exponential back-off with jitter, or ``retry_after``."""
-    back_off = min(2.0 ** min(failures, 16), MAX_BACK_OFF) * random.uniform(0.5, 1)  # noqa: S311
-    return max(back_off, retry_after or 0.0)
-
-
 def error_of(row: Row, provider: Provider, now: datetime) -> CallError:
     """Return the last refresh's error, for a caller that waited for it or comes during its back-off."""
     wait = max((row.refresh_at - now).total_seconds(), 0.0) if row.refresh_at else None
-    return responses.error_for(provider, row.last_error or "unavailable", retry_after=wait)
+    error = refusals.error_for(provider, row.last_error or "unavailable", retry_after=wait)
+    if wait and isinstance(error, ProviderMisconfigured):  # the settings may have been corrected since
+        later = f"An earlier request found this. The next one can be sent in {math.ceil(wait)} seconds."
+        return ProviderMisconfigured(f"{error} {later}", error=error.error)
+    return error
 
 
 class Refresh:
@@ -234,9 +214,9 @@ class Refresh:
         return row
 
     def _wait(self, row: Row, deadline: float) -> None:
-        """Poll until the leader saved, failed, or lost its lease (every 10 ms, later every 250 ms)."""
+        """Poll until the leader saved, failed, or lost its lease."""
         started = time.monotonic()
-        interval = 0.01
+        interval = POLL
         while self.need.wait and time.monotonic() < deadline:
             time.sleep(interval * random.uniform(0.75, 1.25))  # noqa: S311
             state = self.store.peek()
@@ -244,8 +224,8 @@ class Refresh:
                 return
             if (state.version, state.failures) != (row.version, row.failures):
                 return
-            if time.monotonic() - started > 0.2:
-                interval = min(interval * 1.5, 0.25)
+            if time.monotonic() - started > POLL_CLOSELY:
+                interval = min(interval * 1.5, POLL_MAX)
         raise self._still_busy()
 
     def _still_busy(self) -> ProviderUnavailable:
@@ -315,13 +295,34 @@ class Refresh:
         except ProviderUnavailable as error:
             seconds = self._probe_pause(row, error)
             return self._failed(row, owner, error, error.code, seconds, in_doubt=error.answer_lost)
-        except ProviderMisconfigured as error:
-            return self._failed(row, owner, error, error.code, MISCONFIGURED_PAUSE, alarm=True)
-        except ProviderRejected as error:
-            if error.error in self.server.provider.refresh.ended_errors:
-                return self._refused(row, owner)
+        except ProtocolError as error:
+            if reason := self._reason_to_end(row, token, error):
+                return self._refused(row, owner, reason)
+            if isinstance(error, ProviderMisconfigured):
+                return self._failed(row, owner, error, error.code, MISCONFIGURED_PAUSE, alarm=True)
             return self._failed(row, owner, error, error.code, pause(row.failures + 1, None))
         return self._received(row, owner, token, new)
+
+    def _reason_to_end(self, row: Row, token: Token, error: ProtocolError) -> str:
+        """Return why a refusal has ended the grant. Empty: it has not, or that is not certain."""
+        if error.code in self.server.provider.refresh.ended_errors:
+            return "revoked"
+        if error.code == refusals.REFUSED_WITHOUT_REASON and self._is_unexplained(row, token):
+            return refusals.REFUSED_WITHOUT_REASON
+        return ""
+
+    def _is_unexplained(self, row: Row, token: Token) -> bool:
+        """Return whether the refusals without a reason concern this refresh token, and not the request.
+
+        The access token is over, there was no other answer for a day, and the provider has since refreshed
+        another token of this client.
+        """
+        since, now = row.error_since, self.now()
+        if row.last_error != refusals.REFUSED_WITHOUT_REASON or since is None:
+            return False
+        if not token.is_expired(now) or now - since < UNEXPLAINED:
+            return False
+        return self.store.refreshed_another(row.client_id, since)
 
     def _received(self, row: Row, owner: str, token: Token, new: Token) -> Token | Row:
         """Return the new token of a usable response, else the row. ``token``: the one that was spent."""
@@ -345,7 +346,7 @@ class Refresh:
 
     def _misconfigured(self, row: Row, owner: str, token: Token, new: Token, code: str) -> Row:
         """Keep only the new refresh token: by its ID token, the settings do not fit the provider any more."""
-        error = responses.error_for(self.server.provider, code)
+        error = refusals.error_for(self.server.provider, code)
         carried = _with_refresh_token_of(new, token)
         if carried is token:
             return self._failed(row, owner, error, code, MISCONFIGURED_PAUSE, alarm=True)
@@ -354,9 +355,11 @@ class Refresh:
     def _unusable(self, row: Row, owner: str, token: Token) -> Row:
         """Save the new refresh token of a response that was unusable otherwise."""
         provider = self.server.provider
+        entry = provider.slug
         why = (
-            "only its refresh token is usable, and it was saved. If that happens each time, the provider may "
-            f"need a scope in a refresh: {provider.slug}.token_request.refresh_params.scope"
+            "only its refresh token is usable, and it was saved. If that happens each time, its access_token "
+            f"or token_type is not where or what {entry}.token_response.fields and .token_types say, or the "
+            f"provider needs a scope in a refresh: {entry}.token_request.refresh_params.scope"
         )
         error = responses.unreadable(provider, why)
         return self._carry(row, owner, token, error, pause(row.failures + 1, None))
@@ -376,10 +379,10 @@ class Refresh:
         It counts as a failure because otherwise each waiting caller would refresh next.
         """
         until = self.now() + timedelta(seconds=seconds)
-        saved = self.store.save(row, owner, token, until, failure=error.code)
+        saved = self.store.save(row, owner, token, until, failure=error_codes.stored(error.code))
         if saved is None:
             return self._overtaken(token)
-        self.events.append(Event("refresh_failed", error.code, alarm))
+        self.events.append(Event("refresh_failed", error.code, alarm, endpoint=error.endpoint))
         return self._tolerated(saved, error)
 
     def _probe_pause(self, row: Row, error: ProviderUnavailable) -> float:
@@ -430,17 +433,17 @@ class Refresh:
         alarm: bool = False,
     ) -> Row:
         until = self.now() + timedelta(seconds=seconds)
-        self.store.defer(row, owner, code=code, until=until, in_doubt=in_doubt)
-        self.events.append(Event("refresh_failed", code, alarm))
+        self.store.defer(row, owner, code=error_codes.stored(code), until=until, in_doubt=in_doubt)
+        self.events.append(Event("refresh_failed", code, alarm, endpoint=error.endpoint))
         return self._tolerated(row, error)
 
-    def _refused(self, row: Row, owner: str) -> Row | None:
+    def _refused(self, row: Row, owner: str, reason: str) -> Row | None:
         """Handle ``invalid_grant``. Another process may have spent the token first and saved a new one."""
         present = self.store.read()
         if present is None or present.status != ACTIVE or present.version != row.version:
             self.store.release(owner)
             return self._saved_by_another()
-        return self._end(row, owner, "rotation_lost" if present.in_doubt else "revoked")
+        return self._end(row, owner, "rotation_lost" if present.in_doubt else reason)
 
     def _end(self, row: Row, owner: str, reason: str) -> Row | None:
         """Mark that the user must reconnect. None: the lease is no longer the owner's, read again."""
@@ -466,6 +469,7 @@ class Refresh:
             "expired": "the token has expired and there is no refresh token",
             "no_refresh_token": "a token without a refresh token cannot be refreshed",
             "client_changed": "the settings name another client_id than the one that obtained the token",
+            refusals.REFUSED_WITHOUT_REASON: "the provider has refused its refresh token for a day",
             ACCOUNT_CHANGED: "a refresh returned the token of another account, which is not used",
         }.get(reason, "the provider no longer accepts its refresh token")
         hint = _why_no_refresh_token(provider) if reason in ("expired", "no_refresh_token") else ""

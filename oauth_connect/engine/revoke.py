@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from oauth_connect.errors import CallError, ProviderMisconfigured, ProviderUnavailable
+from oauth_connect.errors import CallError, ProviderUnavailable
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
+logger = logging.getLogger("oauth_connect")
 Outcome = Literal["revoked", "unsupported", "refused", "pending"]
 # After the client's secret is corrected, a retry may succeed. Other refusals are final.
-CLIENT_REFUSED = frozenset({"invalid_client", "unauthorized_client"})
+CLIENT_REFUSED = frozenset({"invalid_client", "unauthorized_client", "http_401"})
+MAX_REMEMBERED = 1000
+_logged: dict[tuple[str, str, str], object] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,35 @@ class Revocation:
 def revoke(server: AuthorizationServer, token: Token) -> Revocation:
     """Send one revocation request to the provider (RFC 7009 section 2).
 
-    ``pending`` when the server is unavailable (503, section 2.2.1), or refuses this site's client.
+    ``pending`` when the server is unavailable (503, section 2.2.1), or refuses the client's secret. A client
+    that has no secret cannot satisfy a server that expects one, so that refusal is final.
     """
     try:
         return Revocation("revoked" if server.revoke(token) else "unsupported")
     except ProviderUnavailable as error:
         return Revocation("pending", error.code, error.retry_after)
-    except ProviderMisconfigured as error:
-        return Revocation("pending" if error.code in CLIENT_REFUSED else "refused", error.code)
     except CallError as error:
-        return Revocation("refused", getattr(error, "code", ""))
+        code = getattr(error, "code", "")
+        outcome: Outcome = "refused"
+        if code in CLIENT_REFUSED and server.provider.revocation.style == "rfc7009":
+            outcome = _after_refused_client(server.provider)
+        return Revocation(outcome, code)
+
+
+def _after_refused_client(provider: Provider) -> Outcome:
+    """Return the outcome after a server refused the client. Log a client without a secret once a process."""
+    if provider.has_secret:
+        return "pending"
+    if len(_logged) > MAX_REMEMBERED:
+        _logged.clear()
+    client, own = (provider.slug, provider.client_id, provider.revocation_endpoint), object()
+    # Of several threads, setdefault lets one be the first.
+    if _logged.setdefault(client, own) is own:
+        details = {"action": "revocation_impossible", "provider": provider.slug}
+        logger.warning(
+            "%s revokes no token of a client without a secret. Tokens stay valid there until they expire. "
+            'Set client_secret if the client has one, else revocation.style to "none".',
+            provider.slug,
+            extra=details,
+        )
+    return "refused"

@@ -32,8 +32,9 @@ class LeaseState:
 class Row(LeaseState):
     """A stored token as of one read.
 
-    ``version`` counts saves, reconnects and disconnects, not failures. ``usable``: False if the token's user
-    has been deactivated.
+    ``version`` counts saves, reconnects and disconnects, not failures. ``error_since``: since when
+    ``last_error`` has been the same, or None if the store does not know. ``usable``: False if the token's
+    user has been deactivated.
     """
 
     status: str
@@ -42,6 +43,7 @@ class Row(LeaseState):
     redirect_uri: str
     in_doubt: bool
     last_error: str
+    error_since: datetime | None
     refresh_at: datetime | None
     usable: bool
 
@@ -51,13 +53,15 @@ class Event:
     """Something that has happened, to be announced.
 
     ``alarm``: it concerns the provider's settings, not this token. They are wrong, or correct again.
-    ``scopes_before``: the scopes granted before a refresh, or None if nothing was refreshed.
+    ``scopes_before``: the scopes granted before a refresh, or None if nothing was refreshed. ``endpoint``:
+    the field of the provider whose endpoint the failed request went to.
     """
 
     action: Action
     code: str = ""
     alarm: bool = False
     scopes_before: tuple[str, ...] | None = None
+    endpoint: str = ""
 
 
 class TokenStore(Protocol):
@@ -106,6 +110,9 @@ class TokenStore(Protocol):
 
     def release(self, owner: str) -> None:
         """Release the owner's lease. Nothing has been sent."""
+
+    def refreshed_another(self, client_id: str, since: datetime) -> bool:
+        """Return whether another token of this provider and client was refreshed after a time."""
 
     def adopt(self, row: Row) -> None:
         """Copy a row that was read or saved into the caller's own instance."""

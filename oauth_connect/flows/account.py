@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from oauth_connect.errors import CallbackRefused, printable_line
 from oauth_connect.models.row import MAX_ACCOUNT_ID, is_account_id
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants import id_tokens, responses
+from oauth_connect.protocol.paths import inside, outline, pick
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account at a provider. ``id`` is the provider's id for it, or "" if the entry names no source."""
+    """An account at a provider. ``id`` is the provider's id for it, or "" if the entry names no source.
+
+    ``document``: the provider's document that names the account.
+    """
 
     id: str
     label: str
+    document: Any = field(default=None, repr=False, compare=False)
 
 
 def identify(
@@ -35,49 +40,103 @@ def identify(
     source = provider.identity_source
     if source == "none":
         return Account("", "")
-    document: Mapping[str, Any]
+    document: Any
     if source == "userinfo":
         document = server.userinfo(token)
         _check_subject(provider, token, document, nonce)
+    elif source == "introspection":
+        document = server.introspect(token)
     elif source == "id_token":
         document = responses.id_token_claims(provider, token, nonce=nonce or "", now=datetime.now(UTC))
     elif source == "callback":
         document = parameters
     else:
         document = token.extra
-    account_id = responses.pick(document, provider.identity.id)
+    account_id = pick(document, provider.identity.id)
     if not is_account_id(account_id):
-        raise CallbackRefused(f"{provider.label} did not say which account this is.", code="account_unknown")
+        raise _account_unknown(provider, document)
     return Account(
         account_id,
-        printable_line(responses.pick(document, provider.identity.label), MAX_ACCOUNT_ID) or account_id,
+        printable_line(pick(document, provider.identity.label), MAX_ACCOUNT_ID) or account_id,
+        document,
     )
 
 
-def _check_subject(provider: Provider, token: Token, document: Mapping[str, Any], nonce: str | None) -> None:
+def _account_unknown(provider: Provider, document: Any) -> CallbackRefused:
+    """Return the error for a document without an id. It names the setting, and keys that are there."""
+    tried = ", ".join(provider.identity.id)
+    return CallbackRefused(
+        f"{provider.label} did not say which account this is. No path of {provider.slug}.identity.id "
+        f"({tried}) leads to an id of at most {MAX_ACCOUNT_ID} characters in the answer "
+        f"({provider.slug}.identity.source = {provider.identity_source!r}). It has: {outline(document)}.",
+        code="account_unknown",
+    )
+
+
+def _check_subject(provider: Provider, token: Token, document: Any, nonce: str | None) -> None:
     """Check that the userinfo and the ID token name one subject (OpenID Connect Core section 5.3.2)."""
-    if nonce is None or not (provider.issuer and token.extra.get("id_token") and "sub" in document):
+    named = isinstance(document, Mapping) and "sub" in document
+    if nonce is None or not (provider.issuer and token.extra.get("id_token") and named):
         return
     claims = responses.id_token_claims(provider, token, nonce=nonce, now=datetime.now(UTC))
-    if claims.get("sub") != document["sub"]:
+    subject = id_tokens.subject_of(claims)
+    is_same = claims.get("sub") == document["sub"] or subject == id_tokens.subject_of(document) != ""
+    if not is_same:
         raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")
 
 
-def accessible_id(server: AuthorizationServer, token: Token) -> object:
-    """Return the id of the site or tenant that the token can access; None where it can access none.
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Something that a token can access: a site, a tenant, an organisation.
 
-    The provider's entry may choose it; otherwise it is the first. Raises CallbackRefused where the token
-    cannot access the chosen site.
+    ``values``: those of the provider's variables that lead to it.
+    """
+
+    id: str
+    label: str
+    values: Mapping[str, str]
+
+
+def accessible_sites(server: AuthorizationServer, token: Token) -> list[Site]:
+    """Return what the token can access, the preferred one first.
+
+    The provider's entry may choose one. Raises CallbackRefused where the token cannot access that one, or
+    where one has no id, and the errors of AuthorizationServer.
     """
     rules = server.provider.accounts
     found = [site for site in server.accounts(token) if isinstance(site, Mapping)]
     if rules.choose:
-        found = [
-            site for site in found if rules.choose in (responses.pick(site, [path]) for path in rules.match)
-        ]
+        found = [site for site in found if rules.choose in (pick(site, [path]) for path in rules.match)]
         if not found:
             raise CallbackRefused(
                 f"{server.provider.slug}.accounts.choose: this account has no access to {rules.choose!r}.",
                 code="variable_refused",
             )
-    return responses.pick(found[0], [rules.id]) if found else None
+    if rules.preferred:
+        path = rules.preferred.split(".")
+        found.sort(key=lambda site: not _is_true(inside(site, path)))
+    return [_site(one, server.provider) for one in found]
+
+
+def _site(one: Mapping[str, Any], provider: Provider) -> Site:
+    rules = provider.accounts
+    named = {rules.variable: ("id", rules.id)}
+    named |= {name: (f"variables.{name}", path) for name, path in rules.variables.items()}
+    values = {name: _value_in(one, provider, *where) for name, where in named.items()}
+    own = values[rules.variable]
+    label = pick(one, [path for path in rules.match if path != rules.id])
+    return Site(own, printable_line(label, MAX_ACCOUNT_ID) or own, values)
+
+
+def _is_true(value: object) -> bool:
+    return value is True or value == "true"
+
+
+def _value_in(site: Mapping[str, Any], provider: Provider, field: str, path: str) -> str:
+    if value := pick(site, [path]):
+        return value
+    raise CallbackRefused(
+        f"{provider.slug}.accounts.{field}: {path!r} leads to no value in an entry of the list. "
+        f"It has: {outline(site)}.",
+        code="variable_refused",
+    )

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import NoReverseMatch
+from django.urls import NoReverseMatch, reverse
 
 from oauth_connect import signals
 from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
 from oauth_connect.engine.revoke import revoke
-from oauth_connect.errors import CallbackRefused
+from oauth_connect.errors import CallbackRefused, CallError, ProtocolError, ProviderUnavailable
+from oauth_connect.flows import finished, flow_cookie
 from oauth_connect.flows.account import Account
+from oauth_connect.flows.choice import replace_others
 from oauth_connect.flows.completion import (
     Completion,
     exchanged_for_long_lived,
     initial_values,
     warn_if_no_refresh_token,
 )
-from oauth_connect.flows.paths import callback_path, local_path, mount_of, record_of
-from oauth_connect.flows.pending import PendingAuthorization, remember, take
+from oauth_connect.flows.grant_types import check_allowed
+from oauth_connect.flows.other_tokens import OtherToken, OtherTokens, holds_token
+from oauth_connect.flows.paths import callback_path, connect_path, local_path, mount_of, record_of
+from oauth_connect.flows.pending import PendingAuthorization, find, remember
+from oauth_connect.flows.site import is_undecided, site_in_use
 from oauth_connect.models import Connection, ConsumedState
-from oauth_connect.models.lifecycle import access, revocation
+from oauth_connect.models.lifecycle import access, connect, revocation
 from oauth_connect.models.owner import Owner, owner_of
 from oauth_connect.models.pending_revocation import GrantKey
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants.authorization_errors import clean_code, refusal_of
 from oauth_connect.protocol.grants.callback import Callback, check_issuer, read_callback
 from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.stores.transactions import write_transaction
 from oauth_connect.tracebacks import without_locals
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The result of a finished flow. ``next`` is a path on this site, or ""."""
+    """The result of a finished flow. ``next`` is a path on this site, or "".
+
+    ``is_undecided``: the account has several sites, and the user must choose one (``flows.site``).
+    """
 
     connection: Connection
     next: str
+    is_undecided: bool = False
 
 
 @without_locals
@@ -81,6 +94,7 @@ def begin(
         raise PermissionDenied("This user has been deactivated.")
     owner = owner_of(request)
     unresolved = _provider(slug, owner.key)
+    conf.check_other_entries(unresolved, owner.key)  # an error must come before the user consents
     values = initial_values(unresolved, variables or {}, connection)
     provider = unresolved.resolve_with_client(values)
     asked = asked_scopes(provider, scopes, connection)
@@ -101,6 +115,7 @@ def begin(
         variables=values,
     )
     remember(request, pending)
+    flow_cookie.note(request, pending)
     return authorization_url(
         provider,
         redirect_uri=pending.redirect_uri,
@@ -113,24 +128,83 @@ def begin(
 
 @without_locals
 def asked_scopes(provider: Provider, scopes: Iterable[str], connection: Connection | None) -> list[str]:
-    """Return the scopes to request: the provider's, ``scopes``, and those that were granted before."""
-    granted = connection.scopes if connection else ()
-    return list(dict.fromkeys([*provider.scopes, *provider.authorize.offline_scopes, *scopes, *granted]))
+    """Return the scopes to request: the provider's, ``scopes``, and what the user consented to before.
+
+    Those that the entry requests in another parameter are left out.
+    """
+    before = [*connection.requested_scopes, *connection.scopes] if connection else []
+    asked = dict.fromkeys([*provider.scopes, *provider.authorize.offline_scopes, *scopes, *before])
+    elsewhere = {*chain.from_iterable(provider.authorize.extra_scopes.values())}
+    return [scope for scope in asked if scope not in elsewhere]
 
 
-def store_connection(token: Token, account: Account, **fields: Any) -> Connection:
+def store_connection(
+    token: Token, account: Account, *, others: Sequence[OtherToken] = (), **fields: Any
+) -> Connection:
     """Store the token of a flow as ``objects.store`` does, and send the signal after the commit.
 
-    Ends an alarm about the provider's settings, because the provider has accepted them. Raises
-    CallbackRefused if the user has been deactivated during the flow.
+    ``others``: the other tokens of the response, stored for their entries in the same transaction. Ends an
+    alarm about the provider's settings, because the provider has accepted them. If an owner may have one
+    account at the provider, the others are disconnected. Raises CallbackRefused if the user has been
+    deactivated during the flow.
     """
-    for user in {Owner.of(fields["owner"]).user, fields.get("connected_by")} - {None}:
-        check_active(_present(user))
-    connection: Connection = Connection.objects.store(
-        token_response=token, account_id=account.id, account_label=account.label, **fields
+    owner, slug = Owner.of(fields["owner"]), fields["provider"]
+    users = {owner.user, fields.get("connected_by")} - {None}
+    present = connect.look_up(Connection, owner, slug, account.id, users)
+    if not present.is_active:
+        raise _inactive()
+    # Asked before: when the token is stored, an error of the site's loader must not look like a failed flow.
+    slugs = [slug, *(other.provider.slug for other in others)]
+    replaces = [one for one in slugs if conf.declared_provider(one, owner.key).one_account]
+    with _one_transaction() if others else nullcontext():
+        connections = [_store_token(token, account, owner, present, fields)]
+        connections += [_store_other(other, fields) for other in others]
+    alarms = [present.has_alarm, *(True for _ in others)]
+    for connection, has_alarm in zip(connections, alarms, strict=True):
+        transaction.on_commit(partial(_after_commit, connection, has_alarm), using=connection._state.db)
+    for connection in connections:
+        if connection.provider in replaces:
+            replace_others(owner, connection, actor=fields.get("connected_by") or owner.user)
+    return connections[0]
+
+
+def _store_token(
+    token: Token,
+    account: Account,
+    owner: Owner,
+    present: connect.Present[Connection],
+    fields: Mapping[str, Any],
+) -> Connection:
+    connection: Connection = connect.store(
+        QuerySet(Connection, using=router.db_for_write(Connection)),
+        token_response=token,
+        account_id=account.id,
+        account_label=account.label,
+        present=present,
+        **{"connected_by": None, **fields, "owner": owner},
     )
-    transaction.on_commit(partial(_after_commit, connection), using=connection._state.db)
     return connection
+
+
+def _store_other(other: OtherToken, fields: Mapping[str, Any]) -> Connection:
+    own = {
+        "provider": other.provider.slug,
+        "requested_scopes": other.completion.consented,
+        "variables": dict(other.completion.values),
+    }
+    account = other.account or Account("", "")
+    connection: Connection = Connection.objects.store(
+        token_response=other.token,
+        account_id=account.id,
+        account_label=account.label,
+        **{**fields, **own},
+    )
+    return connection
+
+
+def _one_transaction() -> AbstractContextManager[None]:
+    """Return a transaction in which all tokens of a response are stored, or none."""
+    return write_transaction(router.db_for_write(Connection), Connection._meta.db_table)
 
 
 def check_active(user: Any) -> None:
@@ -139,17 +213,16 @@ def check_active(user: Any) -> None:
     Some authentication back ends keep such users signed in.
     """
     if user is None or not getattr(user, "is_active", True):
-        raise CallbackRefused("This user has been deactivated.", code="user_inactive")
+        raise _inactive()
 
 
-def _present(user: Any) -> Any:
-    """Return the user as the database has it now, or None."""
-    users = get_user_model()
-    return users._base_manager.using(router.db_for_write(users)).filter(pk=user.pk).first()
+def _inactive() -> CallbackRefused:
+    return CallbackRefused("This user has been deactivated.", code="user_inactive")
 
 
-def _after_commit(connection: Connection) -> None:
-    if conf.has_one_client(connection.provider):  # otherwise other clients may still be refused
+def _after_commit(connection: Connection, has_alarm: bool) -> None:
+    # With several clients, the others may still be refused.
+    if has_alarm and conf.has_one_client(connection.provider):
         access.end_alarm(connection)
     signals.connected.send_robust(sender=Connection, connection=connection)
 
@@ -176,23 +249,56 @@ def complete(request: HttpRequest, slug: str, record: str = "") -> Connected:
 
     ``slug`` and ``record`` are those of the callback's path, which must be the flow's redirect URI.
     Raises CallbackRefused, and the errors of AuthorizationServer; they leave existing connections unchanged.
+    Their ``connect_url`` starts the same attempt again. Raises RepeatedResponse for a response that the same
+    browser has sent a moment ago.
     """
     pairs = [(name, value) for name, values in request.GET.lists() for value in values]
     callback = read_callback(pairs)
-    pending = _matching(request, slug, callback)
-    _check_path(request, slug, record, pending)
+    pending = _taken(request, slug, callback)
+    try:
+        _check_request(request, slug, pending)
+        _check_path(request, slug, record, pending)
+        connected = _finish(request, pending, callback, pairs)
+    except Exception as error:
+        if isinstance(error, CallbackRefused | CallError):
+            error.connect_url = error.connect_url or _path_to_retry(request, slug, pending)
+        finished.end(request, pending, error)
+        raise
+    finished.end(request, pending)
+    return connected
+
+
+def _finish(
+    request: HttpRequest,
+    pending: PendingAuthorization,
+    callback: Callback,
+    pairs: Sequence[tuple[str, str]],
+) -> Connected:
     previous = _previous_connection(pending)
     unresolved = _same_provider(pending)
-    completion = Completion(unresolved, pending.variables, pairs)
+    owner = Owner.of(pending.owner)
+    chosen = partial(site_in_use, owner, unresolved)
+    completion = Completion(unresolved, pending.variables, pairs, chosen)
     provider = unresolved.resolve_with_client(completion.values)
     _check_client(provider, pending)
     if not callback.error:  # an error response has no values of variables (RFC 6749 section 4.1.2.1)
         provider = completion.read_callback(provider)
-    _check_response(provider, callback, several_servers=unresolved.has_several_servers)
+    callback = read_callback(pairs, provider.callback.code_parameter)
+    check_issuer(provider, callback.iss, several_servers=unresolved.has_several_servers)
+    if callback.error or not callback.code:
+        raise refusal_of(provider, callback, pending.redirect_uri)
+
+    others = OtherTokens(unresolved, pending.owner, pending.variables)
+
+    def revoke_others() -> None:
+        others.revoke(lambda one: is_shared(one.provider, pending.owner, one.account, one.completion.values))
 
     def revoke_unusable(token: Token) -> None:
-        if not is_shared(server.provider, pending.owner, None, completion.values):
+        if holds_token(token) and not is_shared(server.provider, pending.owner, None, completion.values):
             revoke(server, token)
+        with suppress(ProtocolError, ProviderUnavailable):
+            others.take(token)
+        revoke_others()
 
     with AuthorizationServer(provider, timeout=conf.http_timeout, on_unusable=revoke_unusable) as server:
         token = server.exchange_code(
@@ -203,21 +309,26 @@ def complete(request: HttpRequest, slug: str, record: str = "") -> Connected:
         )
         account = None
         try:
+            token = others.take(token, pairs)
             completion.read_token(server, token)
+            token = completion.read_scopes(token, pending.scopes)
             token = exchanged_for_long_lived(server, token)
             account = completion.find_account(server, token, nonce=pending.nonce or None)
             _check_account(previous, account)
-            connection = _store(request, pending, account, token, completion.values)
+            others.find_accounts()
+            connection = _store(request, pending, account, token, completion, others.found)
         except Exception:
             if not is_shared(server.provider, pending.owner, account, completion.values):
                 revoke(server, token)
+            revoke_others()
             raise
     warn_if_no_refresh_token(connection, provider, connection.token)
-    return Connected(connection, pending.next)
+    return Connected(connection, pending.next, is_undecided(unresolved, connection))
 
 
 def _provider(slug: str, owner: str) -> Provider:
     provider = conf.provider(slug, owner)
+    check_allowed(provider, "authorization_code")
     if not provider.connects_accounts:
         raise ImproperlyConfigured(
             f"{slug}: set authorization_endpoint (and enabled) to connect accounts of this provider."
@@ -242,17 +353,37 @@ def _changed() -> CallbackRefused:
     )
 
 
-def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthorization:
+def _taken(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthorization:
     """Return the flow that the state belongs to, and consume the state. Raises CallbackRefused."""
-    pending = take(request, callback.state) if callback.state else None
+    pending = find(request, callback.state) or flow_cookie.find(request, callback.state)
     if pending is None:
+        finished.raise_if_finished(request, slug, callback.state)
         raise CallbackRefused(
-            "This browser has no such sign-in under way. Start again.", code="state_unknown"
+            "This browser has no such sign-in under way. Start again.",
+            code="state_unknown",
+            error=clean_code(callback.error) if callback.error else "",
         )
     if pending.has_expired:
-        raise CallbackRefused("This sign-in took too long. Start again.", code="state_expired")
+        raise CallbackRefused(
+            "This sign-in took too long. Start again.",
+            code="state_expired",
+            connect_url=_path_to_retry(request, slug, pending),
+        )
     if not ConsumedState.objects.consume(callback.state, pending.expires_at):
+        finished.raise_if_own(request, slug, pending)
         raise CallbackRefused("This response was used already. Start again.", code="state_replayed")
+    flow_cookie.note_end(request, pending)
+    if not finished.begin(request, pending):
+        raise CallbackRefused(
+            "The session ended while the response arrived. Sign in and start again.",
+            code="session_ended",
+            connect_url=_path_to_retry(request, slug, pending),
+        )
+    return pending
+
+
+def _check_request(request: HttpRequest, slug: str, pending: PendingAuthorization) -> None:
+    """Refuse a response that another user, owner or provider's URL got than the one that the flow is for."""
     if not request.user.is_authenticated or str(request.user.pk) != pending.user:
         raise CallbackRefused("Another user started this sign-in. Start again.", code="other_user")
     check_active(request.user)
@@ -261,7 +392,31 @@ def _matching(request: HttpRequest, slug: str, callback: Callback) -> PendingAut
         raise CallbackRefused("This sign-in was started for another owner. Start again.", code="other_owner")
     if slug != pending.provider:
         raise CallbackRefused("Another provider sent this response. Start again.", code="other_provider")
-    return pending
+
+
+def _path_to_retry(request: HttpRequest, slug: str, pending: PendingAuthorization) -> str:
+    """Return the path that starts the same attempt again: connection, scopes, variables and next page.
+
+    "" for another user or provider than the flow's.
+    """
+    if (slug, str(request.user.pk)) != (pending.provider, pending.user):
+        return ""
+    try:
+        provider = conf.declared_provider(pending.provider, pending.owner)
+    except ImproperlyConfigured:
+        return ""
+    usual = {*provider.scopes, *provider.authorize.offline_scopes}
+    mount = mount_of(request)
+    at_list = pending.next == reverse("oauth_connect:connections", current_app=mount)
+    return connect_path(
+        pending.provider,
+        next_path="" if at_list else pending.next,
+        scopes=[scope for scope in pending.scopes if scope not in usual],
+        connection=pending.connection,
+        owner=pending.owner,
+        variables={} if pending.connection else pending.variables,
+        mount=mount,
+    )
 
 
 def _check_path(request: HttpRequest, slug: str, record: str, pending: PendingAuthorization) -> None:
@@ -281,14 +436,6 @@ def _check_client(provider: Provider, pending: PendingAuthorization) -> None:
     at_start = (pending.client_id, pending.issuer, pending.token_endpoint)
     if (provider.client_id, provider.issuer, provider.token_endpoint) != at_start:
         raise _changed()
-
-
-def _check_response(provider: Provider, callback: Callback, *, several_servers: bool) -> None:
-    check_issuer(provider, callback.iss, several_servers=several_servers)
-    if callback.error == "access_denied":
-        raise CallbackRefused(f"You did not give access to {provider.label}.", code="access_denied")
-    if callback.error or not callback.code:
-        raise CallbackRefused(f"{provider.label} could not give access.", code="authorization_failed")
 
 
 def _previous_connection(pending: PendingAuthorization) -> Connection | None:
@@ -312,14 +459,17 @@ def _store(
     pending: PendingAuthorization,
     account: Account,
     token: Token,
-    variables: Mapping[str, str],
+    completion: Completion,
+    others: Sequence[OtherToken],
 ) -> Connection:
     return store_connection(
         token,
         account,
+        others=others,
         owner=owner_of(request),
         provider=pending.provider,
         connected_by=request.user,
         redirect_uri=pending.redirect_uri,
-        variables=dict(variables),
+        requested_scopes=completion.consented,
+        variables=dict(completion.values),
     )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from oauth_connect.errors import CallbackRefused, InvalidProvider, ProviderRejected
-from oauth_connect.flows.account import Account, accessible_id, identify
+from oauth_connect.flows.account import Account, Site, accessible_sites, identify
+from oauth_connect.flows.typed_values import typed_value
 from oauth_connect.models import Connection
+from oauth_connect.models.row import UNDECIDED
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.grants import callback, responses
+from oauth_connect.protocol.grants import callback, scopes
 from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.protocol.paths import pick
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import Variable
 from oauth_connect.protocol.token import Token
 from oauth_connect.tracebacks import without_locals
 
 logger = logging.getLogger("oauth_connect")
+ChooseSite = Callable[[Account, Sequence[Site]], Site | None]
 
 
 @without_locals
@@ -49,31 +51,31 @@ def initial_values(
     }
 
 
-def typed_value(provider: Provider, name: str, given: object) -> str:
-    """Return a variable's value from a user's text. Raises InvalidProvider.
-
-    If the text does not fit, try it without scheme and slash, and in lower case: users copy it from browsers.
-    """
-    text = str(given).strip()
-    bare = re.sub("^https?://", "", text, flags=re.IGNORECASE).rstrip("/")
-    for reading in (given, text, bare, bare.lower()):
-        with suppress(InvalidProvider):
-            return provider.value_of(name, reading)
-    return provider.value_of(name, given)
+def no_site(account: Account, sites: Sequence[Site]) -> Site | None:
+    """Choose none of several sites. The user chooses one later, on a page."""
+    return None
 
 
 class Completion:
     """Collects the values of the variables from the responses of a flow, step by step, in ``values``.
 
     ``provider`` is not resolved: its variables have no values. Every method may raise CallbackRefused.
+    ``consented``: the requested scopes that the user has not visibly refused, once the token was read.
+    ``choose``: chooses one of several sites that the token can access, or none. Then the user must.
     """
 
     def __init__(
-        self, provider: Provider, initial: Mapping[str, str], pairs: Iterable[tuple[str, str]]
+        self,
+        provider: Provider,
+        initial: Mapping[str, str],
+        pairs: Iterable[tuple[str, str]],
+        choose: ChooseSite = no_site,
     ) -> None:
         self.provider = provider
         self.pairs = list(pairs)
         self.values = dict(initial)
+        self.consented: list[str] = []
+        self.choose = choose
 
     def read_callback(self, started: Provider) -> Provider:
         """Check the callback's signature and the values it must repeat; add its new values.
@@ -97,17 +99,40 @@ class Completion:
     def read_token(self, server: AuthorizationServer, token: Token) -> None:
         """Add the values of the token response, and let the server use that instance's endpoints."""
         for name, variable in self.provider.asked_of("token_response").items():
-            given = responses.pick(token.extra, [variable.field or name])
-            self.values[name] = callback.value_from(self.provider, name, given)
+            self._add(name, pick(token.extra, [variable.field or name]))
         self._move(server)
 
+    def read_scopes(self, token: Token, requested: Iterable[str]) -> Token:
+        """Note what the user has consented to. Return the token without scopes that the user refused."""
+        self.consented = scopes.consented_scopes(self.provider, token, requested, self.pairs)
+        return scopes.without_refused(token, self.consented)
+
     def find_account(self, server: AuthorizationServer, token: Token, *, nonce: str | None) -> Account:
+        """Return the account. Add the values of the document that names it, and of the second request."""
         account = identify(server, token, nonce=nonce, parameters=dict(self.pairs))
-        rules = self.provider.accounts
-        if rules.variable in self.provider.asked_of("accounts") and (chosen := accessible_id(server, token)):
-            self.values[rules.variable] = callback.value_from(self.provider, rules.variable, chosen)
+        if named := self.provider.asked_of("identity"):
+            for name, variable in named.items():
+                self._add(name, pick(account.document, [variable.field or name]))
             self._move(server)
+        if self.provider.accounts.variable in self.provider.asked_of("accounts"):
+            self._find_site(server, token, account)
         return account
+
+    def _find_site(self, server: AuthorizationServer, token: Token, account: Account) -> None:
+        """Add the values of the site that the token can access. Of several, one must be chosen."""
+        rules = self.provider.accounts
+        sites = accessible_sites(server, token)
+        is_clear = len(sites) == 1 or (sites and rules.choose)
+        site = sites[0] if is_clear else self.choose(account, sites) if sites else None
+        if site is not None:
+            for name, value in site.values.items():
+                self._add(name, value)
+            self._move(server)
+        elif sites:
+            self.values[rules.variable] = UNDECIDED
+
+    def _add(self, name: str, given: object) -> None:
+        self.values[name] = callback.value_from(self.provider, name, given)
 
     def _move(self, server: AuthorizationServer) -> None:
         if self.provider.variables:
@@ -119,7 +144,7 @@ def exchanged_for_long_lived(server: AuthorizationServer, token: Token) -> Token
     if server.provider.refresh.style != "exchange_access_token":
         return token
     try:
-        return server.refresh(token)
+        return server.exchange_short_lived(token)
     except ProviderRejected as error:
         code = shown(error.code)
         details = {"action": "exchange_refused", "provider": server.provider.slug, "code": code}

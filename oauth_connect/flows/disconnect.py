@@ -6,10 +6,10 @@ import uuid
 from typing import Any
 
 from oauth_connect.models import Connection, Owner
-from oauth_connect.models.lifecycle.revocation import Outlook, outlook
+from oauth_connect.models.lifecycle.revocation import Outlook, awaits_revocation, is_readable, outlook
 from oauth_connect.tracebacks import without_locals
 
-__all__ = ["Outlook", "disconnect", "outlook", "owned"]
+__all__ = ["Outlook", "awaits_revocation", "disconnect", "is_readable", "outlook", "owned"]
 
 
 @without_locals
@@ -26,8 +26,8 @@ def disconnect(owner: Owner, pk: uuid.UUID, *, actor: Any = None) -> Connection:
 @without_locals
 def owned(owner: Owner, pk: uuid.UUID) -> Connection:
     """Return one of the owner's connections that is not disconnected. Raises Connection.DoesNotExist."""
-    rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)
-    found = rows.get(pk=pk)
+    rows = Connection.objects.from_primary().for_owner(owner)
+    found = rows.exclude(status=Connection.Status.REVOKED).get(pk=pk)
     if not found.owner_agrees:
         raise Connection.DoesNotExist
     return found

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import InvalidProvider
+from oauth_connect.flows.grant_types import check_allowed
 from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access, machine_row
 from oauth_connect.protocol.provider import Provider, is_scope, scope_tuple
@@ -111,6 +112,7 @@ def _entry(slug: str, owner: str) -> Provider:
         entry = conf.declared_provider(slug, owner).resolve_with_client({})
     except InvalidProvider as error:
         raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
+    check_allowed(entry, "client_credentials")
     if not entry.has_secret:
         raise ImproperlyConfigured(
             f"{path}.client_secret: missing. The site's own token needs a client with a secret "

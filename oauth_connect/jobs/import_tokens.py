@@ -21,6 +21,8 @@ from oauth_connect.models.lifecycle.connect import seal_new
 from oauth_connect.models.owner import is_user
 from oauth_connect.models.row import MAX_ACCOUNT_ID, identity_of, is_account_id
 from oauth_connect.protocol.grants import callback, lifetimes, responses
+from oauth_connect.protocol.grants.scopes import granted_scopes
+from oauth_connect.protocol.paths import pick
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.lock_timeouts import retried
@@ -123,9 +125,7 @@ class TokenImport:
             owner=owner,
             provider=slug,
             account_id=_account_id(provider, row),
-            account_label=printable_line(
-                responses.pick(row.profile, provider.identity.label), MAX_ACCOUNT_ID
-            ),
+            account_label=printable_line(pick(row.profile, provider.identity.label), MAX_ACCOUNT_ID),
             client_id=provider.client_id,
             variables=values,
             reconnect_before=lifetimes.reconnect_before(provider, row.obtained_at),
@@ -163,10 +163,10 @@ def _entry(slug: str, owner: Owner) -> Provider:
 
 
 def _variables(entry: Provider, row: ForeignToken) -> dict[str, str]:
-    """Return the variables from the token response, as far as the row has stored them."""
+    """Return the variables from the provider's documents, as far as the row has stored them."""
     values = {}
-    for name, variable in entry.asked_of("token_response").items():
-        if given := responses.pick(row.profile, [variable.field or name]):
+    for name, variable in {**entry.asked_of("token_response"), **entry.asked_of("identity")}.items():
+        if given := pick(row.profile, [variable.field or name]):
             try:
                 values[name] = callback.value_from(entry, name, given)
             except CallbackRefused:
@@ -199,13 +199,14 @@ def _token(provider: Provider, row: ForeignToken) -> Token:
         raise CannotImport("no_token")
     if not responses.is_printable(access_token) or not responses.is_printable(refresh_token):
         raise CannotImport("unreadable")
+    expires_at = row.expires_at or _missing_expiry(provider, row, str(refresh_token))
     token = Token(
         access_token=str(access_token),
         refresh_token=str(refresh_token),
-        scopes=responses.granted_scopes(provider, row.scope, ()),
+        scopes=granted_scopes(provider, row.scope, ()),
         # At most ``expires_at``, because the lifetime must not be negative.
-        obtained_at=min(filter(None, (row.obtained_at, row.expires_at))),
-        expires_at=row.expires_at,
+        obtained_at=min(filter(None, (row.obtained_at, expires_at))),
+        expires_at=expires_at,
         refresh_token_expires_at=lifetimes.refresh_token_expiry(
             provider, row.profile, row.obtained_at, assume=bool(refresh_token)
         ),
@@ -214,6 +215,22 @@ def _token(provider: Provider, row: ForeignToken) -> Token:
     if token.is_expired(datetime.now(UTC)) and not refresh_token:
         raise CannotImport("expired")
     return token
+
+
+def _missing_expiry(provider: Provider, row: ForeignToken, refresh_token: str) -> datetime | None:
+    """Return when a token without a stored expiry ends, so that oauth_refresh finds it.
+
+    An assumed lifetime counts only for a token that can be renewed. Another token may live longer, and so may
+    one that is to be exchanged and would already have ended: it is tried.
+    """
+    if known := lifetimes.jwt_expiry(row.access_token):
+        return known
+    assumed = lifetimes.lifetime(provider.token_response.assumed_lifetime)
+    if assumed is None:
+        return None
+    ends = row.obtained_at + assumed
+    is_exchanged = provider.refresh.style == "exchange_access_token" and ends > datetime.now(UTC)
+    return ends if refresh_token or is_exchanged else None
 
 
 def _account_id(provider: Provider, row: ForeignToken) -> str:
@@ -225,7 +242,7 @@ def _account_id(provider: Provider, row: ForeignToken) -> str:
     if provider.identity_source == "none" and not provider.needs_discovery:
         return ""
     in_profile = provider.needs_discovery or provider.identity_source in ("userinfo", "id_token")
-    account_id = (responses.pick(row.profile, provider.identity.id) if in_profile else "") or row.account_id
+    account_id = (pick(row.profile, provider.identity.id) if in_profile else "") or row.account_id
     if not is_account_id(account_id):
         raise CannotImport("unreadable")
     return account_id

@@ -1,4 +1,4 @@
-"""Re-encrypts stored tokens with the first key of the ring, while the site is running.
+"""Re-encrypts stored tokens and registered clients with the first key of the ring, while the site is running.
 
 There is no record of progress: a row that the first key opens is done. So a run that was stopped or killed
 is continued by the next one, and any number of runs may work in parallel.
@@ -16,16 +16,17 @@ from django.db import OperationalError, router, transaction
 from django.db.models import Model, QuerySet
 
 from oauth_connect import crypto
-from oauth_connect.models import Connection, PendingRevocation, history
+from oauth_connect.models import Connection, PendingRevocation, RegisteredClient, history
 from oauth_connect.models.fields import Sealed
-from oauth_connect.stores.columns import bindings
+from oauth_connect.stores.columns import bindings, sealed_column
 from oauth_connect.stores.lock_timeouts import is_conflict, is_locked
 from oauth_connect.stores.reencryption import swap_ciphertexts
 
-# Every table with sealed tokens. (Sessions hold sealed authorization requests, for ten minutes.)
+# Every table with sealed values. (Sessions hold sealed authorization requests, for ten minutes.)
 SEALED: Mapping[str, type[Model]] = {
     "connections": Connection,
     "pending_revocations": PendingRevocation,
+    "registered_clients": RegisteredClient,
 }
 BATCH_SIZE = 500
 FIRST_KEY = 0  # its index in the ring
@@ -75,7 +76,7 @@ def rotate(table: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
 
 
 def count(table: str) -> int:
-    """Return how many rows of a table hold a token."""
+    """Return how many rows of a table hold a sealed value."""
     return _rows(table).count()
 
 
@@ -102,7 +103,7 @@ def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
     """Re-encrypt rows in one transaction with their history, and return those that were written."""
     if not rows:
         return set()
-    new = {row: Sealed(crypto.reencrypt(row.sealed_token, *bindings(row))) for row in rows}
+    new = {row: Sealed(crypto.reencrypt(_sealed(row), *bindings(row))) for row in rows}
     try:
         with transaction.atomic(using=alias):
             done = swap_ciphertexts(new, alias)
@@ -118,7 +119,7 @@ def _reencrypt(rows: Sequence[Any], alias: str) -> set[Any]:
 
 def _open(table: str, rows: Sequence[Any]) -> tuple[dict[Any, int], list[Unopened]]:
     """Return the index of the key that opens each row, and the rows that no key opens."""
-    indexes = {row: crypto.key_index(row.sealed_token, *bindings(row)) for row in rows}
+    indexes = {row: crypto.key_index(_sealed(row), *bindings(row)) for row in rows}
     opened = {row: key for row, key in indexes.items() if key is not None}
     return opened, [Unopened(table, str(row.pk), row.provider) for row in rows if row not in opened]
 
@@ -134,10 +135,16 @@ def _pages(table: str, size: int) -> Iterator[list[Any]]:
 
 def _rows(table: str) -> QuerySet[Any]:
     model = SEALED[table]
-    names = {"pk", "owner", "provider", "sealed_token", "version"}
+    sealed = sealed_column(model)
+    names = {"pk", "owner", "provider", sealed, "version"}
     columns = [
         field.name for field in model._meta.concrete_fields if field.name in names or field.primary_key
     ]
     # Read from the primary. A replica that lags would show ciphertexts that are no longer stored.
     rows: QuerySet[Any] = QuerySet(model, using=router.db_for_write(model))
-    return rows.filter(sealed_token__isnull=False).only(*columns)
+    return rows.filter(**{f"{sealed}__isnull": False}).only(*columns)
+
+
+def _sealed(row: Any) -> str:
+    sealed: str = getattr(row, sealed_column(type(row)))
+    return sealed

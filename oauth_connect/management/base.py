@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from abc import ABC, abstractmethod
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, Error
 
@@ -26,6 +28,7 @@ from oauth_connect.tracebacks import without_locals
 
 SOME_FAILED = 1
 USAGE = 2
+PIPE_CLOSED = 141  # as a shell says it: 128 and the number of SIGPIPE
 EXIT_STATUS = "exit status: 0 success, 1 something failed, 2 wrong usage or configuration"
 
 
@@ -46,6 +49,13 @@ class Command(ABC, BaseCommand):
     needs_time_zone = True
     as_json = False
     verbosity = 1
+    has_colours = False
+
+    def __init__(
+        self, stdout: Any = None, stderr: Any = None, no_color: bool = False, force_color: bool = False
+    ) -> None:
+        no_color = no_color or (bool(os.environ.get("NO_COLOR")) and not force_color)
+        super().__init__(stdout, stderr, no_color, force_color)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         epilog = f"examples:\n{self.examples.rstrip()}\n\n{EXIT_STATUS}"
@@ -58,10 +68,21 @@ class Command(ABC, BaseCommand):
             "--json", action="store_true", help="print one JSON document instead of lines, for machines"
         )
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        try:
+            super().run_from_argv(argv)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of the output, such as head, has ended
+            # Python flushes again when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(PIPE_CLOSED)
+
     @without_locals
     def handle(self, *args: Any, **options: Any) -> None:
         self.as_json = options["json"]
         self.verbosity = options["verbosity"]
+        # ``self.style`` has no colours with --no-color, NO_COLOR or a terminal that shows none.
+        self.has_colours = bool(options.get("force_color")) or self.stdout.isatty()
         if self.needs_time_zone and not settings.USE_TZ:
             self.usage_error(time_zone_problem())
         try:
@@ -80,7 +101,7 @@ class Command(ABC, BaseCommand):
         """Return the user of that name. If there is none, end the command."""
         try:
             return get_user_model()._default_manager.get_by_natural_key(username)
-        except ObjectDoesNotExist:
+        except (ObjectDoesNotExist, ValueError, ValidationError):  # the column may be a number or a UUID
             self.usage_error(f"There is no user {username!r}.")
 
     # --- output ---------------------------------------------------------------------------------

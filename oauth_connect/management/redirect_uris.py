@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.urls import NoReverseMatch, get_resolver, reverse
 
-from oauth_connect.conf import base_url_problem, conf
+from oauth_connect.conf import conf
 from oauth_connect.flows.paths import callback_path
+from oauth_connect.site_origin import base_url_problem, may_use_request_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def redirect_uri(provider: str, mount: str | None = None) -> RedirectURI:
         return RedirectURI(
             problem=f"BASE_URL is a callable. Register {path} under each origin that it returns."
         )
-    if base is None and settings.DEBUG:
+    if base is None and may_use_request_host():
         return RedirectURI(note=f"under DEBUG the host of the request, with the path {path}")
     if base is None:
         return RedirectURI(problem=f'Set OAUTH_CONNECT["BASE_URL"]. The path is {path}.')

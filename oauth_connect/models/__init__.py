@@ -7,6 +7,7 @@ from oauth_connect.models.lifecycle import history
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.provider_state import ProviderState
+from oauth_connect.models.registered_client import RegisteredClient
 from oauth_connect.models.row import PROTOCOL_COLUMNS
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Owner",
     "PendingRevocation",
     "ProviderState",
+    "RegisteredClient",
     "history",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -16,7 +16,7 @@ from oauth_connect.errors import IncompleteConnection
 from oauth_connect.models.lifecycle import access, disconnect, ownership
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.querysets import ConnectionManager
-from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS, ConnectionRow
+from oauth_connect.models.row import CHOICE_COLUMNS, IDENTITY_COLUMNS, PROTOCOL_COLUMNS, ConnectionRow
 from oauth_connect.protocol.session import ApiSession
 from oauth_connect.tracebacks import without_locals
 
@@ -24,7 +24,7 @@ from oauth_connect.tracebacks import without_locals
 class Connection(ConnectionRow):
     """An owner's account at a provider. Calls its API, refreshes its token, and disconnects it."""
 
-    objects = ConnectionManager["Connection"]()
+    objects: ClassVar[ConnectionManager[Self]] = ConnectionManager()
 
     class Meta:
         verbose_name = _("connection")
@@ -127,7 +127,7 @@ class Connection(ConnectionRow):
 @cache
 def site_fields(model: type[Connection]) -> frozenset[str]:
     """Return the names of the columns that ``save()`` writes on an existing row, a subclass's included."""
-    ours = PROTOCOL_COLUMNS | IDENTITY_COLUMNS
+    ours = PROTOCOL_COLUMNS | IDENTITY_COLUMNS | CHOICE_COLUMNS
     fields: Iterable[Any] = model._meta.concrete_fields
     parts = (f for f in fields if not f.primary_key and not getattr(f.remote_field, "parent_link", False))
     return frozenset(f.name for f in parts if f.name not in ours)

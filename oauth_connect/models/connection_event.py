@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from oauth_connect.models.fields import KeyField
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import _User
 
 
 class ConnectionEvent(models.Model):
@@ -22,12 +29,12 @@ class ConnectionEvent(models.Model):
         KEY_ROTATED = "key_rotated", _("key rotated")
         MOVED = "moved", _("handed over")
 
-    id = models.BigAutoField(primary_key=True)
+    id: models.Field[int, int] = models.BigAutoField(primary_key=True)
     # Not a foreign key: the history outlives the row.
-    connection_id = models.UUIDField(_("connection"))
+    connection_id: models.Field[uuid.UUID, uuid.UUID] = models.UUIDField(_("connection"))
     provider: models.Field[str, str] = KeyField(_("provider"), max_length=100)
     owner: models.Field[str, str] = KeyField(_("owner"), max_length=255)
-    actor = models.ForeignKey(
+    actor: models.ForeignKey[_User | None, _User | None] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
         null=True,
@@ -35,11 +42,15 @@ class ConnectionEvent(models.Model):
         related_name="+",
         verbose_name=_("who"),
     )
-    action = models.CharField(_("action"), max_length=32, choices=Action.choices)
-    error = models.CharField(_("error"), max_length=64, blank=True)
-    detail = models.JSONField(_("detail"), default=dict, blank=True)
+    action: models.Field[str, str] = models.CharField(_("action"), max_length=32, choices=Action.choices)
+    error: models.Field[str, str] = models.CharField(_("error"), max_length=64, blank=True)
+    detail: models.Field[dict[str, Any], dict[str, Any]] = models.JSONField(
+        _("detail"), default=dict, blank=True
+    )
     # The time of the event. Bulk runs write many events together, a little later.
-    created_at = models.DateTimeField(_("when"), default=timezone.now, editable=False, db_index=True)
+    created_at: models.Field[datetime, datetime] = models.DateTimeField(
+        _("when"), default=timezone.now, editable=False, db_index=True
+    )
 
     class Meta:
         verbose_name = _("connection event")

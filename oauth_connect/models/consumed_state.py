@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, models, router
 from django.utils.translation import gettext_lazy as _
+
+from oauth_connect.stores.compiled import insert
+from oauth_connect.stores.lock_timeouts import inserted
 
 
 class ConsumedStateManager(models.Manager["ConsumedState"]):
@@ -18,8 +21,7 @@ class ConsumedStateManager(models.Manager["ConsumedState"]):
         digest = hashlib.sha256(state.encode()).hexdigest()
         alias = self._db or router.db_for_write(self.model)
         try:
-            with transaction.atomic(using=alias):
-                self.using(alias).create(state_hash=digest, expires_at=expires_at)
+            inserted(alias, lambda: insert(self.model(state_hash=digest, expires_at=expires_at), alias))
         except IntegrityError:
             return False
         return True

@@ -24,12 +24,14 @@ class Owner:
 
     ``label``: shown on pages. ``may_manage``: whether this request may connect and disconnect. ``user``: the
     owner, if the owner is a user; the key is then the user's. It is checked where it is used (``Owner.of``).
+    ``contact``: whom a user asks who may not manage the connections; shown on pages.
     """
 
     key: str
     label: str = ""
     may_manage: bool = True
     user: Any = None
+    contact: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.key, str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 from django.db import models
@@ -106,7 +107,12 @@ class PendingRevocation(models.Model):
 
     def seal(self, token: Token) -> None:
         self.sealed_token = type(self)._meta.get_field("sealed_token").to_python(seal_token(self, token))
-        self.expires_at = token.refresh_token_expires_at if token.refresh_token else token.expires_at
+        self.expires_at = self.end_of(token)
+
+    @staticmethod
+    def end_of(token: Token) -> datetime | None:
+        """Return when nothing of a token can be used any more; None if that is not known."""
+        return token.refresh_token_expires_at if token.refresh_token else token.expires_at
 
     def open(self) -> Token:
         return open_token(self, self.sealed_token)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.db import models, router
 
@@ -14,9 +15,11 @@ from oauth_connect.models.lifecycle import connect
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS
 from oauth_connect.protocol.token import Token
+from oauth_connect.stores.whole_rows import has_own_table, rows_where
 from oauth_connect.tracebacks import without_locals
 
 M = TypeVar("M", bound=models.Model)
+BY_PK = ({"pk"}, {"id"})
 
 
 class ProtocolColumnsError(TypeError):
@@ -45,6 +48,29 @@ def refuse_protocol_columns(names: Iterable[str], how: str) -> None:
 
 class ConnectionQuerySet(models.QuerySet[M]):
     """A QuerySet of connections. Its bulk updates refuse the refresh protocol's columns."""
+
+    # Set by the manager. Django copies it to no other QuerySet, so it means: nothing was filtered or chained.
+    _is_whole_table = False
+
+    @without_locals
+    def get(self, *args: Any, **kwargs: Any) -> M:
+        """Return the one row. By primary key alone, no query is compiled (stores/whole_rows.py)."""
+        if args or kwargs.keys() not in BY_PK or not self._is_whole_table or self.query.where:
+            return super().get(*args, **kwargs)
+        (pk,) = kwargs.values()
+        if not isinstance(pk, uuid.UUID | str):
+            return super().get(pk=pk)
+        for row in rows_where(self.model, self.db, id=pk):
+            return row
+        model: Any = self.model
+        raise model.DoesNotExist(f"{model._meta.object_name} matching query does not exist.")
+
+    def from_primary(self) -> ConnectionQuerySet[M]:
+        """Return the same rows, read where they are written.
+
+        A replica that lags does not show yet that a user has just connected or disconnected an account.
+        """
+        return self.using(router.db_for_write(self.model))
 
     def for_owner(self, owner: Any) -> ConnectionQuerySet[M]:
         """Return the connections of a user, an Owner or an owner's key, by ``owner`` and ``user``."""
@@ -108,9 +134,9 @@ class ConnectionQuerySet(models.QuerySet[M]):
 
         Creates the connection if there is none. ``token_response``: a token endpoint's response (RFC 6749
         section 5.1). Its lifetime counts from ``obtained_at`` (aware; default: now). ``fields``: ``grant``,
-        ``redirect_uri``, ``variables``, ``extra``.
+        ``redirect_uri``, ``requested_scopes`` (those that the user consented to), ``variables``, ``extra``.
         """
-        refuse_protocol_columns(fields.keys() - {"redirect_uri"}, "store()")
+        refuse_protocol_columns(fields.keys() - {"redirect_uri", "requested_scopes"}, "store()")
         queryset: Any = self
         alias = queryset._db or router.db_for_write(self.model, **queryset._hints)
         stored: M = connect.store(
@@ -129,11 +155,43 @@ class ConnectionQuerySet(models.QuerySet[M]):
     store.alters_data = True  # type: ignore[attr-defined]
 
 
-_Manager = models.Manager.from_queryset(ConnectionQuerySet)
+if TYPE_CHECKING:
+
+    class _Manager(models.Manager[M]):
+        """What ``from_queryset`` makes, in words for type checkers: without a plugin they know none of it."""
+
+        def all(self) -> ConnectionQuerySet[M]: ...
+        def filter(self, *args: Any, **kwargs: Any) -> ConnectionQuerySet[M]: ...
+        def exclude(self, *args: Any, **kwargs: Any) -> ConnectionQuerySet[M]: ...
+        def order_by(self, *field_names: Any) -> ConnectionQuerySet[M]: ...
+        def select_related(self, *fields: Any) -> ConnectionQuerySet[M]: ...
+        def using(self, alias: str | None) -> ConnectionQuerySet[M]: ...
+        def from_primary(self) -> ConnectionQuerySet[M]: ...
+        def for_owner(self, owner: Any) -> ConnectionQuerySet[M]: ...
+        def due(self, within: timedelta = ...) -> ConnectionQuerySet[M]: ...
+        def store(
+            self,
+            *,
+            owner: Any,
+            provider: str,
+            token_response: Mapping[str, Any] | Token,
+            account_id: str = "",
+            account_label: str = "",
+            connected_by: Any = None,
+            obtained_at: datetime | None = None,
+            **fields: Any,
+        ) -> M: ...
+else:
+    _Manager = models.Manager.from_queryset(ConnectionQuerySet)
 
 
 class ConnectionManager(_Manager[M]):
     """The manager of connections. Django's own frame above such a method has the arguments."""
+
+    def get_queryset(self) -> ConnectionQuerySet[M]:
+        queryset = cast("ConnectionQuerySet[M]", super().get_queryset())
+        queryset._is_whole_table = has_own_table(self.model)
+        return queryset
 
     store = without_locals(_Manager.store)
     update = without_locals(_Manager.update)

@@ -6,11 +6,12 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -21,15 +22,22 @@ from oauth_connect.engine import store
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.errors import IncompleteConnection, OwnerMismatch, ReauthorizationRequired
 from oauth_connect.models.fields import KeyField, Sealed, SealedField
-from oauth_connect.models.owner import key_of_id, user_id_of
+from oauth_connect.models.owner import USER, key_of_id, user_id_of
+from oauth_connect.protocol.grants.scopes import cover
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.columns import COLUMNS, open_token, table_of
+from oauth_connect.stores.columns import COLUMNS, OPENED, opened_token, table_of
 from oauth_connect.tracebacks import without_locals
 
-PROTOCOL_COLUMNS = frozenset(COLUMNS)
+if TYPE_CHECKING:
+    from django.contrib.auth.models import _User  # of django-stubs: the user model of the settings
+
+# A stale instance must not bring an older consent back.
+PROTOCOL_COLUMNS = frozenset({*COLUMNS, "requested_scopes"})
 # What a row is: whose account at which provider. Only ``move_to`` changes its owner.
 IDENTITY_COLUMNS = frozenset({"owner", "user", "user_id", "provider", "account_id", "identity"})
+# What the owner has chosen: the account, and its site. A stale instance that is saved must not undo it.
+CHOICE_COLUMNS = frozenset({"chosen_at", "variables"})
 IDENTITY_PARTS = frozenset(
     {"owner", "provider", "account_id", "grant", "client_id", "requested_scopes", "resource", "audience"}
     | {"identity"}
@@ -51,11 +59,13 @@ class ConnectionRow(models.Model):
         REAUTHORIZATION_REQUIRED = store.REAUTHORIZATION_REQUIRED, _("must be connected again")
         REVOKED = store.REVOKED, _("disconnected")
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id: models.Field[uuid.UUID, uuid.UUID] = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False
+    )
 
     # Not editable: a form or a serializer would pretend to save what save() leaves out.
     owner: models.Field[str, str] = KeyField(_("owner"), max_length=255, editable=False)
-    user = models.ForeignKey(
+    user: models.ForeignKey[_User | None, _User | None] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         null=True,
@@ -64,7 +74,7 @@ class ConnectionRow(models.Model):
         verbose_name=_("user"),
         editable=False,
     )
-    connected_by = models.ForeignKey(
+    connected_by: models.ForeignKey[_User | None, _User | None] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
         null=True,
@@ -75,43 +85,70 @@ class ConnectionRow(models.Model):
     )
 
     provider: models.Field[str, str] = KeyField(_("provider"), max_length=100, editable=False)
-    grant = models.CharField(
+    grant: models.Field[str, str] = models.CharField(
         _("grant"), max_length=32, choices=Grant.choices, default=Grant.AUTHORIZATION_CODE, editable=False
     )
     account_id: models.Field[str, str] = KeyField(
         _("account id"), max_length=MAX_ACCOUNT_ID, blank=True, editable=False
     )
-    account_label = models.CharField(_("account"), max_length=255, blank=True)
-    scopes = models.JSONField(_("granted scopes"), default=list, blank=True, editable=False)
-    requested_scopes = models.JSONField(_("requested scopes"), default=list, blank=True, editable=False)
+    account_label: models.Field[str, str] = models.CharField(_("account"), max_length=255, blank=True)
+    scopes: models.Field[list[str], list[str]] = models.JSONField(
+        _("granted scopes"), default=list, blank=True, editable=False
+    )
+    requested_scopes: models.Field[list[str], list[str]] = models.JSONField(
+        _("requested scopes"), default=list, blank=True, editable=False
+    )
     client_id: models.Field[str, str] = KeyField(_("client id"), max_length=500, blank=True, editable=False)
-    redirect_uri = models.TextField(_("redirect URI"), blank=True, editable=False)
-    resource = models.TextField(_("resource"), blank=True, editable=False)
-    audience = models.TextField(_("audience"), blank=True, editable=False)
-    variables = models.JSONField(_("variables"), default=dict, blank=True, editable=False)
-    extra = models.JSONField(_("extra"), default=dict, blank=True)
+    redirect_uri: models.Field[str, str] = models.TextField(_("redirect URI"), blank=True, editable=False)
+    resource: models.Field[str, str] = models.TextField(_("resource"), blank=True, editable=False)
+    audience: models.Field[str, str] = models.TextField(_("audience"), blank=True, editable=False)
+    variables: models.Field[dict[str, Any], dict[str, Any]] = models.JSONField(
+        _("variables"), default=dict, blank=True, editable=False
+    )
+    extra: models.Field[dict[str, Any], dict[str, Any]] = models.JSONField(
+        _("extra"), default=dict, blank=True
+    )
 
-    status = models.CharField(
+    status: models.Field[str, str] = models.CharField(
         _("status"), max_length=32, choices=Status.choices, default=Status.ACTIVE, editable=False
     )
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True, editable=False)
-    refresh_at = models.DateTimeField(_("refresh at"), null=True, blank=True, editable=False)
-    refresh_token_expires_at = models.DateTimeField(
+    expires_at: models.Field[datetime | None, datetime | None] = models.DateTimeField(
+        _("expires at"), null=True, blank=True, editable=False
+    )
+    refresh_at: models.Field[datetime | None, datetime | None] = models.DateTimeField(
+        _("refresh at"), null=True, blank=True, editable=False
+    )
+    refresh_token_expires_at: models.Field[datetime | None, datetime | None] = models.DateTimeField(
         _("refresh token expires at"), null=True, blank=True, editable=False
     )
-    reconnect_before = models.DateTimeField(_("reconnect before"), null=True, blank=True, editable=False)
-    last_refreshed_at = models.DateTimeField(_("last refreshed at"), null=True, blank=True, editable=False)
-    last_error = models.CharField(_("last error"), max_length=64, blank=True, editable=False)
-    failures = models.PositiveIntegerField(_("failures"), default=0, editable=False)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    reconnect_before: models.Field[datetime | None, datetime | None] = models.DateTimeField(
+        _("reconnect before"), null=True, blank=True, editable=False
+    )
+    last_refreshed_at: models.Field[datetime | None, datetime | None] = models.DateTimeField(
+        _("last refreshed at"), null=True, blank=True, editable=False
+    )
+    error_since: models.Field[datetime | None, datetime | None] = models.DateTimeField(
+        _("same error since"), null=True, blank=True, editable=False
+    )
+    last_error: models.Field[str, str] = models.CharField(
+        _("last error"), max_length=64, blank=True, editable=False
+    )
+    failures: models.Field[int, int] = models.PositiveIntegerField(_("failures"), default=0, editable=False)
+    # Of several accounts at a provider, the one with the newest time is used.
+    chosen_at: models.Field[datetime | None, datetime | None] = models.DateTimeField(
+        _("chosen at"), null=True, blank=True, editable=False
+    )
+    created_at: models.Field[datetime, datetime] = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at: models.Field[datetime, datetime] = models.DateTimeField(_("updated at"), auto_now=True)
 
     sealed_token: models.Field[Sealed | None, Sealed | None] = SealedField(_("token"), null=True)
-    version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
-    lease_owner = models.CharField(max_length=32, blank=True, default="", editable=False)
-    lease_until = models.BigIntegerField(default=0, editable=False)
-    in_doubt = models.BooleanField(_("in doubt"), default=False, editable=False)
-    identity = models.CharField(max_length=64, unique=True, editable=False)
+    version: models.Field[int, int] = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
+    lease_owner: models.Field[str, str] = models.CharField(
+        max_length=32, blank=True, default="", editable=False
+    )
+    lease_until: models.Field[int, int] = models.BigIntegerField(default=0, editable=False)
+    in_doubt: models.Field[bool, bool] = models.BooleanField(_("in doubt"), default=False, editable=False)
+    identity: models.Field[str, str] = models.CharField(max_length=64, unique=True, editable=False)
 
     class Meta:
         abstract = True
@@ -121,7 +158,7 @@ class ConnectionRow(models.Model):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.pop("_opened", None)
+        state.pop(OPENED, None)
         return state
 
     # --- whose it is ----------------------------------------------------------------------------
@@ -132,7 +169,8 @@ class ConnectionRow(models.Model):
         # Compared here, because databases spell a primary key differently.
         if self.user_id is None:
             return user_id_of(self.owner) is None
-        return self.owner == key_of_id(self.user_id)
+        # Almost always both are written alike. Only otherwise compare spellings, which costs much more.
+        return self.owner == f"{USER}{self.user_id}" or self.owner == key_of_id(self.user_id)
 
     def check_owner(self) -> None:
         """Raise OwnerMismatch if ``owner`` and ``user`` do not name the same owner."""
@@ -184,18 +222,26 @@ class ConnectionRow(models.Model):
         sealed = self.sealed_token
         if not sealed:
             raise self.reauthorization_required("disconnected")
-        opened: tuple[Sealed, Token] | None = self.__dict__.get("_opened")
-        if opened is None or opened[0] is not sealed:
-            opened = self.__dict__["_opened"] = (sealed, open_token(self, sealed))
-        return opened[1]
+        return opened_token(self, sealed)
+
+    def note_opened(self, token: Token) -> None:
+        """Note the token that ``sealed_token`` seals, so that it is not unsealed again."""
+        if self.sealed_token:
+            self.__dict__["_opened"] = (self.sealed_token, token)
 
     def has_scopes(self, *scopes: str) -> bool:
-        """Return whether all of these scopes were granted."""
+        """Return whether all of these scopes were granted, by themselves or by one that includes them."""
         if not all(isinstance(scope, str) for scope in scopes):
             raise TypeError(
                 'Pass each scope as an argument: has_scopes("repo", "user"), or has_scopes(*scopes).'
             )
-        return set(scopes) <= set(self.scopes)
+        if set(scopes) <= set(self.scopes):
+            return True
+        try:
+            provider = conf.declared_provider(self.provider, self.owner)
+        except ImproperlyConfigured:  # it left the settings, and its aliases with it
+            return False
+        return cover(provider, self.scopes, scopes)
 
     @property
     def reconnects_soon(self) -> bool:
@@ -241,6 +287,9 @@ class ConnectionRow(models.Model):
             connect_url=self.connect_url,
         )
 
+
+# The value of a variable for a site that the user has not chosen yet.
+UNDECIDED = ""
 
 R = TypeVar("R", bound=ConnectionRow)
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from oauth_connect.presets import ABOUT
+from oauth_connect.presets.about import About
 from oauth_connect.protocol.provider import Provider
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,6 +20,7 @@ _PLAIN = {str: "string", bool: "boolean", int: "integer"}
 def preset_schema() -> dict[str, Any]:
     """Return the schema with all fields of Provider that a preset may have."""
     schema = _object(Provider, NOT_IN_PRESETS)
+    schema["properties"][ABOUT] = _object(About)
     schema["properties"]["environments"] = {"type": "object", "additionalProperties": {"$ref": "#"}}
     # In an environment, a string is a variable's value.
     variable = schema["properties"]["variables"]["additionalProperties"]

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+
+MAX_HOST_LISTS = 256
+MAX_ALLOWED = 64  # a star in ``api_hosts`` allows any number
+
+
+@lru_cache(maxsize=MAX_HOST_LISTS)
+def _allowed(hosts: frozenset[tuple[str, int | None]], guard: AddressGuard | None) -> set[str]:
+    """Return the origins that passed the check with these hosts and this guard, as ``plain_origin`` has them.
+
+    A call checks its URL twice: as the caller wrote it, and as requests prepared it.
+    """
+    return set()
 
 
 class Bearer:
@@ -25,6 +39,17 @@ class Bearer:
         """The headers for the API alone. An API's key may be among ``api.headers``."""
         return (self.header, "Authorization", "Proxy-Authorization", *self.provider.api.headers)
 
+    def check_destination(self, url: str) -> None:
+        """Raise ForbiddenDestination unless a token may be sent to this URL."""
+        self.check_url(url)
+        allowed = _allowed(self.hosts, self.guard)
+        text = destination.plain_origin(url)
+        if text in allowed:
+            return
+        self.check(destination.origin_of(url))
+        if text and len(allowed) < MAX_ALLOWED:
+            allowed.add(text)
+
     def check(self, origin: Origin) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this origin."""
         if not destination.allows(self.hosts, origin):
@@ -39,8 +64,8 @@ class Bearer:
         """Return a URL at the present ``api_base_url``, if it is at one that the connection has left."""
         base = self.provider.api_base_url
         for old in left:
-            if old and old != base and url.startswith(old):
-                return base + url.removeprefix(old)
+            if old and base and old != base and (rest := destination.below(url, old)) is not None:
+                return base.rstrip("/") + rest
         return url
 
     def check_url(self, url: str) -> None:
@@ -65,10 +90,17 @@ class Bearer:
         return status == 401 and sent == self.value(token)
 
     def survives_redirect(self, source: Origin, target: Origin) -> bool:
-        """Return whether a redirect keeps the token. Only a redirect to the same origin does.
+        """Return whether a redirect keeps the token.
 
-        Raises ForbiddenDestination for a redirect to plain http, which must not be followed.
+        One within the origin does, and one to a host that ``api_hosts`` names in full. A star there names no
+        host, so the API's page could choose one. Raises ForbiddenDestination for a redirect to plain http,
+        which must not be followed, and for a host that the guard refuses.
         """
         if not target.is_trustworthy:
             raise ForbiddenDestination("The API redirects to plain http. The redirect was not followed.")
-        return target == source and destination.allows(self.hosts, target)
+        if target == source:
+            return destination.allows(self.hosts, target)
+        if target.scheme != source.scheme or not destination.names(self.hosts, target):
+            return False
+        self.check(target)
+        return True

@@ -15,6 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from oauth_connect.errors import InvalidProvider
 
+MAX_SHOWN = 200  # characters of a wrong value
+
 
 def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
     """Return ``cls(**data)`` with every nested value converted to the type its field declares.
@@ -94,21 +96,30 @@ def _string(_: Any, value: Any, path: str) -> str:
 
 def _boolean(_: Any, value: Any, path: str) -> bool:
     if not isinstance(value, bool):
-        raise InvalidProvider(f"{path}: expected true or false, not {value!r}")
+        raise InvalidProvider(f"{path}: expected true or false, not {_shown(value)}")
     return value
 
 
 def _integer(_: Any, value: Any, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidProvider(f"{path}: expected a whole number, not {value!r}")
+        raise InvalidProvider(f"{path}: expected a whole number, not {_shown(value)}")
     return value
 
 
 def _choice(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     if value not in choices:
         named = ", ".join(repr(choice) for choice in choices)
-        raise InvalidProvider(f"{path}: expected one of {named}, not {value!r}")
+        raise InvalidProvider(f"{path}: expected one of {named}, not {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, shortened. Python does not write a number with thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return type(value).__name__
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _list(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:

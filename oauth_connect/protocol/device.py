@@ -14,7 +14,8 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     printable_line,
 )
-from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants import refusals, responses
+from oauth_connect.protocol.grants.bodies import Body
 from oauth_connect.protocol.grants.lifetimes import lifetime
 from oauth_connect.protocol.net.destination import browsable
 from oauth_connect.protocol.provider import Provider
@@ -51,16 +52,15 @@ class DeviceServer(Protocol):
     def device_token(self, device_code: str, *, scopes: Iterable[str] = ()) -> Token: ...
 
 
-def read_device_authorization(
-    provider: Provider, status: int, body: responses.Body | None
-) -> DeviceAuthorization:
+def read_device_authorization(provider: Provider, status: int, document: Any) -> DeviceAuthorization:
     """Read a device authorization response (RFC 8628 section 3.2).
 
     Raises the errors of RFC 6749 section 5.2. Raises ProviderMisconfigured if a code is missing, or if an
     address is not safe to show or open.
     """
-    if body is None or responses.is_refusal(provider, body) or not 200 <= status < 300:
-        raise responses.refusal(provider, status, body or responses.Body())
+    if refusals.is_refusal(provider, document) or not 200 <= status < 300:
+        raise refusals.refusal(provider, status, document, client_only=True)
+    body = document if isinstance(document, Mapping) else Body()
     device_code = body.get("device_code")
     user_code = printable_line(body.get("user_code") or "", MAX_USER_CODE)
     if not device_code or not responses.is_printable(device_code) or not user_code:
@@ -111,9 +111,9 @@ def await_token(
         except ProviderUnavailable as error:
             if error.code == "malformed_response":  # the code was used, so a retry is refused
                 raise
-            if error.code == "slow_down":
+            if error.code in ("slow_down", "http_429"):
                 interval += SLOW_DOWN
-                failures, pause = 0, interval
+                failures, pause = 0, max(interval, error.retry_after or 0.0)
             else:
                 failures += 1
                 pause = max(interval, min(interval * 2**failures, MAX_PAUSE), error.retry_after or 0.0)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import email.utils
 import math
-import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +22,6 @@ from requests.auth import AuthBase
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    MaxRetryError,
     NewConnectionError,
     ProxyError,
     ReadTimeoutError,
@@ -32,16 +30,28 @@ from urllib3.exceptions import (
 
 from oauth_connect.errors import InvalidProvider, ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.protocol.client_auth import secrets
-from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants import refusals
+from oauth_connect.protocol.grants.bodies import read_document
 from oauth_connect.protocol.grants.requests import Parameters
-from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.net.addresses import AddressRefused
+from oauth_connect.protocol.net.causes import (
+    PROXY_FAILED,
+    UNREACHABLE,
+    CertificatesMissing,
+    before_request,
+    cause_of,
+    detail_of,
+    explained,
+    reason_of,
+)
 from oauth_connect.protocol.net.guarded import guarded_session
 from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session, remaining
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.templates import has_brace, without_missing
 
 MAX_RETRY_AFTER = 3600.0  # seconds
+# The names under which the transport takes parameters, by ``token_request.body``.
+SENT_AS = {"form": "form", "json": "document", "query": "query"}
 NOT_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
 
 
@@ -52,11 +62,12 @@ class Reply:
     status: int
     document: Any
     retry_after: float | None
+    is_empty: bool = False
 
     @property
-    def body(self) -> Body | None:
-        """The body, if it is a JSON object or a form."""
-        return self.document if isinstance(self.document, Body) else None
+    def is_structured(self) -> bool:
+        """Whether the body is a JSON object or list, or a form."""
+        return isinstance(self.document, Mapping | list)
 
 
 class _Anonymous(AuthBase):
@@ -66,9 +77,24 @@ class _Anonymous(AuthBase):
         return request
 
 
+def _in_header(provider: Provider, authentication: str, secret: str) -> Parameters:
+    """Return the client's credentials for the header Authorization, or none. Raises UnicodeError."""
+    if authentication == "client_secret_basic":
+        return _basic(provider, secret)
+    if authentication != "client_secret_header":
+        return Parameters()
+    if not secret.isprintable():
+        raise UnicodeError
+    return Parameters({"Authorization": f"{provider.revocation.secret_scheme} {secret}".strip()})
+
+
 def _basic(provider: Provider, secret: str) -> Parameters:
-    """Return HTTP Basic credentials, form-encoded first (RFC 6749 section 2.3.1)."""
-    pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
+    """Return HTTP Basic credentials, form-encoded first (RFC 6749 section 2.3.1), or raw (RFC 7617)."""
+    rules = provider.token_request
+    encoded = quote_plus if rules.basic == "encoded" else str
+    pair = f"{encoded(provider.client_id)}:{encoded(secret)}"
+    if rules.basic == "secret_as_username":
+        pair = f"{secret}:"
     return Parameters({"Authorization": f"Basic {b64encode(pair.encode()).decode()}"})
 
 
@@ -105,21 +131,25 @@ class Exchange:
         authentication: str = "",
         body: str = "",
         method: str = "POST",
+        is_final: Callable[[Reply], bool] = lambda reply: False,
     ) -> Reply:
         """Send parameters with the client's credentials, by default as the token endpoint expects them.
 
         If the server refuses the client's secret, try the next one. Such a refusal spends no code or token.
+        ``is_final``: whether a reply with status 429 or 5xx is an answer nevertheless, and is returned. With
+        ``method`` GET the parameters are in the query.
         """
         authentication = authentication or self.provider.client_authentication
-        sent_as = "document" if (body or self.provider.token_request.body) == "json" else "form"
+        sent_as = "query" if method == "GET" else SENT_AS[body or self.provider.token_request.body]
         if authentication == "none":
-            return self.send(method, url, **self._authenticated(parameters, sent_as, authentication))
+            request = self._authenticated(parameters, sent_as, authentication)
+            return self.send(method, url, is_final=is_final, **request)
         secrets_in_order = self._secrets()
         deadline_at = time.monotonic() + self.timeout
         for secret in secrets_in_order:
             request = self._authenticated(parameters, sent_as, authentication, secret)
-            reply = self.send(method, url, deadline_at=deadline_at, **request)
-            if not responses.refuses_client(self.provider, reply.status, reply.body):
+            reply = self.send(method, url, deadline_at=deadline_at, is_final=is_final, **request)
+            if not refusals.refuses_client(self.provider, reply.status, reply.document):
                 secrets.remember(self.provider, secrets_in_order, secret)
                 break
         return reply
@@ -131,14 +161,13 @@ class Exchange:
         provider = self.provider
         rules = provider.token_request
         body = Parameters(parameters)
-        in_header = authentication == "client_secret_basic"
         in_body = authentication == "client_secret_post"
         if in_body or provider.client_authentication == "none" or rules.repeat_client_id:
             body[rules.client_id_parameter] = provider.client_id
         if in_body:
             body["client_secret"] = secret
         try:
-            credentials = _basic(provider, secret) if in_header else Parameters()
+            credentials = _in_header(provider, authentication, secret)
         except UnicodeError:
             failure = self._unsendable()
         else:
@@ -173,23 +202,36 @@ class Exchange:
                 response.close()
             return response.status_code
         except requests.RequestException as error:
-            failure = self._failure(error)
+            failure = self._failure(error, url)
         except AddressRefused as refused:
             failure = ProviderMisconfigured(str(refused), error="forbidden_address")
         except OSError:  # the deadline passed while the head was read
             failure = self._lost("timeout")
         raise failure
 
-    def send(self, method: str, url: str, *, deadline_at: float | None = None, **request: Any) -> Reply:
-        """Send a request and return the reply. ``deadline_at`` is a deadline on the monotonic clock."""
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        deadline_at: float | None = None,
+        is_final: Callable[[Reply], bool] = lambda reply: False,
+        **request: Any,
+    ) -> Reply:
+        """Send a request and return the reply. ``deadline_at`` is a deadline on the monotonic clock.
+
+        ``is_final``: as for ``post``.
+        """
         self._check_url(url)
         left = self.timeout if deadline_at is None else deadline_at - time.monotonic()
         if left <= 0:
-            raise self._unreachable()
+            raise self._unreachable(url)
         try:
-            return self._attempt(method, url, request, left)
+            reply = self._attempt(method, url, request, left)
+            self._check_status(reply, is_final)
+            return reply
         except (requests.RequestException, HTTPError) as error:
-            failure = self._failure(error)
+            failure = self._failure(error, url)
         except AddressRefused as refused:
             failure = ProviderMisconfigured(str(refused), error="forbidden_address")
         except UnicodeError:
@@ -211,16 +253,17 @@ class Exchange:
     def _attempt(self, method: str, url: str, request: dict[str, Any], timeout: float) -> Reply:
         with deadline(timeout):
             response = self._session.exchange(method, url, **request)
-        reply = Reply(
+        if response.status == 407:  # only a proxy sends it (RFC 9110 section 15.5.8)
+            raise self._unreachable(url, PROXY_FAILED, "HTTP 407")
+        return Reply(
             status=response.status,
-            document=responses.read_document(response.headers.get("Content-Type", ""), response.body),
+            document=read_document(response.headers.get("Content-Type", ""), response.body),
             retry_after=retry_after(response.headers.get("Retry-After"), self._now()),
+            is_empty=not response.body.strip(),
         )
-        self._check_status(reply)
-        return reply
 
-    def _check_status(self, reply: Reply) -> None:
-        if reply.status == 429 or reply.status >= 500:
+    def _check_status(self, reply: Reply, is_final: Callable[[Reply], bool]) -> None:
+        if (reply.status == 429 or reply.status >= 500) and not is_final(reply):
             raise ProviderUnavailable(
                 f"{self.provider.label} responded with HTTP {reply.status}. Try again later.",
                 code=f"http_{reply.status}",
@@ -234,11 +277,11 @@ class Exchange:
                 status=reply.status,
             )
 
-    def _failure(self, error: requests.RequestException | HTTPError) -> Exception:
+    def _failure(self, error: requests.RequestException | HTTPError, url: str) -> Exception:
         if isinstance(error, ProviderUnavailable | ProviderMisconfigured):
             return error.with_traceback(None)
         if not was_sent(error):
-            return self._unreachable()
+            return self._unreachable(url, cause_of(error), detail_of(error))
         return self._lost("timeout" if timed_out(error) else "answer_lost")
 
     def _unsendable(self) -> ProviderMisconfigured:
@@ -248,10 +291,9 @@ class Exchange:
             error="unsendable",
         )
 
-    def _unreachable(self) -> ProviderUnavailable:
+    def _unreachable(self, url: str, cause: str = UNREACHABLE, detail: str = "") -> ProviderUnavailable:
         return ProviderUnavailable(
-            f"{self.provider.label} cannot be reached. Nothing was sent. Try again later.",
-            code="unreachable",
+            f"{self.provider.label} cannot be reached. {explained(cause, url, detail)}", code=cause
         )
 
     def _lost(self, code: str) -> ProviderUnavailable:
@@ -270,20 +312,13 @@ def timed_out(error: requests.RequestException | HTTPError) -> bool:
 
 def was_sent(error: requests.RequestException | HTTPError) -> bool:
     """Return whether the request may have reached the server. If that is unknown, return True."""
-    if isinstance(error, requests.ConnectTimeout | ValueError):  # ValueError: the request is malformed
+    # ValueError: the request is malformed
+    if isinstance(error, requests.ConnectTimeout | CertificatesMissing | ValueError):
         return False
     reason = reason_of(error)
-    if isinstance(reason, SSLError):  # may come after sending, except for a refused certificate
-        return not isinstance(reason.args[0], ssl.SSLCertVerificationError)
+    if isinstance(reason, SSLError):  # may come after sending
+        return not before_request(reason)
     return not isinstance(reason, NOT_SENT)
-
-
-def reason_of(error: requests.RequestException | HTTPError) -> object:
-    """Return the error of urllib3 that requests wraps."""
-    if isinstance(error, HTTPError):
-        return error
-    reason: Any = error.args[0] if error.args else None
-    return reason.reason if isinstance(reason, MaxRetryError) else reason
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:

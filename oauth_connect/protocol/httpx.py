@@ -18,6 +18,7 @@ from oauth_connect.protocol.background import background
 from oauth_connect.protocol.bearer import Bearer
 from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused, is_literal
+from oauth_connect.protocol.net.bounded import Bounded
 from oauth_connect.protocol.net.destination import DEFAULT_PORTS, Origin
 from oauth_connect.protocol.net.guarded import resolved
 from oauth_connect.protocol.provider import Provider
@@ -48,6 +49,7 @@ CONNECT_ERRORS = tuple(
 IN_MEMORY = tuple(library.ByteStream for library in LIBRARIES)
 # A body of known length up to this many bytes is read into memory first, so that it can be sent again.
 MAX_BUFFERED = 1024 * 1024
+MAX_HOSTS = 20  # with connections, for each guarded client
 SENT = "oauth_connect"
 
 
@@ -70,7 +72,10 @@ class InBackground:
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
-        self.provider = source.provider
+
+    @property
+    def provider(self) -> Provider:
+        return self.source.provider
 
     async def acurrent(self) -> Token:
         return await self._once("current", self.source.current)
@@ -171,6 +176,7 @@ class Call:
         if moved != url:
             self.request.url = type(self.request.url)(moved)
             self.request.headers["Host"] = self.request.url.netloc.decode("ascii")
+            self.request.headers.pop("Cookie", None)  # for the host that the connection has left
         self.bearer.check_url(moved)
         self.origin = origin_of(self.request.url)
         self.bearer.check(self.origin)
@@ -249,60 +255,69 @@ def permitted_addresses(host: str, guard: AddressGuard) -> list[str]:
     raise ForbiddenDestination(problem)
 
 
-class GuardedTransport:
+class _Guarded:
     """Sends requests of a client, also redirected ones, only to addresses that the guard permits.
 
     A host is resolved once, and the request goes to one of the checked addresses. TLS and the Host header
     still use the host's name.
+
+    ``make`` returns a transport of the library. Each host has its own: a transport keeps connections by
+    address, and one that has proved to be a host would serve another host at its address.
     """
 
-    def __init__(self, transport: Any, guard: AddressGuard) -> None:
-        self._transport = transport
+    def __init__(self, make: Callable[[], Any], guard: AddressGuard) -> None:
+        self._make = make
         self._guard = guard
+        self._transports: Bounded[Any] = Bounded(MAX_HOSTS)
+
+    def _transport(self, request: Any) -> Any:
+        return self._transports.get_or_make(_host(request), self._make)
+
+
+class GuardedTransport(_Guarded):
+    """A transport with a guard for sync clients."""
 
     def __enter__(self) -> Self:
-        self._transport.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._transport.__exit__(*exception)
+        self.close()
 
     def close(self) -> None:
-        self._transport.close()
+        for transport in list(self._transports.values()):
+            transport.close()
 
     def handle_request(self, request: Any) -> Any:
         addresses = permitted_addresses(_host(request), self._guard)
+        transport = self._transport(request)
         for address in addresses[:-1]:
             with suppress(*CONNECT_ERRORS):
-                return self._transport.handle_request(_pinned(request, address))
-        return self._transport.handle_request(_pinned(request, addresses[-1]) if addresses else request)
+                return transport.handle_request(_pinned(request, address))
+        return transport.handle_request(_pinned(request, addresses[-1]) if addresses else request)
 
 
-class AsyncGuardedTransport:
-    """``GuardedTransport`` for async clients."""
-
-    def __init__(self, transport: Any, guard: AddressGuard) -> None:
-        self._transport = transport
-        self._guard = guard
+class AsyncGuardedTransport(_Guarded):
+    """A transport with a guard for async clients."""
 
     async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
         return self
 
     async def __aexit__(self, *exception: Any) -> None:
-        await self._transport.__aexit__(*exception)
+        await self.aclose()
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        for transport in list(self._transports.values()):
+            await transport.aclose()
 
     async def handle_async_request(self, request: Any) -> Any:
         loop, find = asyncio.get_running_loop(), partial(permitted_addresses, _host(request), self._guard)
         addresses = await loop.run_in_executor(None, find)
+        transport = self._transport(request)
         for address in addresses[:-1]:
             with suppress(*CONNECT_ERRORS):
-                return await self._transport.handle_async_request(_pinned(request, address))
+                return await transport.handle_async_request(_pinned(request, address))
         pinned = _pinned(request, addresses[-1]) if addresses else request
-        return await self._transport.handle_async_request(pinned)
+        return await transport.handle_async_request(pinned)
 
 
 def _host(request: Any) -> str:

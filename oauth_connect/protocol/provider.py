@@ -6,7 +6,7 @@ All of it can be written in settings or in a preset file. The code here only che
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NoReturn, Self
@@ -23,7 +23,9 @@ from oauth_connect.protocol.quirks import (
     Authorize,
     Callback,
     ClientAuthentication,
+    ClientCredentials,
     Device,
+    GrantType,
     Hooks,
     Identity,
     Refresh,
@@ -45,6 +47,12 @@ ENDPOINTS = (
 )
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
 MAX_RESOLVED = 256
+# No variable has one of these names.
+RESERVED = {
+    "client_id": "the client's id",
+    "token": "the token",
+    **dict.fromkeys(("connection", "next", "scopes"), "a parameter of the connect page"),
+}
 _SLUG = re.compile("[-a-zA-Z0-9_]{1,100}")  # part of URLs
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
@@ -54,6 +62,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 class Provider:
     """One OAuth 2.0 authorization server, and this site's client there.
 
+    ``scope_aliases``: a granted scope -> the scopes that it includes (another name of it, its parts).
     Raises InvalidProvider with the name of the field, if a value cannot work or is unsafe.
     """
 
@@ -62,7 +71,10 @@ class Provider:
     name: str = ""
     client_secret: Any = ""
     scopes: tuple[str, ...] = ()
+    scope_aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grant_types: tuple[GrantType, ...] = ()
     enabled: bool = True
+    one_account: bool = False
     documentation: str = ""
     environment: str = ""
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -83,6 +95,7 @@ class Provider:
     authorize: Authorize = field(default_factory=Authorize)
     callback: Callback = field(default_factory=Callback)
     token_request: TokenRequest = field(default_factory=TokenRequest)
+    client_credentials: ClientCredentials = field(default_factory=ClientCredentials)
     token_response: TokenResponse = field(default_factory=TokenResponse)
     refresh: Refresh = field(default_factory=Refresh)
     identity: Identity = field(default_factory=Identity)
@@ -153,7 +166,7 @@ class Provider:
 
         Such a URL could be one of this site's internal servers.
         """
-        endings = self._endings("user", "callback", "token_response", "accounts")
+        endings = self._endings("user", "callback", "token_response", "identity", "accounts")
         return not all(fixes_domain(host, endings) for host in self._requested_hosts)
 
     @property
@@ -175,7 +188,12 @@ class Provider:
     @property
     def connects_accounts(self) -> bool:
         """Return whether users can connect accounts, according to the settings."""
-        return self.enabled and bool(self.authorization_endpoint or self.needs_discovery)
+        has_endpoint = bool(self.authorization_endpoint or self.needs_discovery)
+        return self.enabled and has_endpoint and self.allows("authorization_code")
+
+    def allows(self, grant_type: GrantType) -> bool:
+        """Return whether this client uses a grant (RFC 7591 section 2). Without ``grant_types``, any."""
+        return not self.grant_types or grant_type in self.grant_types
 
     @property
     def label(self) -> str:
@@ -232,6 +250,10 @@ class Provider:
 
         A host that still contains a variable is omitted.
         """
+        return self._token_hosts
+
+    @cached_property
+    def _token_hosts(self) -> frozenset[tuple[str, int | None]]:
         if self.api_hosts:
             return destination.parse_hosts(host for host in self.api_hosts if "{" not in host)
         if not self.api_base_url or "{" in self.api_base_url.partition("://")[2].partition("/")[0]:
@@ -304,7 +326,11 @@ class Provider:
     @property
     def _urls(self) -> dict[str, str]:
         """The URLs by the paths of their fields."""
-        nested = {"refresh.endpoint": self.refresh.endpoint, "accounts.endpoint": self.accounts.endpoint}
+        nested = {
+            "refresh.endpoint": self.refresh.endpoint,
+            "refresh.first_endpoint": self.refresh.first_endpoint,
+            "accounts.endpoint": self.accounts.endpoint,
+        }
         return {**{name: getattr(self, name) for name in TEMPLATED}, **nested}
 
     @property
@@ -318,8 +344,10 @@ class Provider:
         for part, name in TABLES:
             quirks = filled.get(part, getattr(self, part))
             filled[part] = replace(quirks, **{name: fill_table(getattr(quirks, name), chosen)})
-        filled["refresh"] = replace(self.refresh, endpoint=urls["refresh.endpoint"])
-        is_chosen = self.accounts.variable in chosen
+        filled["refresh"] = replace(
+            self.refresh, endpoint=urls["refresh.endpoint"], first_endpoint=urls["refresh.first_endpoint"]
+        )
+        is_chosen = chosen.keys() >= {self.accounts.variable, *self.accounts.variables}
         endpoint = urls["accounts.endpoint"]
         filled["accounts"] = Accounts() if is_chosen else replace(self.accounts, endpoint=endpoint)
         filled["api_hosts"] = tuple(
@@ -338,12 +366,15 @@ class Provider:
     def _check_client(self) -> None:
         if not self.client_id and not self.hooks.register_client:
             raise InvalidProvider("client_id: missing; the provider issued it together with the secret")
-        if (
-            self.token_endpoint_auth_method in ("client_secret_basic", "client_secret_post")
-            and not self.has_secret
-            and not self.hooks.register_client
-        ):
-            raise InvalidProvider(f"client_secret: missing, but {self.token_endpoint_auth_method} needs one")
+        may_have_secret = self.has_secret or self.hooks.register_client
+        for method in (self.token_endpoint_auth_method, self.refresh.authentication):
+            if method not in (None, "none") and not may_have_secret:
+                raise InvalidProvider(f"client_secret: missing, but {method} needs one")
+        methods = (self.client_authentication, self.revocation.authentication)
+        if self.token_request.basic == "raw" and ":" in self.client_id and "client_secret_basic" in methods:
+            raise InvalidProvider(
+                "token_request.basic: raw cannot send a client_id with a colon (RFC 7617 section 2)"
+            )
         material = self.client_secret
         if isinstance(material, str) or callable(material):
             return
@@ -404,14 +435,23 @@ class Provider:
             )
 
     def _check_scopes(self) -> None:
-        for scope in self.scopes:
+        for path, scope in self._named_scopes():
             if not is_scope(scope):
                 raise InvalidProvider(
-                    f"scopes: {scope!r} is not one scope; list each scope separately (RFC 6749 section 3.3)"
+                    f"{path}: {scope!r} is not one scope; list each scope separately (RFC 6749 section 3.3)"
                 )
-
         if self.identity_source == "id_token" and not (self.issuer and "openid" in self.scopes):
             raise InvalidProvider("identity.source: id_token needs issuer, and openid in scopes")
+        if self.identity_source == "introspection" and not (self.issuer or self.introspection_endpoint):
+            raise InvalidProvider("identity.source: introspection needs introspection_endpoint")
+
+    def _named_scopes(self) -> Iterator[tuple[str, str]]:
+        """Yield each scope in the entry with the path of its field."""
+        yield from (("scopes", scope) for scope in self.scopes)
+        for parameter, scopes in self.authorize.extra_scopes.items():
+            yield from ((f"authorize.extra_scopes.{parameter}", scope) for scope in scopes)
+        for scope, included in self.scope_aliases.items():
+            yield from ((f"scope_aliases.{scope}", one) for one in (scope, *included))
 
     def _check_hosts(self) -> None:
         for host in self.api_hosts:
@@ -423,10 +463,19 @@ class Provider:
             raise InvalidProvider(f"api_hosts: {refused}") from None
 
     def _check_variables(self) -> None:
-        if "client_id" in self.variables:
-            raise InvalidProvider("variables.client_id: this name is reserved for the client's id")
+        if reserved := self.variables.keys() & RESERVED.keys():
+            name = min(reserved)
+            raise InvalidProvider(f"variables.{name}: this name is reserved for {RESERVED[name]}")
+        without_document = ("callback",) if self.needs_discovery else ("callback", "none")
+        if (named := self.asked_of("identity")) and self.identity_source in without_document:
+            raise InvalidProvider(
+                f"variables.{min(named)}.source: identity needs a document of the provider (identity.source)"
+            )
         if self.accounts.endpoint and self.accounts.variable not in self.variables:
             raise InvalidProvider("accounts.variable: not among the provider's variables")
+        for name in self.accounts.variables:
+            if name not in self.variables:
+                raise InvalidProvider(f"accounts.variables.{name}: not among the provider's variables")
 
 
 def scope_tuple(scopes: Iterable[str]) -> tuple[str, ...]:

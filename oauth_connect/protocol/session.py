@@ -9,17 +9,20 @@ import re
 from functools import partial
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin
+from weakref import WeakSet
 
 import requests
 from requests.auth import AuthBase
 from requests.exceptions import InvalidHeader
+from requests.sessions import merge_setting
 from requests.utils import rewind_body
 
 from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.protocol.bearer import Bearer
-from oauth_connect.protocol.net import destination
+from oauth_connect.protocol.net import destination, environment
 from oauth_connect.protocol.net.addresses import AddressRefused
-from oauth_connect.protocol.net.guarded import GuardedApiAdapter
+from oauth_connect.protocol.net.guarded import api_adapter
+from oauth_connect.protocol.net.preparation import Preparation, begin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
@@ -54,6 +57,11 @@ class TokenAuth(AuthBase):
 
     @property
     def bearer(self) -> Bearer:
+        return self._present()
+
+    # The methods that begin with an underscore are not decorated, which is cheaper.
+    def _present(self) -> Bearer:
+        """Return the bearer of the source's provider. First notice that the connection has moved."""
         provider = self.source.provider
         if provider is not self._bearer.provider:
             self._left = tuple({*self._left, self._bearer.provider.api_base_url})
@@ -61,7 +69,7 @@ class TokenAuth(AuthBase):
         return self._bearer
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        self.check(request.url or "")
+        self._present().check_destination(request.url or "")
         token = self.source.current()
         self._relocate(request)
         self.place(request, token)
@@ -70,24 +78,32 @@ class TokenAuth(AuthBase):
 
     def check(self, url: str) -> None:
         """Raise ForbiddenDestination unless a token may be sent to this URL."""
-        self.bearer.check_url(url)
-        self.bearer.check(destination.origin_of(url))
+        self._present().check_destination(url)
 
     def _relocate(self, request: requests.PreparedRequest) -> None:
         """Move a request to the API's present host, if it is for one that the connection has left."""
-        moved = self.bearer.relocated(request.url or "", self._left)
+        bearer = self._present()
+        moved = bearer.relocated(request.url or "", self._left)
         if moved != request.url:
-            self.check(moved)
+            bearer.check_destination(moved)
             request.url = moved
+            request.headers.pop("Cookie", None)  # for the host that the connection has left
+            request.prepare_cookies(request._cookies)  # type: ignore[attr-defined]
+
+    def at_present(self, url: str) -> str:
+        """Return the URL at the API's present host, if it is at one that the connection has left."""
+        bearer = self._present()  # before _left is read
+        return bearer.relocated(url, self._left)
 
     def place(self, request: requests.PreparedRequest, token: Token) -> None:
-        request.headers[self.bearer.header] = self.bearer.value(token)
+        bearer = self._present()
+        request.headers[bearer.header] = bearer.value(token)
 
     def retry_once(self, response: requests.Response, *, token: Token, **options: Any) -> requests.Response:
         """Send the request again with a newer token after a 401 to *this* token. This is a response hook."""
-        request = response.request
-        sent = request.headers.get(self.bearer.header)
-        if not self.bearer.is_refused(token, status=response.status_code, sent=sent):
+        request, bearer = response.request, self._present()
+        sent = request.headers.get(bearer.header)
+        if not bearer.is_refused(token, status=response.status_code, sent=sent):
             return response
         try:
             newer = self.source.renewed(token)
@@ -100,6 +116,7 @@ class TokenAuth(AuthBase):
         response.close()
         if request._body_position is not None:  # type: ignore[attr-defined]
             rewind_body(request)
+        response.request = request.copy()  # its cookies are for its own host
         # Change the request itself, because a later redirect copies it.
         self._relocate(request)
         self.place(request, newer)
@@ -117,30 +134,49 @@ class ApiSession(requests.Session):
     """
 
     def __init__(self, source: TokenSource, *, timeout: float = 30.0) -> None:
-        super().__init__()
+        begin(self, api_adapter(source.provider.api_guard))
         self.timeout = timeout
-        self.headers.update(without_missing(source.provider.api.headers))
+        added = without_missing(source.provider.api.headers)
+        self.headers.update(added)
         self.token_auth = TokenAuth(source)
         self.auth = self.token_auth
-        if source.provider.api_guard is not None:
-            for prefix in ("https://", "http://"):
-                self.mount(prefix, GuardedApiAdapter(source.provider.api_guard))
+        self._preparation = Preparation(added)
+        self._streams: WeakSet[requests.Response] = WeakSet()
 
     @property
     def base_url(self) -> str:
         return self.token_auth.bearer.provider.api_base_url
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        target = self.absolute(url.decode() if isinstance(url, bytes) else url)
+        target = self.token_auth.at_present(self.absolute(url.decode() if isinstance(url, bytes) else url))
         self.token_auth.check(target)
         return super().request(method, target, *args, **kwargs)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         try:
-            return super().prepare_request(request)
+            prepared = self._preparation.prepare(self, request)
+            # Before 2.33, requests lets a line break at the end pass. http.client quotes the value.
+            if not any(value[-1:] in ("\n", b"\n") for value in prepared.headers.values()):
+                return prepared
         except InvalidHeader:  # its message quotes the value
-            failure = InvalidHeader("A header has a line break, or begins with a blank. Nothing was sent.")
-        raise failure
+            pass
+        raise InvalidHeader("A header has a line break, or begins with a blank. Nothing was sent.")
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Merge the settings of the request, the session and the environment, with requests' priorities."""
+        if self.trust_env and "no_proxy" not in (proxies or ()):
+            proxies = {**environment.proxies_for(url), **(proxies or {})}
+            if verify is True or verify is None:
+                verify = environment.ca_bundle() or verify
+        elif self.trust_env:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        merge: Any = merge_setting
+        return {
+            "proxies": merge(proxies, self.proxies) if proxies or self.proxies else {},
+            "stream": merge(stream, self.stream),
+            "verify": merge(verify, self.verify),
+            "cert": merge(cert, self.cert),
+        }
 
     def absolute(self, url: str) -> str:
         """Join a URL to ``api_base_url`` and keep the base's path. "/user" and "user" give the same URL."""
@@ -154,7 +190,10 @@ class ApiSession(requests.Session):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.timeout
         try:
-            return super().send(request, **kwargs)
+            response = super().send(request, **kwargs)
+            if kwargs.get("stream"):
+                self._streams.add(response)
+            return response
         except requests.RequestException as error:
             # The libraries' own errors behind it and their frames only repeat what this error says.
             raise _masked(error).with_traceback(None) from None
@@ -162,11 +201,17 @@ class ApiSession(requests.Session):
             problem = f"{refused} Nothing was sent to it."
         raise ForbiddenDestination(problem)
 
+    def close(self) -> None:
+        """Close the responses that were not read, and the adapters that the site mounted."""
+        for response in self._streams:
+            response.close()
+        super().close()
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Remove the token from a redirect to another origin. Raises for a redirect to plain http."""
+        """Remove the token from a redirect to an unnamed host. Raises for a redirect to plain http."""
         bearer = self.token_auth.bearer
         source = destination.origin_of(response.request.url or "")
         if not bearer.survives_redirect(source, destination.origin_of(prepared_request.url or "")):

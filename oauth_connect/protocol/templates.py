@@ -9,8 +9,8 @@ from oauth_connect.errors import InvalidProvider
 from oauth_connect.protocol.net.registrable import PLACEHOLDER, netloc
 
 # The order in which a flow learns values.
-KNOWN_AFTER = {"config": 0, "user": 0, "callback": 1, "token_response": 2, "accounts": 3}
-STEPS = ("", "the callback", "the token response", "the request for accounts")
+KNOWN_AFTER = {"config": 0, "user": 0, "callback": 1, "token_response": 2, "identity": 3, "accounts": 4}
+STEPS = ("", "the callback", "the token response", "the account's document", "the request for accounts")
 # The last step whose variables a field may have. A request that needs the field comes after this step.
 LATEST = {
     "authorization_endpoint": 0,
@@ -18,11 +18,14 @@ LATEST = {
     "issuer": 0,
     "authorize.params": 0,
     "device.params": 0,
+    "client_credentials.params": 0,
     "token_endpoint": 1,
     "token_request.params": 1,
     "token_request.headers": 1,
+    "refresh.first_endpoint": 2,
+    "introspection_endpoint": 2,
     "userinfo_endpoint": 2,
-    "accounts.endpoint": 2,
+    "accounts.endpoint": 3,
     "identity.headers": 2,
 }
 # The tables in which values may have variables.
@@ -31,24 +34,27 @@ TABLES = (
     ("token_request", "params"),
     ("token_request", "refresh_params"),
     ("token_request", "headers"),
+    ("client_credentials", "params"),
     ("device", "params"),
     ("identity", "headers"),
     ("api", "headers"),
+    ("revocation", "params"),
 )
 
 
 def check_placeholders(field: str, text: str, sources: Mapping[str, str]) -> None:
     """Raise InvalidProvider for a placeholder without a variable, or whose value comes too late.
 
-    ``sources``: the source of each variable. ``{client_id}`` is always allowed.
+    ``sources``: the source of each variable. ``{client_id}`` is always allowed, and ``{token}`` in the
+    parameters of a revocation.
     """
     for name in PLACEHOLDER.findall(text):
-        if name == "client_id":
+        if name == "client_id" or (name == "token" and field == "revocation.params"):
             continue
         if name not in sources:
             raise InvalidProvider(f"{field}: {{{name}}} is not among the provider's variables")
         step = KNOWN_AFTER[sources[name]]
-        if step > LATEST.get(field, 3):
+        if step > LATEST.get(field, 4):
             raise InvalidProvider(f"{field}: {{{name}}} is known only after {STEPS[step]}, which is too late")
 
 
@@ -63,9 +69,13 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def fill_url(field: str, url: str, values: Mapping[str, str]) -> str:
-    """Fill in a URL. Raises InvalidProvider if a value moves the host's end, as one with a slash does."""
+    """Fill in a URL. Raises InvalidProvider if a value moves the host's end, as one with a slash does.
+
+    A value that begins with a slash is no part of the host: it begins the path.
+    """
     filled = fill(url, values)
-    if netloc(filled) != fill(netloc(url), values):
+    in_host = {name: "" if value.startswith("/") else value for name, value in values.items()}
+    if netloc(filled) != fill(netloc(url), in_host):
         raise InvalidProvider(f"{field}: the value of a variable changes the host. Correct its pattern")
     return filled
 

@@ -24,6 +24,7 @@ class Token:
     ``received_at``: the time when the response was there, or None if it is unknown.
     ``after_401``: requested because the API had refused the token before it.
     ``short_lived``: its response says that it lives for a few seconds at most, or not at all.
+    ``names_scopes``: its response named scopes. Otherwise ``scopes`` are assumed, and nothing stores this.
     ``carried``: the access token of an earlier response. The latest one had only a usable refresh token.
     """
 
@@ -41,6 +42,7 @@ class Token:
     received_at: datetime | None = None
     after_401: bool = False
     short_lived: bool = False
+    names_scopes: bool = field(default=False, compare=False)
 
     @property
     def renewable(self) -> bool:
@@ -91,6 +93,7 @@ class Token:
         return replace(
             self,
             refresh_token=self.refresh_token or previous.refresh_token,
+            scopes=self.scopes if self.names_scopes else previous.scopes,
             refresh_token_expires_at=self.refresh_token_expires_at
             or (previous.refresh_token_expires_at if same else None),
             extra={**previous.extra, **self.extra},

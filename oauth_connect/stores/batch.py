@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +33,7 @@ from oauth_connect.stores.lock_timeouts import (
 )
 
 T = TypeVar("T")
+READ_BATCH = 50  # claimed rows that one statement reads, because saves wait for the connection meanwhile
 ROW_WAIT = 0.5  # seconds to wait for a locked row, while other callers wait for this connection
 
 
@@ -66,10 +67,16 @@ class Leases:
     count: int
     exhausted: bool
 
-    def rows(self) -> QuerySet[Any]:
-        """Return the claimed rows, as the connection of this thread sees them."""
+    @property
+    def parts(self) -> Iterator[Sequence[Any]]:
+        """The primary keys in parts of READ_BATCH, the longest due first."""
+        keys = tuple(self.due_at)
+        return (keys[start : start + READ_BATCH] for start in range(0, len(keys), READ_BATCH))
+
+    def rows(self, keys: Iterable[Any]) -> QuerySet[Any]:
+        """Return the claimed rows of these keys, as the connection of this thread sees them."""
         plain: QuerySet[Any] = QuerySet(self.model, using=self.alias)
-        return plain.filter(pk__in=self.due_at, lease_owner=self.owner)
+        return plain.filter(pk__in=keys, lease_owner=self.owner)
 
 
 def claim_due(
@@ -107,14 +114,14 @@ def _claim(rows: QuerySet[Any], at_most: int, seconds: float, retry_at: datetime
     return Leases(rows.model, alias, owner, claimed_at, due_at, count, exhausted=len(due_at) < at_most)
 
 
-def read_claimed(leases: Leases) -> list[Claimed]:
-    """Return the claimed rows that the connection of this thread sees, the longest due first.
+def read_claimed(leases: Leases, keys: Iterable[Any]) -> list[Claimed]:
+    """Return the claimed rows of these keys that the connection of this thread sees, the longest due first.
 
     They are read after the claim: from here on, only a reconnect or a disconnect changes the token.
     """
     # Django asks for MariaDB's version to compile a statement. It would open a connection for that alone.
     connections[leases.alias].ensure_connection()
-    rows = leases.rows().annotate(usable=usable(leases.model))
+    rows = leases.rows(keys).annotate(usable=usable(leases.model))
     claimed = [
         Claimed(row, row.version, leases.owner, leases.claimed_at, leases.due_at[row.pk]) for row in rows
     ]
@@ -127,7 +134,7 @@ def free_hidden(leases: Leases, seen: Sequence[Claimed]) -> int:
     They are due at their former time again. A row that was reconnected meanwhile has lost its lease. If one
     of them is locked, their leases expire.
     """
-    hidden = leases.rows().exclude(pk__in=[claim.row.pk for claim in seen])
+    hidden = leases.rows(leases.due_at).exclude(pk__in=[claim.row.pk for claim in seen])
     due_at = Case(*(When(pk=pk, then=Value(moment)) for pk, moment in leases.due_at.items()))
     try:
         with lock_wait(leases.alias, ROW_WAIT):
@@ -197,15 +204,22 @@ class Slot(Expression):
     def __init__(self, name: str, field: Field[Any, Any]) -> None:
         super().__init__(output_field=field)
         self.name = name
+        # The site's users may have a primary key whose Python type no database driver knows.
+        self.prepared = not field.is_relation and field.model._meta.app_label == "oauth_connect"
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         return "%s", [self]
 
 
 def filled(parameters: Sequence[Any], values: Mapping[str, Any], connection: Any) -> list[Any]:
-    """Return the parameters of a compiled statement, with the row's value in place of each slot."""
+    """Return the parameters of a compiled statement, with the row's value in place of each slot.
+
+    The values of our columns have the types of their fields already ("prepared"): half of the time is saved.
+    """
     return [
-        parameter.output_field.get_db_prep_save(values[parameter.name], connection)
+        parameter.output_field.get_db_prep_value(
+            values[parameter.name], connection, prepared=parameter.prepared
+        )
         if isinstance(parameter, Slot)
         else parameter
         for parameter in parameters

@@ -27,13 +27,14 @@ COLUMNS = (
     "refresh_at",
     "refresh_token_expires_at",
     "last_refreshed_at",
+    "error_since",
     "last_error",
     "failures",
     "lease_owner",
     "lease_until",
     "in_doubt",
 )
-HEALTHY = {"status": ACTIVE, "last_error": "", "failures": 0, "in_doubt": False}
+HEALTHY = {"status": ACTIVE, "error_since": None, "last_error": "", "failures": 0, "in_doubt": False}
 TOKEN_COLUMNS = (
     "sealed_token",
     "scopes",
@@ -44,6 +45,12 @@ TOKEN_COLUMNS = (
     "updated_at",
 )
 UNLEASED = {"lease_owner": ""}
+OPENED = "_opened"  # of an instance: the ciphertext that was opened last, and its token. Never pickled.
+
+
+def sealed_column(model: type[Model]) -> str:
+    """Return the name of a model's sealed column."""
+    return getattr(model, "SEALED", "sealed_token")
 
 
 def table_of(model: type[Model]) -> type[Model]:
@@ -51,20 +58,20 @@ def table_of(model: type[Model]) -> type[Model]:
 
     One UPDATE of that table is atomic. Django makes two statements of an UPDATE of a child.
     """
-    return model._meta.get_field("sealed_token").model
+    return model._meta.get_field(sealed_column(model)).model
 
 
 def binding(row: Any) -> crypto.Binding:
-    """Return the binding of a row's sealed token: model, column, primary key, provider."""
+    """Return the binding of a row's sealed value: model, column, primary key, provider."""
     return bindings(row)[0]
 
 
 def bindings(row: Any) -> tuple[crypto.Binding, ...]:
-    """Return the binding of a row's sealed token, then those that earlier releases used for subclasses."""
+    """Return the binding of a row's sealed value, then those that earlier releases used for subclasses."""
     table = table_of(type(row))
     # Not ``row.pk``: before a multi-table child is saved, that is None.
     key = str(getattr(row, table._meta.pk.attname))
-    return tuple((label, "sealed_token", key, row.provider) for label in _labels(table))
+    return tuple((label, sealed_column(table), key, row.provider) for label in _labels(table))
 
 
 @cache
@@ -81,6 +88,14 @@ def seal_token(row: Any, token: Token) -> str:
 def open_token(row: Any, sealed: str) -> Token:
     """Return the token. Raises KeyUnavailable."""
     return Token.from_dict(crypto.unseal(sealed, *bindings(row)))
+
+
+def opened_token(row: Any, sealed: str) -> Token:
+    """Return the token, which the instance keeps until it opens another ciphertext. Raises KeyUnavailable."""
+    kept: tuple[str, Token] | None = row.__dict__.get(OPENED)
+    if kept is None or kept[0] != sealed:
+        kept = row.__dict__[OPENED] = (sealed, open_token(row, sealed))
+    return kept[1]
 
 
 def token_columns(row: Any, token: Token, refresh_at: datetime | None) -> dict[str, Any]:
@@ -112,6 +127,17 @@ def saved_columns(columns: Mapping[str, Any], owner: Any) -> dict[str, Any]:
         **{name: value for name, value in columns.items() if name != "in_doubt"},
         "lease_owner": Case(When(mine, then=Value("")), default=F("lease_owner")),
         "version": F("version") + 1,
+    }
+
+
+def error_columns(code: str) -> dict[str, Any]:
+    """Return the columns that an error sets. ``error_since`` stays while the code is the same."""
+    code = code[:64]
+    same = Q(last_error=code, error_since__isnull=False)
+    return {
+        # Before last_error: MariaDB assigns from left to right.
+        "error_since": Case(When(same, then=F("error_since")), default=Value(datetime.now(UTC))),
+        "last_error": code,
     }
 
 

@@ -22,8 +22,9 @@ from django.db.models import BooleanField, Func
 
 T = TypeVar("T")
 MAX_TRIES = 10
-# Lock not available, statement cancelled, deadlock: PostgreSQL's codes, then MariaDB's.
-LOCKED_CODES = {"55P03", "57014", "40P01", 1205, 1213}
+# PostgreSQL's codes, then MariaDB's. Locked: the lock is not available, or the statement was cancelled, too.
+DEADLOCK_CODES: set[str | int] = {"40P01", 1213}
+LOCKED_CODES: set[str | int] = {"55P03", "57014", 1205, *DEADLOCK_CODES}
 SERIALIZATION_FAILURE = "40001"
 VERBS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ")
 
@@ -97,18 +98,34 @@ def _with_clause(
         yield
 
 
-def retried(alias: str, statements: Callable[[], T]) -> T:
+def retried(alias: str, statements: Callable[[], T], *, only_deadlocks: bool = False) -> T:
     """Run a transaction, and run it again when it is the victim of a deadlock, at most ten times.
 
-    Inside the caller's transaction it runs once, because the deadlock has ended that transaction.
+    ``only_deadlocks``: do not repeat it when it has waited too long for a lock, because a person waits for
+    it. Inside the caller's transaction it runs once, because the deadlock has ended that transaction.
     """
+    may_succeed = is_deadlock if only_deadlocks else is_locked
     for _ in range(MAX_TRIES - 1):
         try:
             return statements()
         except OperationalError as error:
-            if connections[alias].in_atomic_block or not is_locked(error):
+            if not (commits_by_itself(connections[alias]) and may_succeed(error)):
                 raise
     return statements()
+
+
+def inserted(alias: str, statement: Callable[[], T]) -> T:
+    """Run an INSERT of a row with a unique key. It may break no transaction of the caller.
+
+    MariaDB may end one of two parallel inserts of the same key, if a row of this key was deleted or rolled
+    back shortly before. The insert runs again then. Raises IntegrityError.
+    """
+
+    def insert() -> T:
+        with savepoint(alias):
+            return statement()
+
+    return retried(alias, insert, only_deadlocks=True)
 
 
 def locking(alias: str) -> AbstractContextManager[Any]:
@@ -118,6 +135,14 @@ def locking(alias: str) -> AbstractContextManager[Any]:
     """
     lockable = connections[alias].features.has_select_for_update
     return transaction.atomic(using=alias) if lockable else nullcontext()
+
+
+def savepoint(alias: str) -> AbstractContextManager[Any]:
+    """Return a savepoint for one statement whose error must not break the caller's transaction.
+
+    Outside of a transaction it is nothing: there the statement commits by itself.
+    """
+    return nullcontext() if commits_by_itself(connections[alias]) else transaction.atomic(using=alias)
 
 
 def commits_by_itself(connection: BaseDatabaseWrapper) -> bool:
@@ -143,8 +168,20 @@ def is_conflict(error: OperationalError) -> bool:
 
 def is_locked(error: Exception) -> bool:
     """Return whether a statement failed because another transaction holds the row, or SQLite's one lock."""
+    return _has_code(error, LOCKED_CODES) or "database is locked" in str(error)
+
+
+def is_deadlock(error: Exception) -> bool:
+    """Return whether the database ended a transaction because it and another one waited for each other.
+
+    The locks are free by then, so the transaction may run again immediately.
+    """
+    return _has_code(error, DEADLOCK_CODES)
+
+
+def _has_code(error: Exception, codes: set[str | int]) -> bool:
     number = error.args[0] if error.args else None
-    return _sqlstate(error) in LOCKED_CODES or number in LOCKED_CODES or "database is locked" in str(error)
+    return _sqlstate(error) in codes or number in codes
 
 
 def is_missing_table(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Replaces ciphertexts of tokens by new ciphertexts of the same tokens, with one compare-and-swap per row."""
+"""Replaces ciphertexts by new ciphertexts of the same values, with one compare-and-swap per row."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db import connections
 from django.db.models import F, Model, QuerySet, Value
 from django.db.models.lookups import Exact
 
+from oauth_connect.stores.columns import sealed_column
 from oauth_connect.stores.lock_timeouts import bounded_transaction
 
 M = TypeVar("M", bound=Model)
@@ -37,9 +38,10 @@ def _lock(rows: list[M], alias: str) -> list[M]:
 
 
 def _swap(row: Any, sealed: str, alias: str) -> bool:
-    column = row._meta.get_field("sealed_token")
+    name = sealed_column(type(row))
+    column = row._meta.get_field(name)
     # The lookup class itself: the column refuses comparisons, because plain values never match.
-    unchanged = Exact(F("sealed_token"), Value(row.sealed_token, output_field=column))
+    unchanged = Exact(F(name), Value(getattr(row, name), output_field=column))
     same_version = {"version": row.version} if hasattr(row, "version") else {}
     plain: QuerySet[Any] = QuerySet(type(row), using=alias)
-    return bool(plain.filter(unchanged, pk=row.pk, **same_version).update(sealed_token=sealed))
+    return bool(plain.filter(unchanged, pk=row.pk, **same_version).update(**{name: sealed}))

@@ -27,16 +27,19 @@ from django.db import (
 from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from oauth_connect import crypto
+from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.engine.store import ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED, Event, LeaseState, Row
 from oauth_connect.errors import ConnectionLocked, OwnerMismatch
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.columns import (
     COLUMNS,
+    OPENED,
     UNLEASED,
+    error_columns,
     free_lease,
     lease_columns,
     leased,
-    open_token,
+    opened_token,
     saved_columns,
     table_of,
     token_columns,
@@ -127,19 +130,8 @@ class RowStore:
             values = self._run(CLAIM_WAIT, self._values)
         if values is None:
             return None
-        self._check_owner(values)
+        check_owner(self.row, values)
         return self._stored(values)
-
-    def _check_owner(self, values: Mapping[str, Any]) -> None:
-        """Raise OwnerMismatch if the row has been given to another owner since the instance was loaded."""
-        loaded = self.row.__dict__
-        for name in _ownership(self.model):
-            field: Any = self.model._meta.get_field(name.removesuffix("_id"))
-            if name in loaded and field.to_python(loaded[name]) != field.to_python(values[name]):
-                raise OwnerMismatch(
-                    "The connection has another owner than when it was loaded. Nothing was sent. "
-                    "Load it again."
-                )
 
     def _visible(self, statement: Callable[[str], T | None]) -> T | None:
         try:
@@ -204,9 +196,9 @@ class RowStore:
         assert isinstance(seen, StoredRow)  # noqa: S101  (it came from read)
         columns = token_columns(self.row, token, refresh_at)
         if failure:
-            columns |= {"failures": seen.failures + 1, "last_error": failure[:64]}
+            columns |= {"failures": seen.failures + 1, **_error_after(seen, failure)}
         if reason:
-            columns |= {"status": REAUTHORIZATION_REQUIRED, "last_error": reason}
+            columns |= {"status": REAUTHORIZATION_REQUIRED, **_error_after(seen, reason)}
 
         def statement(alias: str) -> StoredRow | None:
             return self._save(alias, seen, owner, token, columns)
@@ -225,7 +217,7 @@ class RowStore:
         freed: dict[str, Any] = {**UNLEASED, "updated_at": datetime.now(UTC)}
         if in_doubt:
             freed["in_doubt"] = True
-        failed = {"failures": F("failures") + 1, "last_error": code[:64], "refresh_at": until, **freed}
+        failed = {"failures": F("failures") + 1, **error_columns(code), "refresh_at": until, **freed}
 
         def statement(alias: str) -> int:
             mine = self._rows(alias, LockWait(SAVE_WAIT), lease_owner=owner)
@@ -265,7 +257,7 @@ class RowStore:
     def mark(self, seen: Row, owner: str, reason: str) -> bool:
         marked = {
             "status": REAUTHORIZATION_REQUIRED,
-            "last_error": reason,
+            **error_columns(reason),
             "refresh_at": None,
             "updated_at": datetime.now(UTC),
             **UNLEASED,
@@ -306,9 +298,27 @@ class RowStore:
         else:
             self._run(CLAIM_WAIT, statement)
 
+    def refreshed_another(self, client_id: str, since: datetime) -> bool:
+        """Return whether another row of this provider and client was refreshed after a time.
+
+        A client's own tokens do not count: no refresh token is sent for them.
+        """
+
+        def statement(alias: str) -> bool:
+            same: QuerySet[Any] = QuerySet(self.model, using=alias).filter(
+                provider=self.row.provider, client_id=client_id, last_refreshed_at__gt=since
+            )
+            others = same.filter(failures=0).exclude(pk=self.pk)
+            return others.exclude(grant=CLIENT_CREDENTIALS).exists()
+
+        return self._run(CLAIM_WAIT, statement)
+
     def adopt(self, row: Row) -> None:
+        """Give the instance the row's columns, also its variables: another process may have moved it."""
         if isinstance(row, StoredRow):
             self.row.__dict__.update(row.columns)
+            if row.token is not None:
+                self.row.__dict__[OPENED] = (row.columns["sealed_token"], row.token)
 
     def held(self, *, usable: bool = True) -> StoredRow:
         """Return the row as the instance remembers it. No query."""
@@ -348,9 +358,9 @@ class RowStore:
 
     def _stored(self, values: dict[str, Any], token: Token | None = None) -> StoredRow:
         computed = {name: values[name] for name in ("leased", "usable")}
-        columns = {name: values[name] for name in COLUMNS}
+        columns = {name: values[name] for name in (*COLUMNS, "variables") if name in values}
         if token is None and columns["sealed_token"] and columns["status"] != REVOKED:
-            token = open_token(self.row, columns["sealed_token"])
+            token = opened_token(self.row, columns["sealed_token"])
         names = (
             "version",
             "lease_owner",
@@ -360,6 +370,7 @@ class RowStore:
             "redirect_uri",
             "in_doubt",
             "last_error",
+            "error_since",
             "refresh_at",
         )
         return StoredRow(**{name: columns[name] for name in names}, token=token, **computed, columns=columns)
@@ -428,6 +439,27 @@ class RowStore:
         threading.Thread(target=write, name=FOLLOW_UP_THREAD).start()
 
 
+def check_owner(row: Model, values: Mapping[str, Any]) -> None:
+    """Raise OwnerMismatch if a row has been given to another owner since the instance was loaded.
+
+    ``values``: the present columns. Those that the instance has not loaded are not compared.
+    """
+    loaded, model = row.__dict__, table_of(type(row))
+    for name in _ownership(model):
+        field: Any = model._meta.get_field(name.removesuffix("_id"))
+        if name in loaded and field.to_python(loaded[name]) != field.to_python(values[name]):
+            raise OwnerMismatch(
+                "The connection has another owner than when it was loaded. Nothing was sent. Load it again."
+            )
+
+
+def _error_after(seen: Row, code: str) -> dict[str, Any]:
+    """Return the columns of an error that is saved with a token, as ``error_columns`` does."""
+    code = code[:64]
+    since = seen.error_since if seen.last_error == code else None
+    return {"error_since": since or datetime.now(UTC), "last_error": code}
+
+
 FOLLOW_UP_THREAD = "oauth_connect-follow-up"
 
 
@@ -444,14 +476,19 @@ def _outcome_lost(error: Exception) -> None:
 @cache
 def _ownership(model: type[Model]) -> tuple[str, ...]:
     """Return the columns that say whose row it is, if the model has them."""
+    return _present(model, "owner", "user_id")
+
+
+def _present(model: type[Model], *columns: str) -> tuple[str, ...]:
     names = {field.attname for field in model._meta.concrete_fields}
-    return tuple(name for name in ("owner", "user_id") if name in names)
+    return tuple(name for name in columns if name in names)
 
 
 # Built once: expressions are a large part of the cost of a read, and waiting callers read often.
 @cache
 def _reading(model: type[Model]) -> QuerySet[Any, dict[str, Any]]:
-    return QuerySet(model).values(*COLUMNS, *_ownership(model), leased=leased(), usable=usable(model))
+    names = (*COLUMNS, *_present(model, "variables"), *_ownership(model))
+    return QuerySet(model).values(*names, leased=leased(), usable=usable(model))
 
 
 @cache

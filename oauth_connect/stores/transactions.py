@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
 
-from django.db import connections
+from django.db import connections, transaction
 
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.stores.connection_state import State, carry, read_state, unpooled
@@ -99,6 +99,22 @@ def outside_transaction(
         with own_connection(alias, lock_timeout, given) as own:
             return statement(own)
     return statement(alias)
+
+
+@contextmanager
+def write_transaction(alias: str, table: str) -> Iterator[None]:
+    """Begin a transaction, or a savepoint, for several writes that begin with a read.
+
+    On SQLite a transaction that began with a read may be unable to write later. So it begins with a write to
+    ``table`` that changes nothing.
+    """
+    begins = not connections[alias].in_atomic_block
+    with transaction.atomic(using=alias):
+        connection = connections[alias]
+        if begins and connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)} WHERE 1 = 0")  # noqa: S608
+        yield
 
 
 @contextmanager

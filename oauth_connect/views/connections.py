@@ -5,55 +5,64 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import messages
-from django.core import signing
-from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth_connect import flows
-from oauth_connect.conf import InvalidLoadedEntry, conf
-from oauth_connect.errors import CallbackRefused, CallError, OwnerMismatch
+from oauth_connect.errors import CallbackRefused, CallError, RepeatedResponse
+from oauth_connect.flows import flow_cookie
+from oauth_connect.flows.authorize import Connected
+from oauth_connect.flows.choice import replaceable
 from oauth_connect.flows.disconnect import outlook, owned
-from oauth_connect.flows.paths import local_path, signed_scopes
-from oauth_connect.models import Connection, Owner
+from oauth_connect.flows.paths import CONNECT_PARAMETERS, local_path, mount_of, site_path
+from oauth_connect.models import Connection
 from oauth_connect.protocol.grants.callback import redirected
-from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.protocol.net.prefetch import is_prefetch
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.tracebacks import without_locals
-from oauth_connect.views.pages import OwnerPage, PrivatePage, connections_path, not_offered, offered_provider
-from oauth_connect.views.refusals import FAILED, TEXTS, UNTRUSTED
+from oauth_connect.views.accounts import accounts_of
+from oauth_connect.views.disconnecting import Disconnects
+from oauth_connect.views.failures import (
+    Failure,
+    developers_box,
+    failure_of,
+    log_our_fault,
+    noted_failure,
+)
+from oauth_connect.views.leave import leave
+from oauth_connect.views.pages import (
+    OwnerPage,
+    PrivatePage,
+    connections_path,
+    not_prefetched,
+    offered,
+    offered_provider,
+    say,
+)
+from oauth_connect.views.refusals import TEXTS
+from oauth_connect.views.starting import StartsFlow
 from oauth_connect.views.variables import VariablesForm
 
 logger = logging.getLogger("oauth_connect.views")
-STILL_USED = gettext_lazy(
-    "Another connection uses the same access. The provider revokes it when that one is disconnected too."
-)
-WITHDRAW = gettext_lazy(
-    "This site cannot revoke its access at the provider. Withdraw it in the settings of your account there."
-)
+# For these the page adds the provider's own word. Others say all that there is to say.
+CODES_WITH_A_WORD = frozenset({"access_denied", "authorization_failed", "other_error"})
 
 
-def offered(slug: str, owner: str) -> Provider | None:
-    """Return a provider, or None if it is not offered. Log a wrong entry, so that the page still works."""
+def asked_names(slug: str, owner: str) -> Iterable[str]:
+    """Return the names of the variables that a user enters at this provider."""
     try:
-        return offered_provider(slug, owner)
+        return offered_provider(slug, owner).asked_of("user")
     except Http404:
-        return None
-    except ImproperlyConfigured as error:
-        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
-        return None
+        return ()
 
 
 class ConnectionsView(OwnerPage):
@@ -63,33 +72,20 @@ class ConnectionsView(OwnerPage):
     template_name = "oauth_connect/connections.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        owner = self.owner
-        rows = Connection.objects.for_owner(owner).exclude(status=Connection.Status.REVOKED)
-        shown = [
-            {"connection": row, "provider": offered(row.provider, owner.key)}
-            for row in rows.order_by("provider", "account_label")
-            if row.owner_agrees
-        ]
-        providers = [one for slug in conf.provider_slugs if (one := offered(slug, owner.key))]
+        accounts = accounts_of(self.owner)
         return self.render_to_response(
-            self.get_context_data(owner=owner, connections=shown, providers=providers)
+            self.get_context_data(connections=accounts.entries, providers=accounts.addable)
         )
 
 
-class ConnectView(OwnerPage):
-    """GET: a confirmation that changes nothing. POST: starts, and redirects the browser to the provider.
+class ConnectView(StartsFlow):
+    """GET: a confirmation that changes nothing. POST: starts, and sends the browser to the provider.
 
     If the request accepts JSON first, POST returns ``{"authorization_url": ...}``.
     """
 
     http_method_names = ["get", "head", "post", "options"]
     template_name = "oauth_connect/connect.html"
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except signing.SignatureExpired:
-            return self.make_private(self.failed(kwargs["provider"], "link_ended", TEXTS["link_ended"], 410))
 
     def get(self, request: HttpRequest, provider: str) -> HttpResponse:
         known, connection = self.known_provider(provider), self.connection_to_renew(provider)
@@ -108,71 +104,66 @@ class ConnectView(OwnerPage):
             "scopes": flows.asked_scopes(provider, self.extra_scopes(provider.slug), connection),
             "next": local_path(self.next_path()),
             "form": form,
+            "replaced": replaceable(self.owner, provider.slug, connection) if provider.one_account else [],
         }
         return self.render_to_response(self.get_context_data(**context), status=status)
 
-    def post(self, request: HttpRequest, provider: str) -> HttpResponse:
-        known, connection = self.known_provider(provider), self.connection_to_renew(provider)
-        form = VariablesForm(known, flows.asked_variables(known, connection), request.POST)
-        if not form.is_valid():
-            if self.wants_json():
-                return JsonResponse({"errors": form.errors_by_path}, status=400)
-            return self.page(known, connection, form, status=400)
-        try:
-            url = flows.begin(
-                request,
-                provider,
-                # The callback's path has the site's language. This one is the user's.
-                next_path=self.next_path() or connections_path(request),
-                scopes=self.extra_scopes(provider),
-                connection=connection,
-                variables=form.cleaned_data,
-            )
-        except CallError as error:
-            return self.undiscovered(provider, getattr(error, "code", "failed"))
-        except InvalidLoadedEntry as error:  # does not fit its issuer's metadata
-            raise not_offered(provider, error) from None
+    def invalid(self, provider: Provider, connection: Connection | None, form: VariablesForm) -> HttpResponse:
+        if self.wants_json():
+            return JsonResponse({"errors": form.errors_by_path}, status=400)
+        return self.page(provider, connection, form, status=400)
+
+    def started(self, provider: Provider, url: str) -> HttpResponse:
         if self.wants_json():
             return JsonResponse({"authorization_url": url})
-        return HttpResponseRedirect(url)
+        return leave(self.request, url, self.get_context_data(provider=provider))
 
-    def undiscovered(self, provider: str, code: str) -> HttpResponse:
-        """Return a page or JSON that says that discovery failed. A retry may succeed."""
-        details = {"action": "connect_failed", "provider": provider, "code": shown(code)}
-        logger.warning("connect failed: %s", details["code"], extra=details)
-        return self.failed(provider, code, FAILED, 502)
+    def not_started(self, provider: str, failure: Failure, error: Exception) -> HttpResponse:
+        box = developers_box(self.request, error, provider)
+        return self.failed(provider, failure.code, failure.message, failure.status, developers=box)
 
-    def failed(self, provider: str, code: str, message: object, status: int) -> HttpResponse:
+    def interrupted(self, provider: str, code: str, status: int) -> HttpResponse:
+        ended = self.path_to_retry(provider, without=("scopes",)) if code == "link_ended" else ""
+        return self.failed(provider, code, TEXTS[code], status, connect_url=ended)
+
+    def failed(
+        self,
+        provider: str,
+        code: str,
+        message: object,
+        status: int,
+        *,
+        developers: object = None,
+        connect_url: str = "",
+    ) -> HttpResponse:
         if self.wants_json():
             return JsonResponse({"error": code}, status=status)
-        context = self.get_context_data(provider=provider, code=code, message=message)
+        context = self.get_context_data(
+            provider=provider,
+            code=code,
+            message=message,
+            developers=developers,
+            connect_url=connect_url or self.path_to_retry(provider),
+        )
         return self.response_class(
             request=self.request, template=["oauth_connect/refused.html"], context=context, status=status
         )
 
-    def next_path(self) -> str:
-        return self.request.GET.get("next", "") or self.request.POST.get("next", "")
+    def path_to_retry(self, provider: str, *, without: tuple[str, ...] = ()) -> str:
+        """Return the path of this page with what was entered and asked for, without a response's values."""
+        names = CONNECT_PARAMETERS | set(asked_names(provider, self.owner.key))
+        given = {**self.request.POST.dict(), **self.request.GET.dict()}
+        kept = {name: value for name, value in given.items() if value and name in names - set(without)}
+        path = self.request.path
+        return f"{path}?{urlencode(kept)}" if kept else path
 
-    def wants_json(self) -> bool:
-        return self.request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+    def value(self, name: str) -> str:
+        """Return a parameter. Those that name a connection and scopes are in the URL only."""
+        given = self.request.GET.get(name, "")
+        return given or (self.request.POST.get(name, "") if name == "next" else "")
 
-    def extra_scopes(self, provider: str) -> list[str]:
-        return signed_scopes(self.request.GET.get("scopes", ""), provider, self.owner)
-
-    def known_provider(self, slug: str) -> Provider:
-        return offered_provider(slug, self.managing_owner().key)
-
-    def connection_to_renew(self, provider: str) -> Connection | None:
-        pk = self.request.GET.get("connection")
-        if not pk:
-            return None
-        rows = Connection.objects.for_owner(self.owner).filter(provider=provider)
-        try:
-            found = rows.get(pk=pk)
-            found.check_owner()
-            return found
-        except (Connection.DoesNotExist, OwnerMismatch, ValidationError):
-            raise Http404 from None
+    def typed(self) -> Mapping[str, str]:
+        return self.request.POST
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -192,20 +183,33 @@ class CallbackView(PrivatePage):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         reporters_forget_the_query()
         try:
-            return super().dispatch(request, *args, **kwargs)
+            if is_prefetch(request.headers):
+                return self.make_private(not_prefetched())
+            response = super().dispatch(request, *args, **kwargs)
+            flow_cookie.remove_from(response, request)
+            return response
         finally:  # a status of 5xx is mailed too, and the page is rendered after this method
             forget_parameters(request)
 
     def get(self, request: HttpRequest, provider: str, record: str = "") -> HttpResponse:
         try:
             connected = flows.complete(request, provider, record)
-        except CallbackRefused as refused:
-            return self.refused(provider, refused.code, TEXTS.get(refused.code, UNTRUSTED), status=400)
-        except CallError as error:
-            return self.refused(provider, getattr(error, "code", "failed"), FAILED, status=502)
+        except RepeatedResponse as repeated:
+            return self.repeated(provider, repeated)
+        except (CallbackRefused, CallError) as error:
+            failure = failure_of(error)
+            log_refusal(provider, failure)
+            box = developers_box(request, error, provider)
+            return self.refused(provider, failure, developers=box, connect_url=error.connect_url)
         text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
-        messages.success(request, text, fail_silently=True)
+        say(request, text)
+        if connected.is_undecided and (path := self.site_page(connected)):
+            return redirect(path)
         return redirect(connected.next or connections_path(request))
+
+    def site_page(self, connected: Connected) -> str:
+        mount = mount_of(self.request)
+        return site_path(connected.connection.pk, next_path=connected.next, mount=mount)
 
     def post(self, request: HttpRequest, provider: str, record: str = "") -> HttpResponse:
         """Redirect to this URL by GET with the same parameters, because a provider may post them (form_post).
@@ -218,13 +222,40 @@ class CallbackView(PrivatePage):
         response.status_code = 303
         return response
 
-    def refused(self, provider: str, code: str, message: object, *, status: int) -> HttpResponse:
-        # With the status 400 the code is this package's, otherwise it may be the provider's.
-        safe_code = code if status == 400 else shown(code)
-        details = {"action": "callback_refused", "provider": provider, "code": safe_code}
-        logger.warning("callback refused: %s", safe_code, extra=details)
-        context = self.get_context_data(provider=provider, code=code, message=message)
-        return self.render_to_response(context, status=status)
+    def repeated(self, provider: str, repeated: RepeatedResponse) -> HttpResponse:
+        """Lead a second request with the same response to where the first one led, without its message."""
+        details = {"action": "callback_repeated", "provider": provider, "code": repeated.refused}
+        logger.info("callback repeated: %s", provider, extra=details)
+        if not repeated.refused:
+            return redirect(repeated.next_path or connections_path(self.request))
+        here = not repeated.unavailable
+        failure = noted_failure(repeated.refused, repeated.error, refused_here=here)
+        return self.refused(provider, failure, connect_url=repeated.connect_url)
+
+    def refused(self, provider: str, failure: Failure, **context: Any) -> HttpResponse:
+        shown_error = failure.error if failure.code in CODES_WITH_A_WORD else ""
+        context |= {
+            "provider": provider,
+            "code": failure.code,
+            "message": failure.message,
+            "error": shown_error,
+        }
+        return self.render_to_response(self.get_context_data(**context), status=failure.status)
+
+
+def log_refusal(provider: str, failure: Failure) -> None:
+    """Log why a callback connected nothing, with the provider's word and the endpoint that failed."""
+    if failure.is_ours:
+        log_our_fault(failure, provider)
+        return
+    details = {
+        "action": "callback_refused",
+        "provider": provider,
+        "code": failure.code,
+        "error": failure.error,
+        "endpoint": failure.endpoint,
+    }
+    logger.warning("callback refused: %s", failure.for_log, extra=details)
 
 
 def forget_parameters(request: HttpRequest) -> None:
@@ -251,7 +282,7 @@ def _without_query(event: Any, hint: Any) -> Any:
     return event
 
 
-class DisconnectView(OwnerPage):
+class DisconnectView(Disconnects):
     """GET: a confirmation that changes nothing, and says what stays at the provider. POST: disconnects."""
 
     http_method_names = ["get", "head", "post", "options"]
@@ -265,22 +296,6 @@ class DisconnectView(OwnerPage):
         )
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        # Before: with ATOMIC_REQUESTS the provider is asked after this response.
-        before = outlook(self.with_own(owned, pk))
-        connection = self.with_own(partial(flows.disconnect, actor=request.user), pk)
-        text = _("%(account)s is disconnected.") % {
-            "account": connection.account_label or connection.provider
-        }
-        if before == "kept":
-            text = f"{text} {STILL_USED}"
-        elif before == "unsupported":
-            text = f"{text} {WITHDRAW}"
-        messages.success(request, text, fail_silently=True)
+        _, text = self.disconnect(pk)
+        say(request, text)
         return redirect(local_path(request.POST.get("next", "")) or connections_path(request))
-
-    def with_own(self, act: Callable[[Owner, uuid.UUID], Connection], pk: uuid.UUID) -> Connection:
-        """Act on the owner's connection. Raises Http404 for another owner's, as for an unknown one."""
-        try:
-            return act(self.managing_owner(), pk)
-        except Connection.DoesNotExist:
-            raise Http404 from None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
@@ -316,10 +317,20 @@ def test_a_url_cannot_be_used_to_guess_what_is_masked(superuser, sealed, lookup)
     assert superuser.get("changelist", **{lookup: "g"}).status_code == 400
 
 
-def test_a_username_that_is_a_foreign_key_is_not_searched(superuser, make_connection, monkeypatch):
-    make_connection(owner="team:core")
-    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "groups")
-    assert superuser.get("changelist", q="core").context["cl"].result_count == 1
+@pytest.mark.parametrize(
+    ("field", "words"), [("username", "grace"), ("email", "g@app.example"), ("id", "ID"), ("groups", "GROUP")]
+)
+def test_a_connection_is_found_by_the_name_that_its_user_signs_in_with(
+    superuser, make_connection, monkeypatch, user, field, words
+):
+    group = Group.objects.create(pk=987654)
+    user.groups.add(group)
+    get_user_model().objects.filter(pk=user.pk).update(email="g@app.example")
+    make_connection()
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", field)
+    words = {"ID": str(user.pk), "GROUP": str(group.pk)}.get(words, words)
+    assert superuser.get("changelist", q=words).context["cl"].result_count == 1
+    assert superuser.get("changelist", q="nobody").context["cl"].result_count == 0
 
 
 def test_search_looks_into_nothing_that_is_masked(superuser, sealed, canary):

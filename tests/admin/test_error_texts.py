@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oauth_connect.admin.error_texts import EXPLANATIONS, explanation, shown_code
-from oauth_connect.protocol.grants.responses import MISCONFIGURED, TRANSIENT
+from oauth_connect.protocol.grants.refusals import MISCONFIGURED, TRANSIENT
 
 
 @pytest.mark.parametrize("code", sorted(TRANSIENT | MISCONFIGURED))

@@ -9,8 +9,9 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,18 @@ class Facts:
         if isinstance(template, list):
             return [self.fill(value) for value in template]
         if isinstance(template, Mapping):
-            if set(template) == {"$id_token"}:
-                return self._id_token(self.fill(template["$id_token"]))
+            if len(template) == 1:
+                [(name, value)] = template.items()
+                if name in _MADE:
+                    return _MADE[name](self, self.fill(value))
             filled = {key: self.fill(value) for key, value in template.items()}
             return {key: value for key, value in filled.items() if value is not _NOTHING}
         return template
 
-    def learn(self, answer: Mapping[str, Any]) -> None:
-        """Note the tokens that an answer issues."""
+    def learn(self, answer: Any, path: Sequence[str | int] = ()) -> None:
+        """Note the tokens that an answer issues, at the top or where ``path`` leads."""
+        for key in path:
+            answer = answer[key]
         for name in ("access_token", "refresh_token"):
             if isinstance(answer.get(name), str):
                 self.values[name] = answer[name]
@@ -88,10 +93,30 @@ class Facts:
         claims = {"iat": now, "exp": now + 3600, **claims}
         if "nonce" in self.values:
             claims["nonce"] = self.values["nonce"]
-        return ".".join(map(_base64url, ({"alg": "RS256", "kid": "1"}, claims, "signature")))
+        return _jwt(claims)
+
+    def _access_token(self, claims: dict[str, Any]) -> str:
+        """An access token that is a JWT; its ``exp`` is told in seconds from now."""
+        return _jwt({**claims, "exp": int(time.time()) + claims["exp"]})
+
+    def _moment(self, seconds: int) -> str:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _epoch(self, seconds: int) -> int:
+        return int(time.time()) + seconds
 
 
 _NOTHING = object()
+_MADE: dict[str, Callable[[Facts, Any], Any]] = {
+    "$id_token": Facts._id_token,
+    "$jwt": Facts._access_token,
+    "$iso8601_in": Facts._moment,
+    "$epoch_in": Facts._epoch,
+}
+
+
+def _jwt(claims: Mapping[str, Any]) -> str:
+    return ".".join(map(_base64url, ({"alg": "RS256", "kid": "1"}, claims, "signature")))
 
 
 def _base64url(part: object) -> str:

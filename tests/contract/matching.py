@@ -119,7 +119,7 @@ def _without_client(
     ways = expected.get("client")
     if ways is None:
         return found, []
-    way = _way_of(asked, found)
+    way = "basic secret alone" if "basic secret alone" in listed(ways) else _way_of(asked, found)
     rest = {name: value for name, value in found.items() if name not in ("client_id", "client_secret")}
     if way not in listed(ways):
         return rest, [f"client authentication: {way}, expected {' or '.join(listed(ways))}"]
@@ -139,11 +139,16 @@ def _credentials(way: str, asked: Asked, found: Mapping[str, Any], facts: Facts)
     right = {
         "post": (found.get("client_id"), found.get("client_secret")) == (client_id, secret),
         "basic": asked.headers.get("authorization") == f"Basic {b64encode(pair.encode()).decode()}",
+        "basic secret alone": asked.headers.get("authorization") == f"Basic {_base64(f'{secret}:')}",
         "bearer": asked.headers.get("authorization") == f"Bearer {facts.values.get('access_token')}",
         "id": found.get("client_id") == client_id,
     }
     wrong = [one for one in way.split(" and ") if not right.get(one, True)]
     return [f"client authentication: {one} with other credentials" for one in wrong]
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
 
 
 def _verifier(rest: dict[str, Any], expected: Mapping[str, Any], facts: Facts) -> list[str]:
@@ -188,12 +193,12 @@ def authorization_differences(url: str, expected: Mapping[str, Any], facts: Fact
     if not re.fullmatch(_as_pattern(expected["url"]), address):
         told.append(f"URL: {address}, expected {expected['url']}")
     told += _scope(found, expected["scope"], facts)
-    told += _challenge(found, expected["pkce"], facts)
+    told += _challenge(found, expected, facts)
     if "nonce" in found:
         facts.values["nonce"] = found.pop("nonce")
     own = {
         "response_type": "code",
-        "client_id": "{client_id}",
+        expected.get("client_id_parameter", "client_id"): "{client_id}",
         "redirect_uri": "{redirect_uri}",
         "state": {"like": r"^[\w-]{20,}$"},
     }
@@ -223,9 +228,13 @@ def _scope(found: dict[str, Any], expected: Mapping[str, Any], facts: Facts) -> 
     return told
 
 
-def _challenge(found: dict[str, Any], mode: str, facts: Facts) -> list[str]:
+def _challenge(found: dict[str, Any], expected: Mapping[str, Any], facts: Facts) -> list[str]:
+    mode = expected["pkce"]
     challenge, method = found.pop("code_challenge", None), found.pop("code_challenge_method", None)
     if challenge is None:
         return ["parameter code_challenge: missing, the provider knows PKCE"] if mode == "sent" else []
+    if mode == "never":
+        return ["parameter code_challenge: sent, but the provider does not know PKCE"]
     facts.values["code_challenge"] = challenge
-    return [] if method == "S256" else [f"parameter code_challenge_method: {method!r}, expected 'S256'"]
+    written = expected.get("code_challenge_method", "S256")
+    return [] if method == written else [f"parameter code_challenge_method: {method!r}, expected {written!r}"]

@@ -21,30 +21,89 @@ ALLAUTH = "django-allauth"
 SOCIAL = "social-auth-core"
 
 ADAPTERS = {
+    "amazon": "amazon.views.AmazonOAuth2Adapter",
+    "apple": "apple.views.AppleOAuth2Adapter",
+    "asana": "asana.views.AsanaOAuth2Adapter",
     "atlassian": "atlassian.views.AtlassianOAuth2Adapter",
+    "basecamp": "basecamp.views.BasecampOAuth2Adapter",
+    "bitbucket": "bitbucket_oauth2.views.BitbucketOAuth2Adapter",
+    "box": "box.views.BoxOAuth2Adapter",
+    "digitalocean": "digitalocean.views.DigitalOceanOAuth2Adapter",
+    "discord": "discord.views.DiscordOAuth2Adapter",
+    "dropbox": "dropbox.views.DropboxOAuth2Adapter",
+    "eventbrite": "eventbrite.views.EventbriteOAuth2Adapter",
     "facebook": "facebook.views.FacebookOAuth2Adapter",
+    "figma": "figma.views.FigmaOAuth2Adapter",
+    "gitea": "gitea.views.GiteaOAuth2Adapter",
     "github": "github.views.GitHubOAuth2Adapter",
     "gitlab": "gitlab.views.GitLabOAuth2Adapter",
     "google": "google.views.GoogleOAuth2Adapter",
+    "hubspot": "hubspot.views.HubspotOAuth2Adapter",
+    "instagram": "instagram.views.InstagramOAuth2Adapter",
+    "linkedin": "linkedin_oauth2.views.LinkedInOAuth2Adapter",
+    "mailchimp": "mailchimp.views.MailChimpOAuth2Adapter",
     "microsoft": "microsoft.views.MicrosoftGraphOAuth2Adapter",
+    "miro": "miro.views.MiroOAuth2Adapter",
     "notion": "notion.views.NotionOAuth2Adapter",
+    "okta": "okta.views.OktaOAuth2Adapter",
+    "patreon": "patreon.views.PatreonOAuth2Adapter",
+    "paypal": "paypal.views.PaypalOAuth2Adapter",
+    "pinterest": "pinterest.views.PinterestOAuth2Adapter",
     "quickbooks": "quickbooks.views.QuickBooksOAuth2Adapter",
+    "reddit": "reddit.views.RedditAdapter",
     "salesforce": "salesforce.views.SalesforceOAuth2Adapter",
     "shopify": "shopify.views.ShopifyOAuth2Adapter",
     "slack": "slack.views.SlackOAuth2Adapter",
+    "snapchat": "snapchat.views.SnapchatOAuth2Adapter",
+    "spotify": "spotify.views.SpotifyOAuth2Adapter",
+    "strava": "strava.views.StravaOAuth2Adapter",
+    "stripe": "stripe.views.StripeOAuth2Adapter",
+    "tiktok": "tiktok.views.TikTokOAuth2Adapter",
+    "twitch": "twitch.views.TwitchOAuth2Adapter",
+    "vimeo": "vimeo_oauth2.views.VimeoOAuth2Adapter",
     "x": "twitter_oauth2.views.TwitterOAuth2Adapter",
+    "yahoo": "yahoo.views.YahooOAuth2Adapter",
+    "zoho": "zoho.views.ZohoOAuth2Adapter",
+    "zoom": "zoom.views.ZoomOAuth2Adapter",
 }
 BACKENDS = {
+    "amazon": "amazon.AmazonOAuth2",
+    "apple": "apple.AppleIdAuth",
+    "asana": "asana.AsanaOAuth2",
     "atlassian": "atlassian.AtlassianOAuth2",
+    "bitbucket": "bitbucket.BitbucketOAuth2",
+    "box": "box.BoxOAuth2",
+    "digitalocean": "digitalocean.DigitalOceanOAuth",
+    "discord": "discord.DiscordOAuth2",
+    "dropbox": "dropbox.DropboxOAuth2V2",
+    "eventbrite": "eventbrite.EventbriteOAuth2",
     "facebook": "facebook.FacebookOAuth2",
+    "fitbit": "fitbit.FitbitOAuth2",
+    "gitea": "gitea.GiteaOAuth2",
     "github": "github.GithubOAuth2",
     "gitlab": "gitlab.GitLabOAuth2",
     "google": "google.GoogleOAuth2",
+    "hubspot": "hubspot.HubSpotOAuth2",
+    "linkedin": "linkedin.LinkedinOAuth2",
+    "mailchimp": "mailchimp.MailChimpOAuth2",
     "microsoft": "microsoft.MicrosoftOAuth2",
+    "patreon": "patreon.PatreonOAuth2",
+    "paypal": "paypal.PayPalOAuth2",
+    "pinterest": "pinterest.PinterestOAuth2",
+    "reddit": "reddit.RedditOAuth2",
     "salesforce": "salesforce.SalesforceOAuth2",
     "slack": "slack.SlackOAuth2",
+    "spotify": "spotify.SpotifyOAuth2",
+    "strava": "strava.StravaOAuth",
+    "stripe": "stripe.StripeOAuth2",
+    "twitch": "twitch.TwitchOAuth2",
+    "vimeo": "vimeo.VimeoOAuth2",
     "x": "twitter_oauth2.TwitterOAuth2",
+    "yahoo": "yahoo.YahooOAuth2",
+    "zoom": "zoom.ZoomOAuth2",
 }
+# Both packages have no URLs of these, only settings for them.
+ONLY_SETTINGS = {(ALLAUTH, "auth0"), (SOCIAL, "auth0"), (SOCIAL, "keycloak"), (SOCIAL, "okta")}
 NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     ALLAUTH: {
         "authorization_endpoint": ("authorize_url",),
@@ -54,7 +113,7 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     SOCIAL: {
         "authorization_endpoint": ("AUTHORIZATION_URL",),
         "token_endpoint": ("ACCESS_TOKEN_URL",),
-        "userinfo_endpoint": ("USER_DATA_URL",),
+        "userinfo_endpoint": ("USER_DATA_URL", "METADATA_URL"),
         "revocation_endpoint": ("REVOKE_TOKEN_URL",),
     },
 }
@@ -65,12 +124,16 @@ class _StandIn:
 
     base_url = "https://login.salesforce.com"
     provider_api_version = "v4"
+    okta_base_url = "example.okta.com"
 
     def _build_tenant_url(self, path: str) -> str:
         return f"https://login.microsoftonline.com/common{path}"
 
     def _build_url(self, path: str) -> str:
         return f"https://gitlab.com{path}"
+
+    def _get_endpoint(self) -> str:
+        return "paypal.com"
 
     def _shop_url(self, path: str) -> str:
         return f"https://lovelace-mills.myshopify.com{path}"

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from oauth_connect import presets
+from oauth_connect.conf import conf
 from oauth_connect.flows import connect_path
 from oauth_connect.models import Connection
 from tests.contract.golden import Facts, fits, hosts_of, load, shown
@@ -42,11 +43,13 @@ class Play:
         typed = {**self.golden["settings"], **more}
         entry = {name: value for name, value in typed.items() if value}
         self.configure(PROVIDERS={self.provider: entry})
+        client = {**typed, **self.golden.get("registered", {})}
+        secret = client.get("client_secret") or conf.provider(self.provider).secret()
         self.facts = Facts(
             {
-                "client_id": typed["client_id"],
-                "client_secret": typed["client_secret"],
-                "code": self.golden["callback"]["code"],
+                "client_id": client["client_id"],
+                "client_secret": secret,
+                "code": self.golden["callback"][self.golden.get("code_parameter", "code")],
                 "redirect_uri": f"https://app.example{callback_path(self.provider)}",
             }
         )
@@ -61,7 +64,8 @@ class Play:
 
     def start(self, scopes: Iterable[str] | None = None) -> str:
         """Press the button of the connect page; return the URL at the provider."""
-        return self.visitor.follow(self.path(scopes), self.said)
+        with self.server.playing(self.golden.get("registration", [])):
+            return self.visitor.follow(self.path(scopes), self.said)
 
     def begin(self) -> str:
         """Start, and fail where the URL is not the documented one. Returns the state."""
@@ -77,7 +81,15 @@ class Play:
         state = self.begin()
         query = self.callback(state, callback or {})
         with self.server.playing(self.golden["connect"] if exchanges is None else exchanges):
+            return self.come_back(query)
+
+    def come_back(self, query: dict[str, str]) -> Any:
+        """Bring the authorization response: by a redirect, or by a form that the browser posts."""
+        if not self.golden.get("posted"):
             return self.visitor.come_back(self.provider, **query)
+        response = self.visitor.post(callback_path(self.provider), query)
+        assert response.status_code == 303, f"the posted response was not taken: {response.status_code}"
+        return self.visitor.get(response["Location"])
 
     def callback(self, state: str, changes: Mapping[str, str | None]) -> dict[str, str]:
         """The query that the provider's redirect carries; ``None`` takes a parameter out of it."""
@@ -178,6 +190,7 @@ def kept(connection: Connection, path: str) -> Any:
 
 
 def refusal_of(response: Any) -> str:
-    """The code that the page of a refused callback shows."""
+    """The code of the page of a refused callback: the provider's own, where this package does not know it."""
     context = response.context or {}
-    return str(context.get("code", "")) if response.status_code != 302 else "connected"
+    code = context.get("error") if context.get("code") == "other_error" else context.get("code", "")
+    return str(code) if response.status_code != 302 else "connected"

@@ -117,7 +117,7 @@ class EveryProvider:
             return status, headers, answer.get("text", "").encode()
         body = self.facts.fill(answer["json"])
         if 200 <= status < 300 and isinstance(body, Mapping):
-            self.facts.learn(body)
+            self.facts.learn(body, answer.get("token_at", ()))
         if answer.get("form_unless_json_is_asked_for") and JSON not in asked.headers.get("accept", ""):
             return status, {"Content-Type": f"{FORM}; charset=utf-8", **headers}, urlencode(body).encode()
         headers = {"Content-Type": f"{JSON}; charset=utf-8", **headers}

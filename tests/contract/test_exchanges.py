@@ -10,8 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import errors
 from oauth_connect.conf import conf
+from oauth_connect.flows import machine_session
 from oauth_connect.models import Connection, PendingRevocation
-from tests.contract.golden import PROVIDERS, named
+from tests.contract.golden import PROVIDERS, load, named
 from tests.contract.matching import listed
 from tests.contract.play import Play, refusal_of
 from tests.support.visitor import query_of
@@ -29,6 +30,9 @@ def every(section: str) -> Any:
 
 
 each = pytest.mark.parametrize("provider", PROVIDERS)
+each_that_refreshes = pytest.mark.parametrize(
+    "provider", [name for name in PROVIDERS if load(name)["refresh"]]
+)
 
 
 @each
@@ -96,7 +100,7 @@ def test_call_to_a_wrong_host(provider: str, play: Playing) -> None:
         assert playing.server.asked == []
 
 
-@each
+@each_that_refreshes
 def test_refresh(provider: str, play: Playing) -> None:
     playing = play(provider)
     connection = playing.connected()
@@ -104,7 +108,7 @@ def test_refresh(provider: str, play: Playing) -> None:
     refresh(playing, connection, 0)
 
 
-@each
+@each_that_refreshes
 def test_rotate(provider: str, play: Playing) -> None:
     """A second refresh spends what the first one left, rotated or not."""
     playing = play(provider)
@@ -141,6 +145,15 @@ def test_revoke(provider: str, play: Playing, django_capture_on_commit_callbacks
     gone = Connection.objects.get()
     assert (gone.status, gone.sealed_token) == (Connection.Status.REVOKED, None)
     assert not PendingRevocation.objects.exists()
+
+
+@every("own_tokens")
+def test_token_of_the_client_alone(provider: str, case: Case, play: Playing) -> None:
+    playing = play(provider)
+    playing.type(**case["settings"])
+
+    with playing.server.playing(case["exchanges"]), machine_session(provider) as http:
+        assert http.get(case["url"]).status_code == 200
 
 
 @every("other_answers")

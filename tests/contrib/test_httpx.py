@@ -634,6 +634,21 @@ def test_redirects_keep_the_token_within_the_origin_and_lose_it_elsewhere(
 
 
 @both
+@pytest.mark.parametrize("api", [{}, {"header": "X-Key", "scheme": "Bearer"}])
+def test_a_redirect_to_another_host_of_api_hosts_keeps_the_token(
+    scripted, scripted_entry, make_connection, configure, is_async, api
+) -> None:
+    second = ScriptedServer()
+    hosts = [f"127.0.0.1:{scripted.port}", f"127.0.0.1:{second.port}"]
+    configure(PROVIDERS={"scripted": {**scripted_entry, "api": api, "api_hosts": hosts}})
+    scripted.on("/api/file", Answer(307, headers={"Location": f"{second.url}/file"}))
+    second.on("/file", Answer(body={}))
+    assert calling(make_connection(), is_async, "file", follow_redirects=True).status_code == 200
+    assert second.asked("/file")[0].headers[api.get("header", "Authorization")] == "Bearer access-0"
+    second.close()
+
+
+@both
 @pytest.mark.compliance("D38")
 @pytest.mark.parametrize(
     "location", ["http://api.example/", "ftp://api.example/", "https://a:b@evil.example/"]

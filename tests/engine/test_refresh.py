@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
 
 from oauth_connect import signals
-from oauth_connect.engine.refresh import pause, refresh_time
+from oauth_connect.engine.timing import pause, refresh_time
 from oauth_connect.errors import (
+    CallError,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
     ReauthorizationRequired,
 )
 from oauth_connect.flows import session_for
+from oauth_connect.jobs.refresh.due import Due
+from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ProviderState
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.row import RowStore
 from tests.servers.scripted import Answer
-from tests.support.tokens import EXPIRED, FRESH, stored
+from tests.support.tokens import EXPIRED, FRESH, raw, stored
 from tests.support.waiting import Tally, tally_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
@@ -105,29 +110,27 @@ def test_the_scope_stays_what_was_granted(scripted, make_connection):
 
 
 @pytest.mark.parametrize(
-    ("lives", "unused", "at"),
+    ("lives", "unused", "at", "reserve"),
     [
-        (3600, 30 * 86400, 3540),  # the access token ends first, long before
-        (30 * 86400, 86400, 77760),  # the refresh token does: a tenth of its time before
-        (None, 90 * 86400, 87 * 86400),  # three days at most
-        (None, None, None),
+        (3600, 30 * 86400, 3540, 60),  # the access token ends first, long before
+        (300, 1800, 240, 60),
+        (3600, 3600, 1800, 1800),  # both end together: half of the time is left for a job that runs seldom
+        (3600, 5400, 2700, 2700),
+        (30 * 86400, 86400, 43200, 43200),  # the refresh token ends first
+        (None, 90 * 86400, 87 * 86400, 3 * 86400),  # three days at most
     ],
 )
-def test_a_token_is_due_before_its_refresh_token_dies_unused(lives, unused, at):
+def test_a_token_is_due_before_its_refresh_token_dies_unused(lives, unused, at, reserve):
     now = datetime.now(UTC)
     token = Token(
         access_token="a",
         refresh_token="r",
         obtained_at=now,
         expires_at=now + timedelta(seconds=lives) if lives else None,
-        refresh_token_expires_at=now + timedelta(seconds=unused) if unused else None,
+        refresh_token_expires_at=now + timedelta(seconds=unused),
     )
     due = refresh_time(token, timedelta(seconds=60))
-    if at is None:
-        assert due is None
-    else:
-        early = min(60 if lives == 3600 else unused / 10, 3 * 86400) / 10
-        assert now + timedelta(seconds=at - early) <= due <= now + timedelta(seconds=at)
+    assert now + timedelta(seconds=at - reserve / 10) <= due <= now + timedelta(seconds=at)
 
 
 # --- transient ------------------------------------------------------------------------------------
@@ -200,6 +203,18 @@ def test_within_the_leeway_a_failed_refresh_does_not_fail_the_call(scripted, mak
     connection = make_connection(age=WITHIN_LEEWAY)
     assert connection.access_token(LONG) == "access-0"
     assert len(scripted.asked("/token")) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("not_yet.approved", "not_yet.approved"), ("eyJhbGciOiJIUzI1NiJ9.e30.x9", "other_error")],
+)
+def test_a_code_that_may_be_a_token_is_not_kept(scripted, make_connection, heard, sent, kept):
+    scripted.on("/token", Answer(400, {"error": sent}))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderRejected):
+        connection.access_token()
+    assert stored(connection).last_error == kept
 
 
 def test_no_request_is_made_before_the_back_off_has_passed_unless_forced(scripted, make_connection):
@@ -315,6 +330,21 @@ def test_a_wrong_endpoint_is_reported_whatever_the_response_says(scripted, make_
     assert len(scripted.requests) == 2
 
 
+def test_an_error_that_is_repeated_within_the_back_off_says_when_corrected_settings_are_tried(
+    scripted, make_connection
+):
+    scripted.on("/token", Answer(401, {"error": "invalid_client"}))
+    connection = make_connection(age=EXPIRED)
+    said = []
+    for _ in range(2):
+        with pytest.raises(ProviderMisconfigured) as caught:
+            stored(connection).access_token()
+        said.append(str(caught.value))
+    assert said[1].startswith(f"{said[0]} An earlier request found this.")
+    assert 0 < int(re.search(r"in (\d+) seconds", said[1])[1]) <= 60
+    assert len(scripted.requests) == 1
+
+
 def test_a_lost_answer_is_asked_after_soon_however_often_it_failed_before(scripted, make_connection):
     scripted.on("/token", Answer(503), Answer(503), Answer(503), Answer(503), Answer(503), Answer(reset=True))
     connection = make_connection(age=EXPIRED)
@@ -333,6 +363,165 @@ def test_another_refusal_has_its_code_and_marks_no_connection(scripted, make_con
         connection.access_token()
     assert (caught.value.error, caught.value.description) == ("invalid_scope", "<b>no</b>")
     assert stored(connection).status == "active"
+
+
+# --- refused without a reason ---------------------------------------------------------------------
+
+UNEXPLAINED = Answer(400)
+A_DAY = timedelta(hours=24)
+
+
+def refused_since(connection: Connection, age: timedelta) -> None:
+    """Let the first refusal of a connection be older."""
+    raw(connection).update(error_since=datetime.now(UTC) - age)
+
+
+def refreshed_meanwhile(make_connection: Any, **columns: Any) -> None:
+    """Store another connection of the same client, whose last refresh was now."""
+    values = {"last_refreshed_at": datetime.now(UTC), **columns}
+    raw(make_connection()).update(**values)
+
+
+def alone(connection: Connection) -> None:
+    with contextlib.suppress(CallError):
+        stored(connection).refresh()
+
+
+def in_bulk(connection: Connection) -> None:
+    raw(connection).update(refresh_at=datetime.now(UTC) - timedelta(minutes=1))
+    assert list(refresh_due(Due(pks=[connection.pk]), workers=2))
+
+
+def awaited(connection: Connection) -> None:
+    with contextlib.suppress(CallError):
+        async_to_sync(stored(connection).arefresh)()
+
+
+every_way = pytest.mark.parametrize("refresh", [alone, in_bulk, awaited])
+
+
+@every_way
+def test_a_day_of_refusals_without_a_reason_ends_the_grant_if_others_are_refreshed(
+    scripted, make_connection, heard, refresh
+):
+    scripted.on("/token", UNEXPLAINED)
+    connection = make_connection(age=EXPIRED)
+    refresh(connection)
+    assert (stored(connection).status, stored(connection).last_error) == ("active", "refused_without_reason")
+    refused_since(connection, A_DAY)
+    refreshed_meanwhile(make_connection)
+
+    refresh(connection)
+
+    row = stored(connection)
+    assert (row.status, row.last_error) == ("reauthorization_required", "refused_without_reason")
+    assert heard[-1] == ("reauthorization_required", "refused_without_reason")
+    with pytest.raises(ReauthorizationRequired) as raised:
+        row.access_token()
+    assert raised.value.reason == "refused_without_reason"
+    assert len(scripted.asked("/token")) == 2
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        pytest.param({"since": A_DAY - timedelta(minutes=1)}, id="less than a day"),
+        pytest.param({"before": "http_503"}, id="another failure until now"),
+        pytest.param({"other": {"last_refreshed_at": datetime.now(UTC) - timedelta(days=3)}}, id="not since"),
+        pytest.param({"other": {"last_refreshed_at": None}}, id="only connected"),
+        pytest.param({"other": {"client_id": "another"}}, id="of another client"),
+        pytest.param({"other": {"provider": "another"}}, id="of another provider"),
+        pytest.param({"other": {"failures": 1}}, id="it fails now"),
+        pytest.param({"other": {"grant": "client_credentials"}}, id="a client's own"),
+        pytest.param({"age": 100}, id="the access token is valid"),
+        pytest.param({"response": {**FRESH, "expires_in": None}}, id="of unknown expiry"),
+    ],
+)
+def test_refusals_without_a_reason_alone_end_nothing(scripted, make_connection, otherwise):
+    scripted.on("/token", UNEXPLAINED)
+    connection = make_connection(age=otherwise.get("age", EXPIRED), response=otherwise.get("response"))
+    alone(connection)
+    refused_since(connection, otherwise.get("since", A_DAY))
+    raw(connection).update(last_error=otherwise.get("before", "refused_without_reason"))
+    refreshed_meanwhile(make_connection, **otherwise.get("other", {}))
+
+    alone(connection)
+
+    assert (stored(connection).status, stored(connection).failures) == ("active", 2)
+
+
+@every_way
+def test_since_when_an_error_is_the_same_is_kept(scripted, make_connection, refresh):
+    scripted.on("/token", UNEXPLAINED, UNEXPLAINED, Answer(503), Answer(503), UNEXPLAINED, Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+    assert stored(connection).error_since is None
+    moments = []
+    for _ in range(5):
+        refresh(connection)
+        moments.append(stored(connection).error_since)
+    assert moments[0] == moments[1] < moments[2] == moments[3] < moments[4]
+    refresh(connection)
+    assert (stored(connection).error_since, stored(connection).last_error) == (None, "")
+
+
+def test_since_when_odd_responses_come_is_kept_too(scripted, make_connection):
+    odd = {"token_type": "Bearer"}
+    scripted.on("/token", *(Answer(body={**odd, "refresh_token": f"refresh-{n}"}) for n in (1, 2)))
+    connection = make_connection(age=EXPIRED)
+    alone(connection)
+    first = stored(connection).error_since
+    alone(connection)
+    row = stored(connection)
+    assert (row.token.refresh_token, row.last_error, row.failures) == ("refresh-2", "malformed_response", 2)
+    assert row.error_since == first is not None
+
+
+def test_a_refusal_without_a_reason_is_a_refusal_for_callers_that_come_later(scripted, make_connection):
+    scripted.on("/token", UNEXPLAINED)
+    connection = make_connection(age=EXPIRED)
+    for _ in range(2):
+        with pytest.raises(ProviderRejected, match=r"token_response\.error_field") as raised:
+            stored(connection).access_token()
+        assert raised.value.error == "refused_without_reason"
+    assert len(scripted.asked("/token")) == 1
+
+
+# --- other refusals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refresh", [alone, in_bulk, awaited])
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_code_that_ends_the_grant_ends_it_with_any_status(scripted, make_connection, status, refresh):
+    scripted.on("/token", Answer(status, {"error": "invalid_token"}))
+    connection = make_connection(age=EXPIRED)
+    refresh(connection)
+    assert (stored(connection).status, stored(connection).last_error) == (
+        "reauthorization_required",
+        "revoked",
+    )
+
+
+def test_an_entry_may_end_a_grant_by_a_code_that_refuses_the_client_elsewhere(
+    scripted, scripted_entry, configure, make_connection
+):
+    configure(
+        PROVIDERS={"scripted": {**scripted_entry, "refresh": {"ended_errors": ["unauthorized_client"]}}}
+    )
+    scripted.on("/token", Answer(400, {"error": "unauthorized_client"}))
+    connection = make_connection(age=EXPIRED)
+    alone(connection)
+    assert stored(connection).status == "reauthorization_required"
+    assert not ProviderState.objects.exists()
+
+
+def test_a_401_without_a_code_raises_no_alarm_and_marks_nothing(scripted, make_connection):
+    scripted.on("/token", Answer(401, {"status": 401, "message": "Invalid refresh token"}))
+    connection = make_connection(age=EXPIRED)
+    with pytest.raises(ProviderRejected) as raised:
+        connection.access_token()
+    assert raised.value.error == "http_401"
+    assert (stored(connection).status, stored(connection).last_error) == ("active", "http_401")
+    assert not ProviderState.objects.exists()
 
 
 def test_a_token_of_another_client_id_is_not_sent(scripted, scripted_entry, configure, make_connection):

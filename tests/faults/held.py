@@ -42,8 +42,8 @@ def held_by_another(connection: Connection, seconds: float = 20.0) -> Iterator[N
         holder.join()
 
 
-def wait_until_somebody_waits() -> None:
-    """Wait until another session of this test's database waits for a lock.
+def wait_until_somebody_waits(sessions: int = 1) -> None:
+    """Wait until other sessions of this test's database wait for a lock.
 
     SQLite has no sessions that could be looked at: there it is a moment, and what is shown is shown if it
     was long enough.
@@ -61,10 +61,10 @@ def wait_until_somebody_waits() -> None:
     def somebody_waits() -> bool:
         with database.cursor() as cursor:
             cursor.execute(waiting[database.vendor])
-            return bool(cursor.fetchone()[0])
+            return bool(cursor.fetchone()[0] >= sessions)
 
     # InnoDB shows the same list again to a reader that comes back within a tenth of a second.
-    eventually(somebody_waits, "a session that waits for the lock", interval=0.2)
+    eventually(somebody_waits, f"{sessions} sessions that wait for a lock", interval=0.2)
 
 
 @contextmanager

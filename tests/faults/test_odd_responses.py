@@ -188,3 +188,18 @@ def test_an_error_status_with_a_refresh_token_is_an_error(scripted, make_connect
     with pytest.raises(Exception, match="connected again"):
         connection.access_token()
     assert stored(connection).status == "reauthorization_required"
+
+
+@pytest.mark.parametrize("in_bulk", [False, True], ids=["alone", "in bulk"])
+def test_a_token_at_the_top_is_saved_though_the_entry_has_a_path(
+    scripted, scripted_entry, configure, make_connection, in_bulk
+):
+    connection = make_connection(age=EXPIRED)
+    configure(PROVIDERS={"scripted": {**scripted_entry, "token_response": {"path": ["authed_user"]}}})
+    scripted.on("/token", Answer(body=FRESH))
+    if in_bulk:
+        assert list(refresh_due(Due(pks=[connection.pk]), workers=1))
+    else:
+        connection.refresh()
+    row = stored(connection)
+    assert (row.token.refresh_token, row.token.access_token, row.failures) == ("refresh-1", "access-1", 0)

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
+from django.http import HttpRequest
+from django.test import RequestFactory
 
 from oauth_connect.engine.store import ACTIVE
 from oauth_connect.errors import OAuthConnectError, ReauthorizationRequired
 from oauth_connect.flows import access_token_for, machine_access_token
 from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
-from oauth_connect.models import Connection
+from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.stores.transactions import Placement, placement
+from oauth_connect.views import connection_required
+from tests.admin.pages import Staff, text
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH
@@ -123,7 +127,7 @@ class ReadsConnectionsFromAReplica(ReadsFromAReplica):
     """Sessions and users are read where they are written."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
-        return REPLICA if model is Connection else "default"
+        return REPLICA if model in (Connection, ConnectionEvent) else "default"
 
 
 @pytest.fixture
@@ -166,6 +170,106 @@ def test_a_login_at_a_terminal_that_fails_ends_no_grant(
 
     assert len(scripted.asked("/token")) == 1
     assert not scripted.asked("/revoke")
+
+
+# --- pages and calls right after an account was connected or disconnected ---------------------------
+
+
+@pytest.fixture
+def lagging(settings: Any, scripted: Any) -> None:
+    """The replica shows no connection yet."""
+    settings.DATABASE_ROUTERS = [ReadsConnectionsFromAReplica()]
+    scripted.on("/token", Answer(body=FRESH))
+
+
+@pytest.fixture
+def just_connected(lagging: None, make_connection: Any) -> Connection:
+    connection: Connection = make_connection()
+    assert not Connection.objects.exists()
+    return connection
+
+
+@pytest.fixture
+def just_disconnected(shown_then_not: Connection) -> Connection:
+    """The replica still shows the account as connected."""
+    master(shown_then_not).disconnect()
+    assert Connection.objects.get().status == ACTIVE
+    return shown_then_not
+
+
+PAGES = ["/oauth/", "/oauth/scripted/connect/?connection={}", "/oauth/{}/disconnect/"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_shows_an_account_that_was_just_connected(just_connected, visitor, page):
+    response = visitor.get(page.format(just_connected.pk))
+    assert response.status_code == 200
+    assert str(just_connected.pk) in response.text or just_connected.account_id in response.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_offers_an_account_that_was_just_disconnected(just_disconnected, visitor, page):
+    response = visitor.get(page.format(just_disconnected.pk))
+    assert response.status_code == 404 or str(just_disconnected.pk) not in response.text
+
+
+def test_an_account_that_was_just_connected_is_disconnected_by_its_page(just_connected, visitor):
+    assert visitor.post(f"/oauth/{just_connected.pk}/disconnect/").status_code == 302
+    assert master(just_connected).status == "revoked"
+
+
+def test_a_view_that_needs_a_connection_serves_the_user_who_has_just_connected(just_connected, user):
+    assert access_token_for(user, "scripted") == "access-0"
+    assert connection_required("scripted")(lambda request: "served")(visit(user)) == "served"
+
+
+def test_a_view_that_needs_a_connection_sends_away_the_user_who_has_just_disconnected(
+    just_disconnected, user
+):
+    with pytest.raises(ReauthorizationRequired):
+        access_token_for(user, "scripted")
+    assert connection_required("scripted")(lambda request: "served")(visit(user)).status_code == 302
+
+
+def test_finding_a_connection_costs_one_query(just_connected, user, django_assert_num_queries):
+    with django_assert_num_queries(1, connection=connections["default"]):
+        access_token_for(user, "scripted")
+
+
+def visit(user: Any) -> HttpRequest:
+    request = RequestFactory().get("/page/")
+    request.user = user
+    return request
+
+
+def test_the_terminal_disconnects_what_was_just_connected(just_connected, user, capsys):
+    call_command("oauth_logout", "scripted", user=user.get_username())
+    assert master(just_connected).status == "revoked"
+
+
+def test_the_terminal_says_that_the_provider_has_not_revoked_the_token_yet(just_connected, scripted, user):
+    scripted.on("/revoke", Answer(503))
+    with pytest.raises(CommandError, match="has not revoked the token yet"):
+        call_command("oauth_logout", "scripted", user=user.get_username(), verbosity=0)
+
+
+def test_staff_act_on_the_row_that_the_primary_has(shown_then_not, scripted):
+    master(shown_then_not).disconnect()
+    response = Staff().act("disconnect_selected", [shown_then_not], confirmed="yes")
+    assert "Already disconnected" in response.text
+
+
+def test_staff_see_at_once_what_their_action_did(just_connected, scripted):
+    scripted.on("/revoke", Answer())
+    staff = Staff()
+    assert staff.get("changelist").context["cl"].result_count == 1
+    data = {"action": "disconnect_selected", "confirmed": "yes", "from_page": "1"}
+
+    staff.post("changelist", **data, _selected_action=str(just_connected.pk))
+
+    page = staff.get("change", just_connected.pk)
+    assert page.context["original"].status == "revoked"
+    assert "revoked by staff" in text(page)
 
 
 # --- on an alias of its own -----------------------------------------------------------------------

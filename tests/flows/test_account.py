@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth import get_user_model
 
+from oauth_connect.errors import CallbackRefused
+from oauth_connect.flows.account import identify
 from oauth_connect.models import Connection
+from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.token import Token
 from tests.servers.scripted import Answer
+from tests.support import tokens
 from tests.support.visitor import Visitor, query_of
 
 pytestmark = pytest.mark.django_db
@@ -121,10 +128,88 @@ def test_an_id_token_for_another_sign_in_connects_nothing(openid, claims, script
 
 
 @pytest.mark.compliance("A39")
+@pytest.mark.parametrize(
+    ("in_id_token", "in_userinfo", "status"),
+    [("42", 42, 302), (42, "42", 302), ("42", "43", 400), (["42"], ["43"], 400), ("42", None, 400)],
+)
+def test_id_token_and_userinfo_name_one_subject_as_a_number_or_as_its_digits(
+    identified_by, visitor, issues, scripted, in_id_token, in_userinfo, status
+):
+    identified_by(
+        {"id": ["id"]}, issuer=ISSUER, scopes=["openid"], userinfo_endpoint=f"{scripted.url}/userinfo"
+    )
+    scripted.on("/userinfo", Answer(body={"id": "7", "sub": in_userinfo}))
+    query = query_of(visitor.start())
+    issues(id_token=id_token(query["nonce"], sub=in_id_token))
+    assert visitor.come_back(state=query["state"], code="code").status_code == status
+
+
+@pytest.mark.compliance("A39")
 def test_nonces_are_never_alike(identified_by, visitor):
     identified_by({"source": "id_token"}, issuer=ISSUER, scopes=["openid"])
 
     assert len({query_of(visitor.start())["nonce"] for _ in range(5)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [("data.0.id", {"data": [{"id": "7", "login": "ada"}]}), ("0.id", [{"id": 7}, {"id": 8}])],
+)
+def test_an_account_s_id_may_be_in_a_list(path, document, visitor, scripted, identified_by, issues):
+    identified_by({"id": [path]}, userinfo_endpoint=f"{scripted.url}/userinfo")
+    scripted.on("/userinfo", Answer(body=document))
+    visitor.connect()
+    assert Connection.objects.get().account_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("document", "status"),
+    [
+        ({"status": "active", "id": 7}, 302),
+        ({"status": "no_such_token"}, 502),
+        ({"error": "x", "id": "of-the-request"}, 502),
+    ],
+)
+def test_an_account_may_have_a_field_that_is_an_error_in_a_token_response(
+    document, status, visitor, scripted, identified_by, issues
+):
+    rules = {"error_field": "status", "success_field": "ok"}
+    identified_by({"id": ["id"]}, userinfo_endpoint=f"{scripted.url}/userinfo", token_response=rules)
+    issues(ok=True)
+    scripted.on("/userinfo", Answer(body=document))
+    assert visitor.connect().status_code == status
+
+
+def test_signed_userinfo_names_the_account(visitor, scripted, userinfo):
+    userinfo(Answer(body=tokens.id_token(id="7").encode(), headers={"Content-Type": "application/jwt"}))
+    visitor.connect()
+    assert Connection.objects.get().account_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("identity", "document", "named"),
+    [
+        ({}, {"data": {"user": {"open_id": "canary"}}}, "(sub, id)"),
+        ({"id": ["data.id", "x+y"]}, [{"open_id": "canary"}], "(data.id, x+y)"),
+        ({"source": "token_response"}, {}, "'token_response'"),
+        ({"id": ["open_id"]}, {"open_id": "canary" * 100}, "at most 255 characters"),
+    ],
+)
+def test_an_unknown_account_names_the_setting_and_the_keys_that_were_there(
+    scripted, scripted_entry, identity, document, named
+):
+    scripted.on("/userinfo", Answer(body=document))
+    entry = {**scripted_entry, "userinfo_endpoint": f"{scripted.url}/userinfo", "identity": identity}
+    token = Token("canary", datetime.now(UTC), extra={"account": {"open_id": "canary"}})
+    provider = Provider.from_mapping("scripted", entry)
+    with (
+        AuthorizationServer(provider, timeout=50) as server,
+        pytest.raises(CallbackRefused, match=r"scripted\.identity\.id .*open_id") as refused,
+    ):
+        identify(server, token, nonce=None, parameters={})
+    assert refused.value.code == "account_unknown"
+    assert named in str(refused.value)
+    assert "canary" not in str(refused.value)
 
 
 HOSTILE_DOCUMENTS = [

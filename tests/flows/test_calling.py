@@ -77,6 +77,16 @@ def test_without_a_connection_the_error_leads_to_the_page_that_makes_one(user, s
     assert required.value.connect_url == "/oauth/scripted/connect/"
 
 
+def test_where_no_page_connects_an_account_the_error_leads_to_none(
+    user, configure, scripted_entry, scripted_provider
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "grant_types": ["client_credentials"]}})
+
+    with pytest.raises(ReauthorizationRequired, match=r"machine_session\(\)") as required:
+        session_for(user, "scripted")
+    assert (required.value.reason, required.value.connect_url) == ("not_connected", "")
+
+
 def test_an_unknown_provider_is_the_site_s_mistake(user, scripted_provider):
     with pytest.raises(ImproperlyConfigured, match=r"No provider 'nowhere'.*Add it, or correct the name"):
         session_for(user, "nowhere")

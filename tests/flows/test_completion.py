@@ -128,7 +128,20 @@ def test_a_site_may_say_the_shop_itself(visitor, shops):
     assert Connection.objects.get().get_provider().api_hosts == ("acme.mills.example",)
 
 
-TYPED = ["acme", " acme ", "ACME", "Acme.mills.example", "https://acme.mills.example/", "HTTPS://ACME"]
+TYPED = [
+    "acme",
+    " acme ",
+    "ACME",
+    "Acme.mills.example",
+    "https://acme.mills.example/",
+    "HTTPS://ACME",
+    "https://acme.mills.example/admin/orders?page=2#top",
+    "acme.mills.example/admin",
+    "http://ACME.mills.example:80",
+    "https://acme.mills.example:443/",
+    "acme.mills.example.",
+    "acme.mills.example?x",
+]
 
 
 @pytest.mark.parametrize("typed", TYPED)
@@ -138,6 +151,29 @@ def test_a_shop_may_be_written_as_a_browser_shows_it(typed, visitor, user, shops
     request.user = user
     flows.begin(request, "scripted", variables={"shop": typed})
     assert initial_values(conf.provider("scripted"), {"shop": typed}, None) == {"shop": "acme"}
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "acme/evil.example",
+        "https://evil.example/acme",
+        "https://user:word@acme.mills.example",
+        "acme?x" * 400,
+    ],
+)
+def test_nothing_of_a_name_is_dropped_to_make_it_fit(typed, shops):
+    with pytest.raises(InvalidProvider, match=r"^scripted\.variables\.shop: "):
+        initial_values(conf.provider("scripted"), {"shop": typed}, None)
+
+
+@pytest.mark.parametrize(
+    "typed", ["Git.Mills.example", "https://git.mills.example/group/project", "git.mills.example"]
+)
+def test_a_host_is_one_value_however_it_is_written(typed, shops):
+    host = {"source": "user", "pattern": "[A-Za-z0-9.-]+", "lowercase": True}
+    shops(variables={"shop": host})
+    assert initial_values(conf.provider("scripted"), {"shop": typed}, None) == {"shop": "git.mills.example"}
 
 
 # --- a signed callback --------------------------------------------------------------------------
@@ -251,6 +287,59 @@ def test_a_refresh_follows_the_instance_and_refuses_a_foreign_one(visitor, insta
     assert "scripted.variables.instance" in caplog.text
 
 
+@pytest.fixture
+def moved(scripted, scripted_entry, configure, make_connection):
+    """Two instances of one row: another process has connected it again elsewhere, and the first is stale."""
+    place = {"source": "callback", "field": "location", "pattern": "[a-z]+"}
+    entry = {**scripted_entry, "api_base_url": f"{scripted.url}/{{place}}/", "variables": {"place": place}}
+    configure(PROVIDERS={"scripted": entry})
+    scripted.on("/eu/me", Answer(401))
+    scripted.on("/com/me", Answer(200))
+    stale = make_connection(account_id="1", variables={"place": "eu"})
+    make_connection(
+        account_id="1",
+        variables={"place": "com"},
+        response={"access_token": "access-1", "refresh_token": "refresh-1", "token_type": "Bearer"},
+    )
+    return stale
+
+
+def test_an_adopted_token_is_sent_where_it_belongs(moved, scripted):
+    assert moved.session().get("me").status_code == 200
+    assert scripted.asked("/com/me")[0].headers["Authorization"] == "Bearer access-1"
+    assert scripted.asked("/token") == []
+
+
+def test_a_stale_instance_does_not_set_the_variables_back(moved, scripted, issues):
+    issues(access_token="second")
+    moved.refresh()
+    assert Connection.objects.get().variables == moved.variables == {"place": "com"}
+
+
+def test_a_stale_instance_refreshes_at_the_server_of_the_row(
+    scripted, scripted_entry, configure, make_connection
+):
+    place = {"source": "callback", "field": "location", "pattern": "[a-z]+"}
+    entry = {
+        **scripted_entry,
+        "token_endpoint": f"{scripted.url}/{{place}}/token",
+        "variables": {"place": place},
+    }
+    configure(PROVIDERS={"scripted": entry})
+    scripted.on("/com/token", Answer(body={"access_token": "access-2", "token_type": "Bearer"}))
+    stale = make_connection(account_id="1", variables={"place": "eu"}, age=EXPIRED)
+    response = {
+        "access_token": "access-1",
+        "refresh_token": "of com",
+        "token_type": "Bearer",
+        "expires_in": 3600,
+    }
+    make_connection(account_id="1", variables={"place": "com"}, response=response, age=EXPIRED)
+    assert stale.access_token() == "access-2"
+    assert [request.form["refresh_token"] for request in scripted.asked("/com/token")] == ["of com"]
+    assert scripted.asked("/eu/token") == []
+
+
 def test_without_its_instance_a_connection_reaches_nothing(make_connection, instances):
     connection = make_connection()
     with connection.session() as http, pytest.raises(ForbiddenDestination):
@@ -262,7 +351,13 @@ SITES = [{"id": "s-1", "name": "one"}, {"id": "s-2", "name": "two", "url": "http
 
 @pytest.mark.parametrize(
     ("choose", "found", "site"),
-    [("", SITES, "s-1"), ("two", SITES, "s-2"), ("https://two.example", SITES, "s-2"), ("", [], None)],
+    [
+        ("", SITES, ""),
+        ("", SITES[:1], "s-1"),
+        ("two", SITES, "s-2"),
+        ("https://two.example", SITES, "s-2"),
+        ("", [], None),
+    ],
 )
 def test_one_of_the_sites_that_a_token_reaches(choose, found, site, visitor, shops, scripted):
     scripted.on("/sites", Answer(body=found))
@@ -273,6 +368,132 @@ def test_one_of_the_sites_that_a_token_reaches(choose, found, site, visitor, sho
     assert Connection.objects.get().variables.get("site") == site
 
 
+def test_sites_and_their_ids_may_be_in_lists(visitor, shops, scripted):
+    found = [{"sites": [{"ids": ["s-1"], "names": ["one"]}, {"ids": ["s-2"], "names": ["two"]}]}]
+    scripted.on("/sites", Answer(body=found))
+    rules = {"path": ["0", "sites"], "id": "ids.0", "match": ["names.0"], "choose": "two"}
+    shops(
+        variables={"site": {"source": "accounts", "pattern": "[a-z0-9-]+"}},
+        accounts={"endpoint": f"{scripted.url}/sites", "variable": "site", **rules},
+        api_hosts=["a.example"],
+    )
+    visitor.connect()
+    assert Connection.objects.get().variables == {"site": "s-2"}
+
+
+def test_an_instance_may_be_in_a_list_of_the_token_response(visitor, shops, issues, make_connection):
+    field = {"source": "token_response", "pattern": HOSTS, "field": "api.1.url"}
+    shops(variables={"instance": field}, api_hosts=["{instance}"])
+    issues(api=[{}, {"url": "https://acme.mills.example"}])
+    visitor.connect()
+    assert Connection.objects.get().variables == {"instance": "acme.mills.example"}
+    issues(access_token="second", api=[{}, {"url": "https://acme2.mills.example"}])
+    Connection.objects.get().refresh()
+    assert Connection.objects.get().variables == {"instance": "acme2.mills.example"}
+
+
+BASES = [
+    {"id": "1", "base": "https://one.mills.example", "is_default": "false"},
+    {"id": "2", "base": "https://two.mills.example", "is_default": True},
+    {"id": "3", "base": "https://three.mills.example", "is_default": True},
+]
+
+
+@pytest.fixture
+def bases(shops, scripted):
+    """A provider whose second request names an account and the host of its API."""
+
+    def change(found: Any, **rules: Any) -> None:
+        scripted.on("/bases", Answer(body=found))
+        whole = {"endpoint": f"{scripted.url}/bases", "variable": "account", "variables": {"base": "base"}}
+        variables = {
+            "account": {"source": "accounts", "pattern": "[0-9]+"},
+            "base": {"source": "accounts", "pattern": HOSTS},
+        }
+        shops(variables=variables, accounts={**whole, **rules}, api_hosts=["{base}"])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("rules", "first"), [({}, "1"), ({"preferred": "is_default"}, "2"), ({"preferred": "absent"}, "1")]
+)
+def test_the_preferred_account_of_several_is_listed_first(rules, first, visitor, bases):
+    bases(BASES, **rules)
+    page = visitor.get(visitor.connect()["Location"])
+    assert page.context["sites"][0].id == first
+
+
+def test_an_account_of_several_names_several_variables(visitor, bases):
+    bases(BASES, preferred="is_default", choose="3")
+    visitor.connect()
+    assert Connection.objects.get().variables == {"account": "3", "base": "three.mills.example"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [({"id": "1"}, "scripted.accounts.variables.base"), ({"id": "1", "base": "evil.example"}, "base")],
+)
+def test_an_account_without_a_usable_value_connects_nothing(entry, named, visitor, bases, scripted, caplog):
+    bases([entry])
+    assert visitor.connect().status_code == 400
+    assert not Connection.objects.exists()
+    assert named in caplog.text
+    assert len(scripted.asked("/revoke")) == 1
+
+
+DC = {"dc": {"source": "identity", "pattern": "[a-z]+[0-9]*", "field": "login.dc"}}
+
+
+@pytest.fixture
+def data_centres(shops, scripted):
+    """A provider whose account's document names the host of the API."""
+
+    def change(document: Any, **changes: Any) -> None:
+        scripted.on("/metadata", Answer(body=document))
+        scripted.on("/introspect", Answer(body=document))
+        whole = {
+            "userinfo_endpoint": f"{scripted.url}/metadata",
+            "introspection_endpoint": f"{scripted.url}/introspect",
+            "identity": {"id": ["id"], "scheme": "OAuth"},
+            "variables": DC,
+            "api_hosts": ["{dc}.mills.example"],
+        }
+        shops(**{**whole, **changes})
+
+    return change
+
+
+@pytest.mark.parametrize("source", ["userinfo", "introspection"])
+def test_the_account_s_document_names_the_host_of_the_api(source, visitor, data_centres):
+    data_centres({"id": 7, "login": {"dc": "us6"}}, identity={"id": ["id"], "source": source})
+    visitor.connect()
+    connection = Connection.objects.get()
+    assert (connection.account_id, connection.variables) == ("7", {"dc": "us6"})
+    assert connection.get_provider().token_hosts() == {("us6.mills.example", None)}
+
+
+def test_the_account_s_document_may_decide_the_second_request(visitor, data_centres, scripted):
+    scripted.on("/us6/sites", Answer(body=SITES[:1]))
+    data_centres(
+        {"id": 7, "login": {"dc": "us6"}},
+        variables={**DC, "site": {"source": "accounts", "pattern": "[a-z0-9-]+"}},
+        accounts={"endpoint": f"{scripted.url}/{{dc}}/sites", "variable": "site"},
+    )
+    visitor.connect()
+    assert Connection.objects.get().variables == {"dc": "us6", "site": "s-1"}
+
+
+@pytest.mark.parametrize("document", [{"id": 7}, {"id": 7, "login": {"dc": "us6.evil.example/"}}])
+def test_a_value_of_the_account_s_document_that_does_not_fit_connects_nothing(
+    document, visitor, data_centres, scripted
+):
+    data_centres(document)
+    assert visitor.connect().status_code == 400
+    assert not Connection.objects.exists()
+    assert len(scripted.asked("/revoke")) == 1
+
+
 @pytest.mark.parametrize(("choose", "found"), [("three", SITES), ("", [{"id": "a/b"}])])
 def test_a_site_that_is_not_there_or_does_not_fit_is_refused(choose, found, visitor, shops, scripted):
     scripted.on("/sites", Answer(body=found))
@@ -281,6 +502,24 @@ def test_a_site_that_is_not_there_or_does_not_fit_is_refused(choose, found, visi
     shops(variables=variables, accounts=accounts, api_hosts=["a.example"])
     assert visitor.connect().status_code == 400
     assert not Connection.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        ([{"uuid": "s-1"}], ["scripted.accounts.id", "It has: uuid."]),
+        ({"data": [{"id": "s-1"}]}, ["accounts.path"]),
+    ],
+    ids=["no id", "no list"],
+)
+def test_sites_that_are_written_otherwise_name_the_setting(found, named, visitor, shops, scripted, caplog):
+    scripted.on("/sites", Answer(body=found))
+    variables = {"site": {"source": "accounts", "pattern": "[a-z0-9-]+"}}
+    accounts = {"endpoint": f"{scripted.url}/sites", "variable": "site"}
+    shops(variables=variables, accounts=accounts, api_hosts=["a.example"])
+    visitor.connect()
+    assert not Connection.objects.exists()
+    assert [words for words in named if words not in caplog.text] == []
 
 
 # --- refresh tokens, as far as connecting is concerned ------------------------------------------
@@ -347,6 +586,67 @@ def test_a_refused_exchange_leaves_the_short_token(visitor, shops, scripted):
     shops(variables={}, api_hosts=[], refresh=EXCHANGE)
     visitor.connect()
     assert Connection.objects.get().token.access_token == "short"
+
+
+def test_a_first_exchange_of_its_own_is_followed_by_the_usual_ones(visitor, shops, scripted):
+    first, later = ({"access_token": name, "token_type": "bearer"} for name in ("long", "longer"))
+    scripted.on("/first", Answer(body={**first, "expires_in": 5184000}))
+    scripted.on("/later", Answer(body={**later, "expires_in": 5184000}))
+    endpoints = {"endpoint": f"{scripted.url}/later", "first_endpoint": f"{scripted.url}/first"}
+    own = {"method": "GET", "authentication": "none", "first_grant_type": "start"}
+    shops(variables={}, api_hosts=[], refresh={**EXCHANGE, **endpoints, **own})
+    visitor.connect()
+    assert Connection.objects.get().token.access_token == "long"
+    Connection.objects.get().refresh()
+    assert Connection.objects.get().token.access_token == "longer"
+    [begun], [lengthened] = scripted.asked("/first"), scripted.asked("/later")
+    assert begun.query["grant_type"] == "start"
+    assert lengthened.query == {"grant_type": "lengthen", "old": "long"}
+
+
+# --- the code's own name ------------------------------------------------------------------------
+
+OWN_NAME = {"callback": {"code_parameter": "spapi_oauth_code"}, "variables": {}, "api_hosts": []}
+
+
+def come_back(visitor, **response: str) -> Any:
+    return visitor.come_back(state=state_of(visitor.start()), **response)
+
+
+def test_the_code_is_read_where_the_provider_sends_it(visitor, shops, scripted):
+    shops(**OWN_NAME)
+    assert come_back(visitor, spapi_oauth_code="the code", code="of another").status_code == 302
+    assert [request.form["code"] for request in scripted.asked("/token")] == ["the code"]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"code": "of another"},
+        {"spapi_oauth_code": ""},
+        {"spapi_oauth_code": "a\nb"},
+        {"spapi_oauth_code": "x" * 5000},
+        {"spapi_oauth_code": "the code", "error": "access_denied"},
+    ],
+    ids=["another name", "empty", "unprintable", "too long", "with an error"],
+)
+def test_a_response_without_a_usable_code_of_that_name_is_refused(response, visitor, shops, scripted):
+    shops(**OWN_NAME)
+    assert come_back(visitor, **response).status_code == 400
+    assert scripted.asked("/token") == []
+
+
+def test_a_repeated_code_of_that_name_is_refused(visitor, shops, scripted):
+    shops(**OWN_NAME)
+    query = [("state", state_of(visitor.start())), ("spapi_oauth_code", "a"), ("spapi_oauth_code", "b")]
+    assert visitor.get(f"{callback_path('scripted')}?{urlencode(query)}").status_code == 400
+    assert scripted.asked("/token") == []
+
+
+def test_the_code_is_read_there_at_a_terminal_too(user, shops, scripted):
+    shops(**OWN_NAME)
+    BrowserLogin("scripted", UserConnectionTarget(user)).run(Answering(spapi_oauth_code="the code"))
+    assert [request.form["code"] for request in scripted.asked("/token")] == ["the code"]
 
 
 # --- hooks and form_post ------------------------------------------------------------------------

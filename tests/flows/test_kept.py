@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection as database
 from django.db import connections, transaction
 
 from oauth_connect.errors import ReauthorizationRequired
@@ -21,10 +20,11 @@ from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.lifecycle import disconnect, orphan, revocation
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.token import Token
+from tests.faults.held import wait_until_somebody_waits
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH, raw, stored, tokens
-from tests.support.waiting import TIMEOUT, eventually
+from tests.support.waiting import TIMEOUT, tally_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
 
@@ -224,13 +224,6 @@ def test_a_disconnect_during_a_refresh_leaves_no_token_behind(connect, meanwhile
     assert not PendingRevocation.objects.exists()
 
 
-WAITING_FOR_A_LOCK = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-    "AND wait_event_type = 'Lock'",
-    "mysql": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
-}
-
-
 @pytest.mark.vendor("postgresql", "mysql")
 def test_a_disconnect_waits_for_a_late_token_and_revokes_it(connect, revoked, monkeypatch):
     connection = connect("first")
@@ -249,8 +242,7 @@ def test_a_disconnect_waits_for_a_late_token_and_revokes_it(connect, revoked, mo
         keeping = pool.submit(closing_connections, lambda: orphan.keep_or_revoke(connection, late))
         assert found.wait(TIMEOUT)
         ending = pool.submit(closing_connections, stored(connection).disconnect)
-        # MariaDB looks again only if nobody has asked for a tenth of a second.
-        eventually(lambda: ending.done() or waits_for_a_lock(), "the disconnect waits", interval=0.2)
+        wait_until_somebody_waits()
         go_on.set()
         keeping.result()
         ending.result()
@@ -259,10 +251,35 @@ def test_a_disconnect_waits_for_a_late_token_and_revokes_it(connect, revoked, mo
     assert not PendingRevocation.objects.exists()
 
 
-def waits_for_a_lock() -> bool:
-    with database.cursor() as cursor:
-        cursor.execute(WAITING_FOR_A_LOCK[database.vendor])
-        return bool(cursor.fetchone()[0])
+@pytest.mark.vendor("postgresql", "mysql")  # on SQLite only one transaction writes at a time
+def test_a_reconnect_and_a_late_token_may_both_drop_the_oldest_kept_token(connect, monkeypatch):
+    """They lock the connection's row first. In another order they would be a deadlock."""
+    for number in range(revocation.MAX_KEPT + 1):
+        connection = connect(str(number))
+    late = Token("access-late", datetime.now(UTC), refresh_token="refresh-late")
+    tries = tally_of(monkeypatch, orphan.Orphan, "_store")
+    locked, go_on = threading.Event(), threading.Event()
+
+    def reconnect() -> None:
+        with transaction.atomic():
+            Connection.objects.filter(pk=connection.pk).update(account_label="locked")
+            locked.set()
+            assert go_on.wait(TIMEOUT)
+            connect("again")
+
+    with ThreadPoolExecutor(2) as pool:
+        reconnecting = pool.submit(closing_connections, reconnect)
+        assert locked.wait(TIMEOUT)
+        keeping = pool.submit(closing_connections, lambda: orphan.keep_or_revoke(connection, late))
+        wait_until_somebody_waits()
+        go_on.set()
+        reconnecting.result()
+        keeping.result()
+
+    assert tries.count == 1
+    assert stored(connection).token.refresh_token == "refresh-again"
+    assert kept()[-2:] == ["refresh-20", "refresh-late"]
+    assert len(kept()) == revocation.MAX_KEPT
 
 
 def closing_connections(call: Callable[[], object]) -> None:

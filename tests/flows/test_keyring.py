@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import keyring as library
 import pytest
 from django.core.cache import caches
 
@@ -16,20 +15,8 @@ from oauth_connect.issuers import Issuers
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
 from tests.servers.scripted import Answer
-from tests.support import keyrings
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
-
-
-@pytest.fixture
-def small(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A keyring of the test's own, with its locks."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setenv(keyrings.FILE, str(tmp_path / "keyring.json"))
-    before = library.get_keyring()
-    library.set_keyring(keyrings.SmallKeyring())
-    yield library.get_keyring()
-    library.set_keyring(before)
 
 
 @pytest.fixture

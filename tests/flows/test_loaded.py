@@ -348,8 +348,9 @@ def test_no_internal_server_is_reached_by_the_name_that_a_user_typed(
     assert scripted.requests == []
 
 
-def test_a_host_that_a_response_chooses_is_guarded(chosen):
-    chosen("api_base_url", source="token_response")
+@pytest.mark.parametrize("source", ["token_response", "identity"])
+def test_a_host_that_a_response_chooses_is_guarded(source, chosen):
+    chosen("api_base_url", source=source, userinfo_endpoint="https://id.example/me")
     assert conf.provider("scripted").resolve({"host": "10.0.0.1"}).api_guard is not None
 
 

@@ -226,6 +226,43 @@ def test_the_request_is_what_the_rfc_says(machine, configure, scripted_entry):
     }
 
 
+def test_the_request_has_the_parameters_of_the_entry(machine, configure, scripted_entry):
+    entry = {
+        **scripted_entry,
+        "token_request": {"params": {"audience": "of the entry", "tenant": "acme", "grant_type": "other"}},
+        "authorize": {"scope_parameter": "permissions", "scope_separator": ","},
+    }
+    configure(PROVIDERS={"scripted": entry})
+    machine_access_token("scripted", scopes=["b", "a"])
+    machine_access_token("scripted", audience="of the call")
+    first, second = (request.form for request in machine.asked("/token"))
+    sent = {"grant_type": "client_credentials", "tenant": "acme"}
+    assert first == {**sent, "audience": "of the entry", "permissions": "a,b"}
+    assert second == {**sent, "audience": "of the call"}
+
+
+def test_a_provider_without_scopes_is_sent_none(machine, configure, scripted_entry):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "authorize": {"scope_parameter": ""}}})
+    machine_access_token("scripted", scopes=["a"])
+    assert machine.asked("/token")[0].form == {"grant_type": "client_credentials"}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_providers_own_grant_is_sent_with_its_parameters(machine, configure, scripted_entry, asynchronous):
+    rules = {"grant_type": "account_credentials", "params": {"account_id": "{account}"}}
+    variables = {"account": {"pattern": r"\w+", "default": "abc"}}
+    configure(PROVIDERS={"scripted": {**scripted_entry, "client_credentials": rules, "variables": variables}})
+    call = async_to_sync(amachine_access_token) if asynchronous else machine_access_token
+    assert call("scripted") == "access-1"
+    assert machine.asked("/token")[0].form == {"grant_type": "account_credentials", "account_id": "abc"}
+
+
+def test_a_refused_grant_names_the_setting_of_its_name(machine, configure, scripted_entry):
+    machine.on("/token", Answer(400, {"error": "unsupported_grant_type"}))
+    with pytest.raises(ProviderMisconfigured, match=r"'client_credentials'.* client_credentials\.grant_type"):
+        machine_access_token("scripted")
+
+
 @pytest.mark.compliance("CVE-2025-26620", "D59")
 def test_whatever_is_asked_differently_is_another_token(machine, configure, scripted_entry):
     configure(PROVIDERS={"scripted": scripted_entry, "second": scripted_entry})
@@ -260,6 +297,19 @@ def test_parallel_callers_with_different_parameters_each_get_their_own(reports, 
     assert all(scopes == granted for scopes, (_, *granted) in met)
     assert len({token for _, (token, *_) in met}) == 3
     assert reports.machine_requests == 3
+
+
+@transactional
+def test_parallel_callers_find_one_row_also_right_after_it_was_deleted(
+    scripted, scripted_provider, calls_at_once
+):
+    """MariaDB keeps a deleted row in its index for a while, and parallel inserts deadlock over it."""
+    for _ in range(10):
+        Connection.objects.all().delete()
+        wanted = iter([["analytics"], ["profile"], ["analytics", "profile"]] * 4)
+        met = calls_at_once(12, lambda wanted=wanted: machine_connection("scripted", next(wanted)).pk)
+
+        assert set(met) == set(Connection.objects.values_list("pk", flat=True))
 
 
 def test_another_client_in_the_settings_gets_a_token_of_its_own(machine, configure, scripted_entry):
@@ -318,11 +368,22 @@ def test_narrower_scopes_are_known_and_the_same_ones_are_asked_for_again(machine
         {"access_token": "a", "token_type": "mac"},
         {"access_token": "a"},
         {"access_token": "a b\n", "token_type": "Bearer"},
-        [],
     ],
 )
-def test_an_answer_that_is_no_token_stores_nothing(machine, body):
+def test_an_answer_that_is_no_token_stores_nothing_and_names_the_settings(machine, body):
     machine.on("/token", Answer(body=body), issued(2))
+
+    for _ in range(2):  # the second reads it from the row
+        with pytest.raises(ProviderMisconfigured, match=r"scripted\.token_response"):
+            machine_access_token("scripted")
+
+    row = Connection.objects.get()
+    assert (row.sealed_token, row.status, row.last_error) == (None, "active", "malformed_token_response")
+    assert ProviderState.objects.get().alarm == "malformed_token_response"
+
+
+def test_an_answer_that_is_no_object_stores_nothing(machine):
+    machine.on("/token", Answer(body=[]), issued(2))
 
     with pytest.raises(ProviderUnavailable):
         machine_access_token("scripted")
@@ -422,6 +483,7 @@ def test_a_disabled_provider_creates_no_row(machine, configure, scripted_entry):
     [
         ({"client_secret": ""}, r"scripted\.client_secret: missing"),
         ({"token_endpoint_auth_method": "none"}, r"scripted\.token_endpoint_auth_method"),
+        ({"grant_types": ["authorization_code"]}, r"scripted\.grant_types: without client_credentials"),
         ({"token_endpoint": ""}, r"token_endpoint: missing"),
         (
             {

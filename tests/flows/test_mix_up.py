@@ -65,6 +65,9 @@ def of(visitor: Visitor, owner: str) -> Visitor:
     return visitor
 
 
+EXCHANGED = {"style": "exchange_access_token", "exchange_grant_type": "x", "exchange_parameter": "x"}
+
+
 # --- the issuer ---------------------------------------------------------------------------------
 
 
@@ -84,6 +87,7 @@ def test_an_answer_that_names_its_issuer_does_not_reach_an_entry_without_one(ten
             {**WITHOUT, **one}
             for one in (
                 {"refresh": {"endpoint": "https://evil.example/"}},
+                {"refresh": {**EXCHANGED, "first_endpoint": "https://evil.example/"}},
                 {"userinfo_endpoint": "https://evil.example/"},
                 {"introspection_endpoint": "https://evil.example/"},
                 {"device_authorization_endpoint": "https://evil.example/"},
@@ -110,7 +114,7 @@ def test_an_issuer_takes_no_endpoints_of_a_preset_either(configure):
 
 def test_a_presets_own_issuer_and_endpoints_stay_together(configure, monkeypatch):
     preset = {"issuer": HONEST, "authorization_endpoint": f"{HONEST}/a", "token_endpoint": f"{HONEST}/t"}
-    monkeypatch.setattr("oauth_connect.presets.load", lambda name: preset if name == "honest" else None)
+    monkeypatch.setattr("oauth_connect.presets._load", lambda name: preset if name == "honest" else None)
     entry = {"preset": "honest", "client_id": "c"}
     configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: entry)
     assert conf.declared_provider("t", "org:1").token_endpoint == f"{HONEST}/t"

@@ -8,7 +8,7 @@ from django.core import signing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_connect.flows.paths import connect_path, local_path, signed_scopes
+from oauth_connect.flows.paths import connect_path, local_path, signed_scopes, without_response
 from oauth_connect.models import Owner
 from tests.support.visitor import query_of
 
@@ -36,6 +36,13 @@ HOSTILE = [
     "///e",
     "",
 ]
+
+
+@pytest.mark.parametrize(
+    "name", ["code", "spapi_oauth_code", "auth_code", "x-authorization-code", "state", "iss"]
+)
+def test_no_url_repeats_a_provider_s_response(name):
+    assert without_response(f"page=2&{name}=canary&promo_code=x") == "page=2&promo_code=x"
 
 
 @pytest.mark.compliance("A13", "D14", "CVE-2016-2512", "CVE-2017-7233")
@@ -71,6 +78,11 @@ def test_whatever_comes_leads_to_this_site_or_nowhere(candidate):
     assert path == "" or urlsplit(urljoin("https://app.example/page/", path)).netloc == "app.example"
     assert path.isascii()
     assert path.isprintable()
+
+
+def test_a_string_is_not_taken_for_a_list_of_scopes():
+    with pytest.raises(TypeError, match=r"pass a list such as \['repo'\]"):
+        connect_path("github", scopes="repo")
 
 
 def test_the_connect_path_carries_where_to_come_back_to():

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import signals
 from oauth_connect.flows import terminal
-from oauth_connect.flows.terminal import DeviceLogin, UserConnectionTarget
-from oauth_connect.models import Connection, querysets
+from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import connect
 from tests.servers.scripted import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,7 +29,7 @@ def log_in(scripted, scripted_entry, configure, issues, user) -> Any:
 
     def run() -> None:
         with pytest.raises(KeyboardInterrupt):
-            DeviceLogin("scripted", UserConnectionTarget(user)).run(lambda begun: None)
+            DeviceLogin("scripted", UserConnectionTarget(user)).run(lambda authorization: None)
 
     return run
 
@@ -60,17 +62,34 @@ def test_a_token_that_is_not_stored_is_revoked(log_in, scripted, canary, make_co
     """Although the same account has a token from before."""
     if known:
         make_connection(account_id="")
-    monkeypatch.setattr(querysets.ConnectionQuerySet, "store", stop)
+    monkeypatch.setattr(connect, "store", stop)
     log_in()
 
     assert revoked(scripted) == [f"{canary}-refresh"]
     assert Connection.objects.count() == known
 
 
+@pytest.mark.parametrize(
+    ("kind", "allowed", "missing"),
+    [
+        (DeviceLogin, "authorization_code", "grant-type:device_code"),
+        (BrowserLogin, "client_credentials", "authorization_code"),
+    ],
+)
+def test_a_grant_that_the_entry_excludes_is_not_begun(
+    scripted, scripted_entry, configure, user, kind, allowed, missing
+):
+    endpoint = {"device_authorization_endpoint": f"{scripted.url}/device"}
+    configure(PROVIDERS={"scripted": {**scripted_entry, **endpoint, "grant_types": [allowed]}})
+    with pytest.raises(ImproperlyConfigured, match=rf"scripted\.grant_types: without .*{missing}"):
+        kind("scripted", UserConnectionTarget(user)).run(lambda authorization: None)
+    assert scripted.requests == []
+
+
 def test_what_no_key_opens_is_another(log_in, scripted, canary, make_connection, configure, monkeypatch):
     make_connection(account_id="")
     configure(KEYS=["bmV3".ljust(43, "A") + "="])
-    monkeypatch.setattr(querysets.ConnectionQuerySet, "store", stop)
+    monkeypatch.setattr(connect, "store", stop)
     log_in()
 
     assert revoked(scripted) == [f"{canary}-refresh"]

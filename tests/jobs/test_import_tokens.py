@@ -15,6 +15,7 @@ from oauth_connect.jobs.import_tokens import OUTCOMES, ForeignToken, TokenImport
 from oauth_connect.management.reports.import_tokens import REASONS
 from oauth_connect.models import Connection, ConnectionEvent
 from oauth_connect.models.lifecycle import history
+from tests.support.tokens import id_token
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +140,51 @@ def test_a_token_that_was_used_after_its_end_has_no_negative_lifetime(row: Forei
     token = Connection.objects.get().token
     assert token.expires_at == ended
     assert token.lifetime == timedelta(0)
+
+
+HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+
+
+def test_a_token_without_an_expiry_has_its_own(row: ForeignToken) -> None:
+    access_token = id_token(exp=int(HOUR_AGO.timestamp()))
+    assert take(replace(row, expires_at=None, access_token=access_token)) == ["imported"]
+    assert Connection.objects.get().expires_at == HOUR_AGO
+    assert Connection.objects.due().count() == 1
+
+
+def test_a_token_without_any_expiry_is_assumed_to_live_as_long_as_the_entry_says(
+    row: ForeignToken, configure: Callable[..., None], scripted_provider: dict[str, Any]
+) -> None:
+    url = scripted_provider["token_endpoint"].replace("/token", "/user")
+    assumed = {"assumed_lifetime": 3600}
+    with_identity(configure, scripted_provider, userinfo_endpoint=url, token_response=assumed)
+    old = replace(row, expires_at=None, obtained_at=HOUR_AGO)
+    for_ever = replace(old, pk=2, refresh_token="", account_id="43", profile={})
+    assert take(old, for_ever) == ["imported", "imported"]
+    assert Connection.objects.get(account_id="42").expires_at == HOUR_AGO + timedelta(hours=1)
+    assert Connection.objects.get(account_id="43").expires_at is None, "it may live longer"
+    assert [one.account_id for one in Connection.objects.due()] == ["42"]
+
+
+@pytest.mark.parametrize(("lifetime", "ends"), [(7200, HOUR_AGO + timedelta(hours=2)), (1800, None)])
+def test_a_token_that_is_exchanged_is_assumed_to_live_on_only_if_it_can_still_be(
+    row: ForeignToken,
+    configure: Callable[..., None],
+    scripted_provider: dict[str, Any],
+    lifetime: int,
+    ends: datetime | None,
+) -> None:
+    exchange = {"style": "exchange_access_token", "exchange_grant_type": "x", "exchange_parameter": "t"}
+    url = scripted_provider["token_endpoint"].replace("/token", "/user")
+    assumed = {"assumed_lifetime": lifetime}
+    with_identity(
+        configure, scripted_provider, userinfo_endpoint=url, token_response=assumed, refresh=exchange
+    )
+    old = replace(row, expires_at=None, obtained_at=HOUR_AGO, refresh_token="")
+    assert take(old) == ["imported"]
+    connection = Connection.objects.get()
+    assert connection.expires_at == ends
+    assert Connection.objects.due(timedelta(hours=1)).count() == bool(ends)
 
 
 @pytest.mark.parametrize("account_id", ["", "x" * 256, "nul\x00"])

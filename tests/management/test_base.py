@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from oauth_connect.management import commands
+from oauth_connect.management.base import PIPE_CLOSED
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("oauth_*.py"))
@@ -26,6 +29,14 @@ def test_there_are_commands() -> None:
 @pytest.mark.django_db
 def test_a_command_that_wraps_others_may_pass_skip_checks(command) -> None:
     assert command("oauth_refresh", skip_checks=True).status == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("field", ["id", "groups"], ids=["a UUID", "a relation"])
+def test_a_username_that_its_column_cannot_hold_is_no_user(command, monkeypatch, field) -> None:
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", field)
+    run = command("oauth_prune", "--user", "nobody")
+    assert (run.status, "There is no user 'nobody'" in run.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,6 +67,15 @@ def test_a_process_without_its_argument_ends_with_2(process, name) -> None:
     run = process(name)
     assert (run.status, run.out) == (2, "")
     assert "required" in run.err
+
+
+def test_a_reader_that_has_closed_the_pipe_gets_no_traceback(start) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = start("oauth_providers", stdout=writer)
+    os.close(writer)
+    _, err = ended.communicate(timeout=120)
+    assert (ended.returncode, err) == (PIPE_CLOSED, "")
 
 
 @pytest.mark.parametrize("arguments", ["--limit 0", "--limit x", "--within -1", "--within 1e9", "--nonsense"])

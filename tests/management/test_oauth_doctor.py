@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import socket
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +16,7 @@ from django.db.models import QuerySet
 from django.db.utils import OperationalError
 from django.test import override_settings
 
+from oauth_connect.management.commands.oauth_doctor import Command
 from oauth_connect.management.doctor import site
 from oauth_connect.models import Connection, PendingRevocation, ProviderState
 from tests.management.conftest import OTHER_KEY
@@ -22,6 +26,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 URLCONF = "tests.management.test_oauth_doctor"
 urlpatterns: list[Any] = []
+
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+PUBLIC = {
+    "client_id": "client",
+    "authorization_endpoint": "https://id.example/authorize",
+    "token_endpoint": "https://id.example/token",
+    "api_base_url": "https://api.example/",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +63,82 @@ def test_a_healthy_site_is_ok_line_by_line(command, make_connection):
         *("Settings", "Keys", "Sessions", "URLs", "Providers", "Provider scripted"),
         *("Redirect URI of scripted", "Database", "Migrations", "Clocks", "Sealed rows"),
         *("Owners", "Connections of scripted", "Pending revocations", "Alarms"),
+        "15 checks",
     ]
     assert "https://app.example/oauth/scripted/callback/" in run.out
+
+
+def test_what_is_wrong_comes_last_with_a_summary(command, configure, settings, scripted, make_connection):
+    make_connection()
+    settings.SESSION_ENGINE, settings.CACHES = "django.contrib.sessions.backends.cache", LOCMEM
+    configure(KEYS=[OTHER_KEY])
+    run = command("oauth_doctor")
+    levels = [line.split(": ")[1].split(" ")[0] for line in run.lines[:-1]]
+    assert levels == ["OK"] * 13 + ["WARNING", "ERROR"]
+    assert run.lines[-1] == "15 checks: 13 OK, 1 warning, 1 error."
+    assert run.err == "Wrong: Sealed rows."
+
+
+@pytest.mark.parametrize(
+    ("options", "no_color", "is_coloured"),
+    [
+        ({}, "", False),  # no terminal
+        ({"force_color": True}, "", True),
+        ({"force_color": True}, "1", True),
+    ],
+)
+def test_levels_have_colours(command, monkeypatch, options, no_color, is_coloured):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    lines = command("oauth_doctor", **options).lines
+    assert [("\x1b[" in line) for line in lines[:-1]] == [is_coloured] * 15
+    assert lines[0].startswith("Settings: ")
+    assert ("Settings: OK" in lines[0]) is not is_coloured
+
+
+@pytest.mark.parametrize(
+    ("no_color", "arguments", "is_coloured"),
+    [("", [], True), ("1", [], False), ("", ["--no-color"], False), ("1", ["--force-color"], True)],
+)
+def test_a_terminal_gets_colours_unless_it_wants_none(
+    no_color, arguments, is_coloured, configure, monkeypatch
+):
+    """The command writes to a real terminal."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    main, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as out, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        Command().run_from_argv(["manage.py", "oauth_doctor", *arguments])
+    shown = ""
+    while "checks: OK" not in shown:
+        shown += os.read(main, 65536).decode()
+    os.close(main)
+    assert ("\x1b[" in shown) is is_coloured
+
+
+def test_one_provider_alone_is_examined(command, configure, scripted, scripted_entry, make_connection):
+    configure(PROVIDERS=dict.fromkeys(("scripted", "another"), scripted_entry))
+    make_connection()
+    make_connection("another")
+    configure(PROVIDERS={"scripted": scripted_entry, "another": {**scripted_entry, "client_id": ""}})
+    run = command("oauth_doctor", "scripted", "--online")
+    assert run.status == 0
+    assert "another" not in run.out
+    assert {"Provider scripted", "Connections of scripted", TOKEN} <= {
+        line.partition(":")[0] for line in run.lines
+    }
+    assert "Provider another: ERROR" in command("oauth_doctor", "another").out
+
+
+def test_a_provider_that_a_loader_knows_is_examined(command, configure, scripted_entry):
+    configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: PUBLIC if slug == "loaded" else None)
+    assert "Provider loaded: OK" in command("oauth_doctor", "loaded").out
+
+
+def test_a_name_that_is_no_provider_gets_a_suggestion(command):
+    run = command("oauth_doctor", "scriptd")
+    assert run.status == 2
+    assert "did you mean 'scripted'?" in run.err
 
 
 def test_json_has_the_same_and_the_numbers(command, make_connection):
@@ -110,8 +197,13 @@ def test_without_time_zones_the_database_is_not_asked(command, settings, make_co
     assert run.status == 1
     assert any(line.startswith("Settings: ERROR: USE_TZ = False") for line in run.lines)
     subjects = [line.partition(":")[0] for line in run.lines]
-    assert subjects[-1] == "Redirect URI of scripted"
+    assert subjects[-3:] == ["Redirect URI of scripted", "Settings", "7 checks"]
     assert run.err == "Wrong: Settings."
+
+
+def test_each_subject_is_named_once_at_the_end(command, configure):
+    configure(PROVIDRS={}, BASEURL="x")
+    assert command("oauth_doctor").err == "Wrong: Settings."
 
 
 @pytest.mark.parametrize("wrong", [None, 5])
@@ -158,8 +250,6 @@ def test_no_secret_is_shown(command, configure, scripted_entry, settings, make_c
 
 # --- sessions and URLs ----------------------------------------------------------------------------
 
-LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-
 
 @pytest.mark.parametrize(
     ("changes", "word", "failed"),
@@ -177,6 +267,13 @@ def test_sessions(command, changes, word, failed):
     assert any(line.startswith("Sessions: ") and word in line and ": OK" not in line for line in run.lines)
 
 
+def test_a_login_url_that_leads_nowhere(command, settings):
+    settings.LOGIN_URL = "/nowhere/"
+    run = command("oauth_doctor")
+    assert run.status == 0
+    assert any(line.startswith("URLs: WARNING: LOGIN_URL = '/nowhere/'") for line in run.lines)
+
+
 @override_settings(ROOT_URLCONF=URLCONF)
 def test_urls_that_are_not_included(command):
     run = command("oauth_doctor")
@@ -192,7 +289,9 @@ def test_urls_that_are_not_included(command):
         (False, 'WARNING: not known. Set OAUTH_CONNECT["BASE_URL"]', 1),
     ],
 )
-def test_under_debug_the_redirect_uri_needs_no_base_url(line, configure, settings, debug, told, failed):
+def test_under_debug_the_redirect_uri_needs_no_base_url(
+    line, configure, settings, in_production, debug, told, failed
+):
     configure(BASE_URL=None)
     settings.DEBUG = debug
     text, status = line("Redirect URI of scripted")
@@ -286,6 +385,7 @@ def test_pending_revocations_and_alarms(line, make_connection):
     assert line("Pending revocations")[0] == "OK (scripted 1)"
     text, status = line("Alarm of scripted")
     assert text.startswith("ERROR: invalid_client. Compare client_id")
+    assert "The secret was sent by HTTP Basic" in text
     assert status == 1
 
 
@@ -303,6 +403,7 @@ TOKEN = "scripted.token_endpoint"
         (Answer(405), "OK (responds, HTTP 405)", 0),
         (Answer(501), "OK (responds, HTTP 501)", 0),
         (Answer(404), "WARNING: HTTP 404.", 0),
+        (Answer(500), "WARNING: HTTP 500.", 0),
         (Answer(503), "ERROR: HTTP 503.", 1),
         (Answer(cut=-1), "ERROR: no response", 1),
         (Answer(silent=True), "ERROR: no response (timeout)", 1),
@@ -333,13 +434,26 @@ def test_an_endpoint_is_asked_with_a_bare_get_and_redirects_are_not_followed(com
         assert "Authorization" not in request.headers
 
 
+def test_an_entry_for_machine_tokens_has_no_redirect_uri_and_no_page_to_ask(
+    command, configure, scripted, scripted_entry
+):
+    scripted.on("/token", Answer(200))
+    scripted.on("/revoke", Answer(200))
+    configure(PROVIDERS={"scripted": {**scripted_entry, "grant_types": ["client_credentials"]}})
+    text = command("oauth_doctor", "--online").out
+    assert "Redirect URI of scripted" not in text
+    assert "scripted.token_endpoint" in text
+    assert scripted.asked("/authorize") == []
+
+
 def test_a_server_that_is_not_reachable_is_an_error(line, configure, scripted_entry):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/token"
     configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": url}})
     text, status = line(TOKEN, "--online")
-    assert text.startswith("ERROR: no response (unreachable).")
+    assert text.startswith("ERROR: no response (connection_refused).")
+    assert "refused the connection" in text
     assert status == 1
 
 
@@ -373,3 +487,59 @@ def test_check_opens_a_sealed_row_when_the_database_is_named(process, configure,
     run = process("check", "--database", "default")
     assert run.status == 1
     assert "oauth_connect.E014" in run.err
+
+
+# --- presets ------------------------------------------------------------------------------------
+
+DOUBTFUL: dict[str, Any] = {
+    "authorization_endpoint": "https://id.example/authorize",
+    "token_endpoint": "https://id.example/token",
+    "about": {"category": "forms", "sources": ["a page"], "read": "2020-05-05", "known_by": "secondary"},
+}
+
+
+def preset_lines(command, configure, about: dict[str, Any]) -> list[str]:
+    preset = {**DOUBTFUL, "about": {**DOUBTFUL["about"], **about}}
+    configure(PROVIDERS={"own": {"preset": preset, "client_id": "c", "client_secret": "s"}})
+    return [line for line in command("oauth_doctor").lines if line.startswith("Preset of own")]
+
+
+def in_days(number: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=number)).date().isoformat()
+
+
+@pytest.mark.parametrize(
+    ("about", "text"),
+    [
+        ({}, ""),
+        ({"confidence": "low"}, "few or indirect sources"),
+        ({"unverified": ["revocation_endpoint"]}, "not verified: revocation_endpoint."),
+    ],
+)
+def test_a_preset_that_is_not_verified_is_a_warning(command, configure, about, text):
+    found = preset_lines(command, configure, about)
+    assert bool(found) is bool(text)
+    assert all("WARNING" in line and text in line and "oauth_providers own" in line for line in found)
+
+
+@pytest.mark.parametrize("about", [{"read": "lately"}, {"changes": 5}, {"colour": "red"}])
+def test_what_a_preset_says_wrongly_about_its_provider_is_a_warning(command, configure, about):
+    (found,) = preset_lines(command, configure, about)
+    assert f"WARNING: preset.about.{next(iter(about))}" in found
+
+
+@pytest.mark.parametrize(
+    ("on", "is_reported"),
+    [
+        (in_days(1), True),
+        (in_days(170), True),
+        (in_days(200), False),
+        ("2020-05-06", True),  # the data is older
+        ("2020-05-05", False),
+        ("2020-04", False),
+    ],
+)
+def test_a_change_is_announced_before_it_comes(command, configure, on, is_reported):
+    found = preset_lines(command, configure, {"changes": [{"on": on, "what": "Version 1 ends."}]})
+    assert bool(found) is is_reported
+    assert all(f"WARNING: from {on}: Version 1 ends." in line for line in found)

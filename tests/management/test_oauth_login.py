@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -331,6 +333,96 @@ def test_a_refusal_in_the_browser_is_reported(terminal, user, start):
     assert "You did not give access" in run.err
 
 
+@pytest.fixture
+def by_browser(scripted_entry, configure):
+    """A provider without the device flow and without userinfo."""
+    configure(PROVIDERS={"scripted": {**scripted_entry, **NO_IDENTITY}})
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_the_redirect_uri_is_the_one_that_is_registered(by_browser, scripted, issues, user, start, free_port):
+    where = ["--host", "localhost", "--port", str(free_port), "--path", "/signed/in"]
+    registered = f"http://localhost:{free_port}/signed/in"
+    process = start("oauth_login", "scripted", "--user", "grace", "--no-open", "--json", *where)
+    process.stderr.readline()
+    state, redirect_uri = state_and_redirect(process.stderr.readline().strip())
+    assert process.stderr.readline() == f"The redirect URI to register at the provider: {registered}\n"
+    assert redirect_uri == registered
+    Person().browser.get(f"{redirect_uri}?code=code&state={state}")
+    run = finished(process)
+    assert (run.status, run.document["redirect_uri"]) == (0, registered)
+    assert scripted.asked("/token")[0].form["redirect_uri"] == registered
+    assert Connection.objects.get().redirect_uri == registered
+
+
+@pytest.mark.parametrize(
+    ("where", "uri"),
+    [
+        ([], "http://127.0.0.1/callback"),
+        (["--host", "localhost"], "http://localhost/callback"),
+        (["--host", "::1", "--port", "8400"], "http://[::1]:8400/callback"),
+        (["--port", "8400", "--path", "/"], "http://127.0.0.1:8400/"),
+    ],
+)
+def test_a_dry_run_says_what_to_register(by_browser, scripted, user, command, where, uri):
+    run = command("oauth_login", "scripted", "--user", "grace", "--dry-run", *where)
+    assert f"The redirect URI to register at the provider: {uri}" in run.out
+    assert ("with any port" in run.out) is ("--port" not in where)
+    document = command("oauth_login", "scripted", "--user", "grace", "--dry-run", "--json", *where).document
+    assert document["redirect_uri"] == uri
+    assert not scripted.requests
+
+
+def test_a_port_in_use_is_an_error_that_names_it(by_browser, scripted, user, command):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        run = command("oauth_login", "scripted", "--user", "grace", "--no-open", "--port", port)
+    assert run.status == 2
+    assert f"Port {port} of 127.0.0.1 cannot be used" in run.err
+    assert "choose another port" in run.err
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ["--host", "0.0.0.0"],
+        ["--host", "evil.test"],
+        ["--port", "65536"],
+        ["--port", "-1"],
+        ["--path", "callback"],
+        ["--path", "/a?b"],
+    ],
+)
+def test_a_redirect_beyond_this_machine_is_refused(by_browser, user, command, where):
+    run = command("oauth_login", "scripted", "--user", "grace", "--dry-run", f"{where[0]}={where[1]}")
+    assert run.status != 0
+    assert where[1] in run.err
+
+
+def test_the_device_flow_has_no_redirect_uri(device, user, command):
+    run = command("oauth_login", "scripted", "--user", "grace", "--port", "8400")
+    assert (run.status, "belong to --browser" in run.err) == (2, True)
+
+
+def test_the_providers_word_is_printed(by_browser, scripted, user, start):
+    process = start("oauth_login", "scripted", "--user", "grace", "--no-open", "--json")
+    process.stderr.readline()
+    state, redirect_uri = state_and_redirect(process.stderr.readline().strip())
+    Person().browser.get(f"{redirect_uri}?error=invalid_scope&error_description=no+such+scope&state={state}")
+    run = finished(process)
+    assert run.status == 1
+    document = run.document
+    assert (document["code"], document["provider_error"]) == ("authorization_failed", "invalid_scope")
+    for part in ("invalid_scope", "no such scope", "scopes", redirect_uri):
+        assert part in document["error"]
+        assert part in run.err
+
+
 @pytest.mark.compliance("mcp-remote")
 @pytest.mark.parametrize("path", ["/$(touch owned)", "/`id`", "/a'b"])
 def test_an_address_that_a_shell_could_read_is_not_opened(
@@ -520,6 +612,61 @@ def start_on_terminal(start, monkeypatch):
     os.close(follower)
 
 
+# --- one account ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second_login(device, issues, configure, settings, make_connection):
+    """The user has an account at a provider that allows one. The next login is with another."""
+    (entry,) = settings.OAUTH_CONNECT["PROVIDERS"].values()
+    identity = {"source": "token_response", "id": ["account"]}
+    configure(PROVIDERS={"scripted": {**entry, "one_account": True, "identity": identity}})
+    make_connection(account_id="1", account_label="ada@example.com")
+    device.on("/device", Answer(body={**BEGUN, "interval": 0.1}))
+    device.on("/revoke", Answer())
+    issues(account="2")
+
+
+@pytest.fixture
+def types(monkeypatch):
+    """Let a user at a terminal type a line."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    return lambda text: monkeypatch.setattr("sys.stdin", Terminal(text))
+
+
+def active():
+    return [row.account_id for row in Connection.objects.filter(status="active")]
+
+
+def test_without_a_terminal_another_account_replaces_none(second_login, device, command):
+    run = command("oauth_login", "scripted", "--user", "grace")
+
+    assert run.status == 2
+    assert "it replaces ada@example.com" in run.err
+    assert "--replace" in run.err
+    assert device.requests == []
+    assert active() == ["1"]
+
+
+def test_told_to_replace_another_account_takes_the_place(second_login, command):
+    assert command("oauth_login", "scripted", "--user", "grace", "--replace").status == 0
+    assert active() == ["2"]
+
+
+@pytest.mark.parametrize(("typed", "status", "left"), [("y\n", 0, "2"), ("\n", 1, "1"), ("", 130, "1")])
+def test_at_a_terminal_the_user_is_asked_before_an_account_is_replaced(
+    second_login, types, command, typed, status, left
+):
+    types(typed)
+
+    assert command("oauth_login", "scripted", "--user", "grace").status == status
+    assert active() == [left]
+
+
 # --- the keyring ----------------------------------------------------------------------------------
 
 
@@ -616,3 +763,77 @@ def test_a_dry_run_forgets_nothing(device, issues, small, command):
     run = command("oauth_logout", "scripted", "--store", "keyring", "--dry-run")
     assert run.lines == ["Would log out of scripted: one token on this machine."]
     assert small.entries == before
+
+
+# --- one account with several sites -------------------------------------------------------------
+
+
+@pytest.fixture
+def with_sites(device, scripted_entry, configure):
+    """A server whose accounts have access to two sites."""
+    entry = {
+        **scripted_entry,
+        **NO_IDENTITY,
+        "device_authorization_endpoint": f"{device.url}/device",
+        "accounts": {"endpoint": f"{device.url}/sites", "variable": "site"},
+        "variables": {"site": {"source": "accounts", "pattern": "[a-z0-9-]+"}},
+    }
+    configure(PROVIDERS={"scripted": entry})
+    device.on("/token", Answer(body={"access_token": "a", "refresh_token": "r", "token_type": "Bearer"}))
+    device.on("/sites", Answer(body=[{"id": "s-1", "name": "Acme"}, {"id": "s-2", "name": "Mills"}]))
+    device.on("/revoke", Answer())
+    return device
+
+
+@pytest.mark.parametrize("name", ["s-2", "Mills"])
+def test_a_site_is_named_on_the_command_line(command, user, with_sites, name):
+    assert command("oauth_login", "scripted", "--user", "grace", "--site", name).status == 0
+    assert Connection.objects.get().variables == {"site": "s-2"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--site", "nowhere"], ["--json"]])
+def test_without_a_site_the_login_names_them_and_keeps_nothing(command, user, with_sites, arguments):
+    run = command("oauth_login", "scripted", "--user", "grace", *arguments)
+    assert run.status == 1
+    assert "Acme, Mills. Name one with --site." in run.out + run.err
+    assert not Connection.objects.exists()
+    assert len(with_sites.asked("/revoke")) == 1
+
+
+TWINS = [{"id": "s-1", "name": "Acme"}, {"id": "s-2", "name": "Acme"}, {"id": "s-3", "name": "s-1"}]
+
+
+@pytest.mark.parametrize(("name", "site"), [("s-2", "s-2"), ("s-1", "s-1")])
+def test_an_id_names_a_site_before_a_name_does(command, user, with_sites, name, site):
+    with_sites.on("/sites", Answer(body=TWINS[::-1]))
+    assert command("oauth_login", "scripted", "--user", "grace", "--site", name).status == 0
+    assert Connection.objects.get().variables == {"site": site}
+
+
+def test_a_name_that_several_sites_have_chooses_none(command, user, with_sites):
+    with_sites.on("/sites", Answer(body=TWINS))
+    run = command("oauth_login", "scripted", "--user", "grace", "--site", "Acme")
+    assert run.status == 1
+    assert "Acme (s-1), Acme (s-2), s-1. Name one" in run.out + run.err
+    assert not Connection.objects.exists()
+
+
+def test_at_a_terminal_the_end_of_the_input_chooses_none(command, user, with_sites, monkeypatch):
+    def ended(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", ended)
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert run.status == 1
+    assert "Name one with --site." in run.out + run.err
+    assert len(with_sites.asked("/revoke")) == 1
+
+
+@pytest.mark.parametrize(("answer", "site"), [("2", "s-2"), ("Acme", "s-1"), ("9", None)])
+def test_at_a_terminal_the_user_chooses(command, user, with_sites, monkeypatch, answer, site):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: answer)
+    run = command("oauth_login", "scripted", "--user", "grace")
+    assert [connection.variables["site"] for connection in Connection.objects.all()] == [site] * bool(site)
+    assert "  1  Acme" in run.out

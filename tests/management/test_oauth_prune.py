@@ -322,6 +322,33 @@ def test_a_client_that_is_refused_is_no_reason_to_forget_a_token(command, pendin
     assert not PendingRevocation.objects.exists()
 
 
+def test_a_401_to_the_token_itself_is_not_about_the_client(
+    command, pending, configure, scripted, scripted_entry
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "revocation": {"style": "bearer"}}})
+    scripted.on("/revoke", Answer(401))
+    pending()
+    run = command("oauth_prune", "--json")
+    assert (run.status, run.document["revocations"]["scripted"]["refused"]) == (0, 1)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_client_without_a_secret_at_a_server_that_wants_one_ends_the_tries(
+    command, pending, configure, scripted, scripted_entry, caplog, status
+):
+    configure(
+        PROVIDERS={"scripted": {**scripted_entry, "client_secret": "", "client_id": f"public-{status}"}}
+    )
+    scripted.on("/revoke", Answer(status, {"error": "invalid_client"}))
+    pending(3)
+    run = command("oauth_prune", "--json")
+    assert (run.status, run.document["revocations"]["scripted"]["refused"]) == (0, 3)
+    assert not PendingRevocation.objects.exists()
+    logged = [record for record in caplog.records if getattr(record, "action", "") == "revocation_impossible"]
+    assert len(logged) == 1
+    assert "revocation.style" in logged[0].getMessage()
+
+
 def test_a_provider_that_is_down_is_skipped_after_three_failures(
     command, pending, configure, scripted, scripted_entry
 ):
@@ -388,7 +415,7 @@ def test_at_codeyard_a_revocation_that_failed_is_repeated_by_the_next_run(
     entry = codeyard.entry()
     configure(PROVIDERS={"codeyard": {**entry, "revocation_endpoint": "http://127.0.0.1:9/revoke"}})
     make_connection("codeyard", response=codeyard.grant()).disconnect()
-    assert PendingRevocation.objects.get().last_error == "unreachable"
+    assert PendingRevocation.objects.get().last_error == "connection_refused"
     configure(PROVIDERS={"codeyard": entry})
     PendingRevocation.objects.update(next_attempt_at=timezone.now())
     assert command("oauth_prune").status == 0

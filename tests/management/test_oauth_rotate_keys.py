@@ -17,7 +17,7 @@ from oauth_connect.errors import KeyUnavailable
 from oauth_connect.jobs import rotate_keys
 from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.fields import SealedField
-from oauth_connect.stores.columns import binding
+from oauth_connect.stores.columns import binding, sealed_column
 from tests.faults.held import held_by_another
 from tests.management.conftest import finished
 from tests.support.keys import Worker
@@ -101,7 +101,7 @@ def test_a_second_run_finds_nothing_to_do(command, configure, make_connection, o
     command("oauth_rotate_keys")
     sealed = stored(connection).sealed_token
     document = command("oauth_rotate_keys", "--json").document
-    assert document["resealed"] == {"connections": 0, "pending_revocations": 0}
+    assert document["resealed"] == {"connections": 0, "pending_revocations": 0, "registered_clients": 0}
     assert document["opened_by_key"]["connections"] == [1, 0]
     assert stored(connection).sealed_token == sealed
 
@@ -165,7 +165,7 @@ def test_every_sealed_column_of_the_app_is_rotated():
         for field in model._meta.concrete_fields
         if isinstance(field, SealedField)
     }
-    assert sealed == {(model, "sealed_token") for model in rotate_keys.SEALED.values()}
+    assert sealed == {(model, sealed_column(model)) for model in rotate_keys.SEALED.values()}
 
 
 # --- --dry-run, --generate ------------------------------------------------------------------------

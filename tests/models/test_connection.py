@@ -27,7 +27,7 @@ from oauth_connect.errors import (
 )
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.connection import SITE_FIELDS
-from oauth_connect.models.row import IDENTITY_COLUMNS, PROTOCOL_COLUMNS
+from oauth_connect.models.row import CHOICE_COLUMNS, IDENTITY_COLUMNS, PROTOCOL_COLUMNS
 from tests.servers.scripted import Answer
 from tests.support.tokens import FRESH, protocol_state, raw, stored
 from tests.test_crypto import OTHER
@@ -44,7 +44,7 @@ def spoiled(connection: Connection) -> Connection:
     connection.version = 99
     connection.status = Connection.Status.REVOKED
     connection.client_id = connection.redirect_uri = connection.last_error = connection.lease_owner = "stale"
-    connection.scopes = ["stale"]
+    connection.scopes = connection.requested_scopes = ["stale"]
     connection.expires_at = connection.refresh_at = connection.last_refreshed_at = None
     connection.refresh_token_expires_at = datetime.now(UTC)
     connection.failures = connection.lease_until = 99
@@ -54,8 +54,8 @@ def spoiled(connection: Connection) -> Connection:
 
 def test_every_column_is_the_sites_or_the_protocols_or_says_whose_it_is() -> None:
     columns = {field.name for field in Connection._meta.concrete_fields if not field.primary_key}
-    assert columns | {"user_id"} == SITE_FIELDS | PROTOCOL_COLUMNS | IDENTITY_COLUMNS
-    assert not SITE_FIELDS & (PROTOCOL_COLUMNS | IDENTITY_COLUMNS)
+    assert columns | {"user_id"} == SITE_FIELDS | PROTOCOL_COLUMNS | IDENTITY_COLUMNS | CHOICE_COLUMNS
+    assert not SITE_FIELDS & (PROTOCOL_COLUMNS | IDENTITY_COLUMNS | CHOICE_COLUMNS)
 
 
 @pytest.mark.parametrize("using", [{}, {"using": "default"}, {"force_update": True}, {"update_fields": None}])
@@ -68,6 +68,14 @@ def test_saving_a_stale_instance_changes_the_sites_columns_only(make_connection,
     stale.save(**using)
     assert protocol_state(connection) == before
     assert (stored(connection).account_label, stored(connection).extra) == ("new", {"team": 1})
+
+
+def test_saving_a_stale_instance_does_not_undo_the_choice_of_a_site(make_connection) -> None:
+    connection = make_connection(variables={"site": ""})
+    Connection.objects.filter(pk=connection.pk).update(variables={"site": "s-1"})
+    connection.account_label = "new"
+    connection.save()
+    assert stored(connection).variables == {"site": "s-1"}
 
 
 def test_saving_a_partly_loaded_instance_keeps_the_rest(make_connection) -> None:

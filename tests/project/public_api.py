@@ -17,6 +17,7 @@ MODULES = (
     "errors",
     "flows",
     "jobs.refresh",
+    "middleware",
     "models",
     "models.history",
     "protocol.client",
@@ -29,6 +30,8 @@ MODULES = (
     "signals",
     "stores.keyring",
     "tasks",
+    "testing",
+    "testing.errors",
     "views",
 )
 FUNCTIONS = ("protocol.device.await_token",)
@@ -51,6 +54,7 @@ def surface() -> Iterator[str]:
     for name in FUNCTIONS:
         yield from described(name, resolve_name(f"oauth_connect.{name}"))
     yield from models()
+    yield from test_kit()
     yield from settings()
     yield from urls()
 
@@ -92,6 +96,15 @@ def models() -> Iterator[str]:
         yield f"Connection.{name}{inspect.signature(getattr(Connection, name))}"
     for name in ("for_owner", "due", "store"):
         yield f"Connection.objects.{name}{inspect.signature(getattr(Connection.objects, name))}"
+
+
+def test_kit() -> Iterator[str]:
+    from oauth_connect.testing import FakeProvider, FakeProviderMixin
+
+    for kind in (FakeProvider, FakeProviderMixin):
+        for name, value in vars(kind).items():
+            if inspect.isfunction(value) and (name == "__init__" or not name.startswith("_")):
+                yield f"testing.{kind.__name__}.{name}{inspect.signature(value)}"
 
 
 def settings() -> Iterator[str]:

@@ -16,7 +16,14 @@ from oauth_connect.protocol.provider import Provider
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-INTERNAL_ERRORS = {"CallError", "ProtocolError", "OAuthConnectError", "InvalidProvider", "CallbackRefused"}
+INTERNAL_ERRORS = {
+    "CallError",
+    "ProtocolError",
+    "OAuthConnectError",
+    "InvalidProvider",
+    "CallbackRefused",
+    "RepeatedResponse",
+}
 PROVIDER_FIELDS = [field.name for field in dataclasses.fields(Provider) if field.name != "slug"]
 CHECK_IDS = sorted(set(re.findall(r'"(oauth_connect\.[EW]\d{3})"', inspect.getsource(checks))))
 ERRORS = sorted(

@@ -10,15 +10,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import kombu
 import psutil
 import pytest
 import redis
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.db import OperationalError, connection
+from django.test import TransactionTestCase
 
+from oauth_connect.models import Connection
 from tests.support import databases
 from tests.support.databases import ATTACH, RUN, WORKER, worker_environment
+from tests.support.empty_tables import empty_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTES = "OAUTH_CONNECT_TEST_NOTES"
@@ -140,3 +146,20 @@ def test_a_process_does_not_make_the_sqlite_database_that_it_should_find(tmp_pat
     assert finished.returncode == 1
     assert f"{OperationalError.__module__}.OperationalError: unable to open database file" in finished.stderr
     assert [*Path(tempfile.gettempdir()).glob(f"*{name}*")] == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("scripted_provider")
+def test_a_test_that_commits_leaves_no_row_and_the_permissions(make_connection: Any) -> None:
+    def permissions() -> set[tuple[int, int]]:
+        return set(Permission.objects.values_list("pk", "content_type_id"))
+
+    before = permissions()
+    make_connection()
+
+    empty_tables(TransactionTestCase())
+
+    assert before
+    assert permissions() == before
+    assert not Connection.objects.exists()
+    assert not get_user_model().objects.exists()

@@ -1,29 +1,21 @@
 """The distributions are complete, and the wheel works in an environment with nothing else."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tarfile
-import venv
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.distributions import ROOT, Distributions, Site, environment_in, run
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "oauth_connect"
-NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
 
 SITE_SETTINGS = """
 SECRET_KEY = "of a site"
 USE_TZ = True
 ROOT_URLCONF = "site_urls"
+LOGIN_URL = "https://login.example/"
 STATIC_URL = "static/"
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -58,58 +50,10 @@ urlpatterns = [path("oauth/", include("oauth_connect.urls"))]
 """
 
 
-@dataclass(frozen=True)
-class Distributions:
-    wheel: Path
-    sdist: Path
-
-    def wheel_names(self) -> set[str]:
-        with zipfile.ZipFile(self.wheel) as archive:
-            return set(archive.namelist())
-
-    def sdist_names(self) -> set[str]:
-        with tarfile.open(self.sdist) as archive:
-            return {name.partition("/")[2] for name in archive.getnames()}
-
-
-@dataclass(frozen=True)
-class Site:
-    """A folder outside the checkout, and a Python in which the wheel is installed."""
-
-    folder: Path
-    python: Path
-
-    def run(self, *arguments: str) -> str:
-        return run([self.python, *arguments], cwd=self.folder)
-
-
-def run(command: Sequence[str | Path], cwd: Path) -> str:
-    """Run a command that knows neither the checkout nor the suite's settings."""
-    hidden = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH"}
-    environ = {key: value for key, value in os.environ.items() if key not in hidden}
-    finished = subprocess.run(
-        command, cwd=cwd, env=environ, check=False, capture_output=True, text=True, timeout=300
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
-
-
-@pytest.fixture(scope="session")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """The sdist, and the wheel built from it."""
-    folder = tmp_path_factory.mktemp("distributions")
-    # A copy, so that files of an earlier build in the checkout are left out.
-    source = shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
-    run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source], cwd=folder)
-    return Distributions(*folder.glob("*.whl"), *folder.glob("*.tar.gz"))
-
-
 @pytest.fixture(scope="session")
 def site(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("site")
-    environment = folder / "environment"
-    venv.create(environment, with_pip=True, symlinks=os.name != "nt")
-    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = environment_in(folder / "environment", with_pip=True)
     run([python, "-m", "pip", "install", "--quiet", distributions.wheel], cwd=folder)
     (folder / "site_settings.py").write_text(SITE_SETTINGS, encoding="utf-8")
     (folder / "site_urls.py").write_text(SITE_URLS, encoding="utf-8")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.urls import reverse
 
+from oauth_connect import crypto
 from oauth_connect.flows import session_for
 from oauth_connect.models import Connection
 
@@ -37,6 +39,56 @@ def test_a_refresh_is_four_statements_with_its_history(codeyard, make_connection
     assert codeyard.stats["rotations"] == 1
 
 
-def test_listing_connections_opens_no_token(connection, configure):
-    configure(KEYS=["bm90IHRoZSBrZXkgdGhhdCBzZWFsZWQgdGhlIHJvd3M="])
-    assert [row.provider for row in Connection.objects.all()] == ["codeyard"]
+@pytest.fixture
+def opened(monkeypatch) -> list[object]:
+    """The binding of each value that is unsealed from now on."""
+    bindings: list[object] = []
+    unseal = crypto.unseal
+
+    def recorded(sealed, *expected):
+        bindings.append(expected[0])
+        return unseal(sealed, *expected)
+
+    monkeypatch.setattr(crypto, "unseal", recorded)
+    return bindings
+
+
+def test_a_session_opens_its_token_once_when_the_first_call_uses_it(codeyard, connection, user, opened):
+    http = session_for(user, "codeyard")
+    assert opened == []
+    assert [http.get("user").status_code for _ in range(3)] == [200] * 3
+    assert [binding[:3] for binding in opened] == [
+        ("oauth_connect.connection", "sealed_token", str(connection.pk))
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refresh_opens_the_old_token_once_and_the_new_one_never(codeyard, make_connection, user, opened):
+    make_connection("codeyard", age=3600, response=codeyard.grant())
+    opened.clear()
+    assert session_for(user, "codeyard").get("user").status_code == 200
+    assert (codeyard.stats["rotations"], len(opened)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda rows: [(row.provider, row.status, row.scopes) for row in rows.all()],
+        lambda rows: list(rows.values()),
+        lambda rows: rows.due().count(),
+        lambda rows: [str(row) for row in rows.order_by("expires_at").iterator()],
+    ],
+    ids=["rows", "values", "count", "iterator"],
+)
+def test_a_list_of_connections_opens_no_token(connection, opened, read):
+    read(Connection.objects)
+    assert opened == []
+
+
+@pytest.mark.parametrize("name", ["oauth_connect:connections", "admin:oauth_connect_connection_changelist"])
+def test_a_page_that_lists_connections_opens_no_token(connection, visitor, user, opened, name):
+    user.is_staff = user.is_superuser = True
+    user.save()
+    page = visitor.get(reverse(name))
+    assert b"codeyard" in page.content.lower()
+    assert opened == []

@@ -15,9 +15,9 @@ from oauth_connect.errors import CallbackRefused, CallError, printable_line
 from oauth_connect.flows.paths import local_path
 from oauth_connect.protocol.exchange import MAX_RETRY_AFTER, retry_after
 from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants.bodies import Body, read_body
 from oauth_connect.protocol.grants.callback import read_callback
 from oauth_connect.protocol.grants.lifetimes import MAX_LIFETIME, lifetime
-from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS
@@ -69,7 +69,7 @@ def test_any_answer_is_a_token_or_a_typed_error(provider, status, answer, reques
     st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()),
 )
 def test_any_body_is_an_object_or_none(content_type: str, body: bytes) -> None:
-    parsed = responses.read_body(content_type, body)
+    parsed = read_body(content_type, body)
     assert parsed is None or isinstance(parsed, Body)
 
 

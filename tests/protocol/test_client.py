@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from oauth_connect.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from oauth_connect.errors import CallbackRefused, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from tests.protocol.calls import HELD, asked_once, exchange
 from tests.servers.scripted import Answer
-from tests.support.tokens import FRESH
+from tests.support.tokens import FRESH, id_token
 
 BASIC = "Basic " + base64.b64encode(b"client:secret").decode()
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -77,7 +77,7 @@ def test_a_token_type_that_a_refresh_leaves_out_is_the_one_the_token_had(scripte
 
 def test_a_token_type_that_a_first_response_leaves_out_is_not_assumed(scripted, client) -> None:
     scripted.on("/token", Answer(body={"access_token": "a", "refresh_token": "refresh-1"}))
-    with pytest.raises(ProviderUnavailable, match="unknown token_type"):
+    with pytest.raises(ProviderMisconfigured, match=r"token_response\.token_type_required"):
         exchange(client())
 
 
@@ -298,7 +298,8 @@ def test_userinfo_is_asked_with_the_token_in_a_header(scripted, client, api, hea
     "answer",
     [
         Answer(body=b"<html>", headers=HTML),
-        Answer(body=[1]),
+        Answer(body=b"1"),
+        Answer(body=b"a.b.c", headers={"Content-Type": "application/jwt"}),
         Answer(401, body={"error": {"code": 401}}),
         Answer(403, body={"message": "canary-body"}),
         Answer(404),
@@ -311,3 +312,102 @@ def test_userinfo_that_says_nothing_is_no_fault_of_the_client(scripted, client, 
         client().userinfo(HELD)
     assert rejected.value.error == f"http_{answer.status}"
     assert "canary" not in str(rejected.value)
+
+
+JWT = {"Content-Type": "application/jwt"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (Answer(body=[{"id": "7"}]), [{"id": "7"}]),
+        (Answer(201, body={"sub": "7"}), {"sub": "7"}),
+        (Answer(body={"sub": "7", "error": {"code": "ok"}}), {"sub": "7", "error": {"code": "ok"}}),
+        (Answer(body=id_token(sub="7").encode(), headers=JWT), {"sub": "7"}),
+        (
+            Answer(
+                body=id_token(sub="7", iss="https://id.example", aud=["x", "client"]).encode(), headers=JWT
+            ),
+            {"sub": "7", "iss": "https://id.example", "aud": ["x", "client"]},
+        ),
+    ],
+)
+def test_userinfo_may_be_a_list_or_signed(scripted, client, answer, found) -> None:
+    scripted.on("/userinfo", answer)
+    rules = {"error_field": "error.code", "errors": {"ok": ""}}
+    assert client(issuer="https://id.example", token_response=rules).userinfo(HELD) == found
+
+
+@pytest.mark.parametrize("claims", [{"iss": "https://other.example"}, {"aud": "other"}, {"aud": ["other"]}])
+def test_signed_userinfo_of_another_issuer_or_client_is_refused(scripted, client, claims) -> None:
+    scripted.on("/userinfo", Answer(body=id_token(sub="7", **claims).encode(), headers=JWT))
+    with pytest.raises(CallbackRefused):
+        client(issuer="https://id.example").userinfo(HELD)
+
+
+# --- refusals by a status alone, or in a list -----------------------------------------------------
+
+
+@pytest.mark.compliance("A19")
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
+@pytest.mark.parametrize(
+    ("body", "rules"),
+    [
+        ({"error": "invalid_grant"}, {}),
+        ({"error": "invalid_token"}, {}),
+        ({"error": "login_required"}, {}),
+        (
+            {"errors": [{"errorType": "dead"}]},
+            {"error_field": "errors.0.errorType", "errors": {"dead": "invalid_grant"}},
+        ),
+        ([{"code": "dead"}], {"error_field": "0.code", "errors": {"dead": "invalid_grant"}}),
+        ({"error": "invalid_grant"}, {"error_field": "errors.0.errorType"}),
+    ],
+)
+def test_a_refresh_is_refused_for_good_with_any_status(scripted, client, status, body, rules) -> None:
+    scripted.on("/token", Answer(status, body=body))
+    server = client(token_response=rules)
+    with pytest.raises(ProviderRejected) as refused:
+        server.refresh(HELD)
+    assert refused.value.error in server.provider.refresh.ended_errors
+
+
+def test_the_entry_may_say_what_a_status_without_a_code_means(scripted, client) -> None:
+    scripted.on("/token", Answer(502), Answer(403))
+    server = client(token_response={"errors": {"http_502": "invalid_grant", "http_403": "invalid_grant"}})
+    for _ in range(2):
+        with pytest.raises(ProviderRejected, match="invalid_grant"):
+            server.refresh(HELD)
+
+
+@pytest.mark.parametrize("call", [exchange, lambda server: server.client_credentials()])
+def test_another_request_is_not_refused_for_good_by_a_failing_server(scripted, client, call) -> None:
+    scripted.on("/token", Answer(500, body={"error": "invalid_grant"}))
+    with pytest.raises(ProviderUnavailable, match="HTTP 500"):
+        call(client())
+
+
+@pytest.mark.parametrize(
+    ("path", "call", "code"),
+    [
+        ("/token", exchange, "http_401"),
+        ("/token", lambda server: server.refresh(HELD), "http_401"),
+        ("/token", lambda server: server.client_credentials(), "invalid_client"),
+        ("/device", lambda server: server.authorize_device(), "invalid_client"),
+        ("/revoke", lambda server: server.revoke(HELD), "invalid_client"),
+    ],
+)
+def test_a_401_without_a_code_refuses_the_client_only_where_nothing_else_was_sent(
+    scripted, client, path, call, code
+) -> None:
+    scripted.on(path, Answer(401, body={"message": "Unauthorized"}))
+    with pytest.raises((ProviderRejected, ProviderMisconfigured)) as refused:
+        call(client(device_authorization_endpoint=f"{scripted.url}/device"))
+    assert refused.value.error == code
+    assert ("either the client" in str(refused.value)) is (code == "http_401")
+
+
+def test_a_401_without_a_code_is_sent_again_with_the_next_secret(scripted, client) -> None:
+    scripted.on("/token", Answer(401), Answer(body=FRESH))
+    assert client(client_secret=["new", "old"]).refresh(HELD).access_token == "access-1"
+    assert len(scripted.asked("/token")) == 2

@@ -63,6 +63,7 @@ class Script:
 
 
 TOKEN = Token("access", datetime.now(UTC))
+PENDING_ANSWER = Answer(400, body={"error": "authorization_pending"})
 PENDING = ProviderRejected("", error="authorization_pending")
 SLOW_DOWN = ProviderUnavailable("", code="slow_down")
 AWAY = ProviderUnavailable("", code="unreachable")
@@ -198,6 +199,61 @@ def test_a_server_that_cannot_be_reached_is_asked_ever_more_rarely():
 def test_what_a_server_asks_for_is_waited():
     busy = ProviderUnavailable("", code="http_429", retry_after=90)
     assert waited(busy, TOKEN)[0].pauses == [5, 90]
+
+
+@pytest.mark.compliance("A36")
+@pytest.mark.parametrize("body", [b"", {"error": "slow_down"}])
+def test_status_429_lengthens_the_interval_for_the_rest_of_the_flow(scripted, server, body):
+    scripted.on("/token", Answer(429, body=body), PENDING_ANSWER, PENDING_ANSWER, Answer(body=ISSUED))
+    clock = Clock()
+    authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
+    assert await_token(server, authorization, clock=clock, sleep=clock.sleep).access_token == "access-1"
+    assert clock.now == 1000 + 1 + 6 + 6 + 6
+
+
+@pytest.mark.compliance("A36")
+@pytest.mark.parametrize("status", [200, 403, 404, 428, 429, 500, 503])
+def test_a_pending_flow_is_pending_with_any_status(scripted, server, status):
+    answers = (Answer(status, body={"error": code}) for code in ("slow_down", "authorization_pending"))
+    scripted.on("/token", *answers, Answer(body=ISSUED))
+    clock = Clock()
+    authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
+    assert await_token(server, authorization, clock=clock, sleep=clock.sleep).access_token == "access-1"
+    assert clock.now == 1000 + 1 + 6 + 6
+
+
+@pytest.mark.compliance("A36")
+@pytest.mark.parametrize("error", ["access_denied", "expired_token"])
+@pytest.mark.parametrize("status", [200, 401, 404, 429, 500])
+def test_an_end_is_an_end_with_any_status(scripted, server, status, error):
+    scripted.on("/token", Answer(status, body={"error": error}), Answer(body=ISSUED))
+    with pytest.raises(ProviderRejected) as refused:
+        server.device_token("device-1")
+    assert refused.value.error == error
+
+
+def test_a_400_without_a_body_is_pending(scripted, server):
+    scripted.on("/token", Answer(400), Answer(400), Answer(body=ISSUED))
+    clock = Clock()
+    authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
+    assert await_token(server, authorization, clock=clock, sleep=clock.sleep).access_token == "access-1"
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"message": "no"}])
+def test_a_400_without_a_code_that_says_something_ends_it(scripted, server, body):
+    scripted.on("/token", Answer(400, body=body))
+    with pytest.raises(ProviderRejected, match="http_400"):
+        server.device_token("device-1")
+
+
+def test_an_entry_may_say_what_a_status_means_in_a_device_flow(scripted, scripted_entry):
+    errors = {"http_400": "expired_token", "http_418": "access_denied"}
+    made = Provider.from_mapping("scripted", {**scripted_entry, "token_response": {"errors": errors}})
+    scripted.on("/token", Answer(400), Answer(418))
+    with AuthorizationServer(made, timeout=50) as server:
+        for code in errors.values():
+            with pytest.raises(ProviderRejected, match=code):
+                server.device_token("device-1")
 
 
 @pytest.mark.compliance("A36")

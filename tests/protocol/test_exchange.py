@@ -58,6 +58,26 @@ def test_basic_is_form_encoded_and_the_only_proof(scripted, client, secret, path
     assert not {"client_id", "client_secret"} & request.form.keys()
 
 
+@pytest.mark.parametrize("path", ["/token", "/revoke", "/device"])
+def test_raw_basic_sends_client_and_secret_as_they_are(scripted, client, path) -> None:
+    device = {"device_code": "d", "user_code": "u", "verification_uri": "https://id.example/device"}
+    scripted.on(path, Answer(body=device if path == "/device" else FRESH))
+    server = client(
+        client_id="aB/c+d=",
+        client_secret="s%5^gis/h@+==:é",
+        token_request={"basic": "raw"},
+        device_authorization_endpoint=f"{scripted.url}/device",
+    )
+    calls = {
+        "/token": exchange,
+        "/revoke": lambda one: one.revoke(HELD),
+        "/device": type(server).authorize_device,
+    }
+    calls[path](server)
+    encoded = asked_once(scripted, path).headers["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(encoded).decode() == "aB/c+d=:s%5^gis/h@+==:é"
+
+
 @pytest.mark.compliance("A14")
 @pytest.mark.parametrize(
     ("entry", "in_body"),
@@ -130,7 +150,7 @@ def test_the_client_id_may_be_sent_in_addition_to_basic(scripted, client) -> Non
 @pytest.mark.compliance("D32")
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", {"error": "invalid_grant"}, {"error": "invalid_client"}], ids=str
+    "body", [b"", b"<html>", {"error": "invalid_request"}, {"error": "invalid_client"}], ids=str
 )
 @every_call
 def test_a_failing_server_is_unavailable_whatever_it_sends(
@@ -304,13 +324,13 @@ def test_a_server_that_is_not_there_leaves_no_doubt(client, closed_port, path, c
     names = ("token_endpoint", "revocation_endpoint", "userinfo_endpoint")
     with pytest.raises(ProviderUnavailable) as raised:
         call(client(**dict.fromkeys(names, nowhere)))
-    assert (raised.value.code, raised.value.answer_lost) == ("unreachable", False)
+    assert (raised.value.code, raised.value.answer_lost) == ("connection_refused", False)
 
 
 def test_a_name_that_does_not_resolve_leaves_no_doubt(client) -> None:
     with pytest.raises(ProviderUnavailable) as raised:
         exchange(client(token_endpoint="https://nowhere.invalid/token"))
-    assert (raised.value.code, raised.value.answer_lost) == ("unreachable", False)
+    assert (raised.value.code, raised.value.answer_lost) == ("host_not_found", False)
 
 
 # --- TLS ----------------------------------------------------------------------------------------
@@ -323,7 +343,7 @@ def test_a_certificate_without_a_trusted_issuer_is_refused(tls_server, client, p
     names = ("token_endpoint", "revocation_endpoint", "userinfo_endpoint")
     with pytest.raises(ProviderUnavailable) as raised:
         call(client(**dict.fromkeys(names, f"{tls_server.url}{path}")))
-    assert (raised.value.code, raised.value.answer_lost) == ("unreachable", False)
+    assert (raised.value.code, raised.value.answer_lost) == ("certificate_invalid", False)
     assert tls_server.requests == []
 
 
@@ -386,7 +406,7 @@ def test_a_proxy_that_is_not_there_leaves_no_doubt(client, closed_port, monkeypa
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
     with pytest.raises(ProviderUnavailable) as raised:
         exchange(client())
-    assert (raised.value.code, raised.value.answer_lost) == ("unreachable", False)
+    assert (raised.value.code, raised.value.answer_lost) == ("proxy_failed", False)
 
 
 # --- secrets ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,16 +21,31 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+from cryptography import x509
 
 from oauth_connect.errors import ForbiddenDestination, ReauthorizationRequired
-from oauth_connect.protocol.httpx import MAX_BUFFERED, TokenAuth, origin_of
+from oauth_connect.protocol.httpx import (
+    MAX_BUFFERED,
+    AsyncGuardedTransport,
+    GuardedTransport,
+    TokenAuth,
+    origin_of,
+)
+from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from tests.protocol.certificates import self_signed
 from tests.protocol.providers import acme
-from tests.protocol.test_session import HEADERS, Source, tokens_sent
+from tests.protocol.test_session import (
+    HEADERS,
+    Source,
+    moving_source,
+    moving_to_another_host,
+    tokens_sent,
+)
 from tests.protocol.urls import NOT_THE_API
-from tests.servers.scripted import Answer
+from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.waiting import TIMEOUT, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,6 +242,35 @@ def test_a_redirect_within_the_origin_keeps_the_token(scripted, kind, auth) -> N
     scripted.on("/api/new", Answer(body={}))
     kind.request(auth, "POST", f"{scripted.url}/api/old", json={"a": 1}, follow_redirects=True)
     assert tokens_sent(scripted, "/api/new") == ["Bearer token-0"]
+
+
+# --- an organisation that moves -----------------------------------------------------------------
+
+
+def test_a_call_that_learns_of_a_move_is_repeated_at_the_new_place(
+    scripted, second, kind, provider_at
+) -> None:
+    client = {"base_url": f"{scripted.url}/api/"}
+    auth = TokenAuth(moving_source(scripted, second, provider_at))
+    for _ in range(2):  # the second call's client still has the old base_url
+        response = kind.request(auth, "GET", "user", client=client, params={"page": "2"})
+        assert response.json() == {"at": "second"}
+    assert tokens_sent(second, "/org/user") == ["Bearer token-1"] * 2
+    assert second.asked("/org/user")[0].query == {"page": "2"}
+    assert second.asked("/org/user")[0].headers["Host"] == f"127.0.0.1:{second.port}"
+    assert len(scripted.asked("/api/user")) == 1
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_cookie_stays_with_the_host_that_set_it(scripted, second, provider_at, library) -> None:
+    auth = TokenAuth(moving_to_another_host(scripted, second, provider_at))
+    with library.Client(auth=auth, verify=CERTIFICATES) as http:
+        http.get(f"{scripted.url}/api/login")
+        for _ in range(2):
+            assert http.get(f"{scripted.url}/api/user").status_code == 200
+        http.get(f"http://localhost:{second.port}/org/user")
+    assert [one.headers.get("Cookie") for one in scripted.requests] == [None, "first=1"]
+    assert [one.headers.get("Cookie") for one in second.requests] == [None, None, "second=1"]
 
 
 # --- 401 ----------------------------------------------------------------------------------------
@@ -502,3 +547,32 @@ def test_without_either_the_import_says_what_to_install(without) -> None:
     finished = without("import oauth_connect.protocol.httpx", "httpx", "httpx2")
     assert finished.returncode == 1
     assert "pip install 'django-oauth-connect[httpx]'" in finished.stderr.splitlines()[-1]
+
+
+# --- the guard ----------------------------------------------------------------------------------
+
+
+def test_a_connection_that_proved_to_be_a_host_serves_no_other_at_its_address(
+    tmp_path, resolver, kind
+) -> None:
+    resolver.update({"one.example": [["127.0.0.1"]], "other.example": [["127.0.0.1"]]})
+    certificate = self_signed(x509.DNSName("one.example"), tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    server = ScriptedServer(tls)
+    server.on("/x", Answer(307, headers={"Location": f"https://other.example:{server.port}/y"}))
+    transport: Any = kind.library.AsyncHTTPTransport if kind.is_async else kind.library.HTTPTransport
+    guarded: Any = AsyncGuardedTransport if kind.is_async else GuardedTransport
+    make = partial(transport, verify=ssl.create_default_context(cafile=str(certificate)))
+    guard = AddressGuard(frozenset({"one.example", "other.example"}))
+    try:
+        with pytest.raises(kind.library.ConnectError, match=r"other\.example"):
+            kind.request(
+                None,
+                "GET",
+                f"https://one.example:{server.port}/x",
+                client={"transport": guarded(make, guard), "follow_redirects": True},
+            )
+        assert [one.path for one in server.requests] == ["/x"]
+    finally:
+        server.close()

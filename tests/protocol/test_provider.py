@@ -36,6 +36,10 @@ from tests.protocol.providers import ACME, acme
             {"variables": {"tenant": {"pattern": "[a-z]+", "default": "A"}}},
             "acme.variables.tenant.default: does not match",
         ),
+        (
+            {"variables": {"tenant": {"pattern": "[a-z]+", "example": "A"}}},
+            "acme.variables.tenant.example: does not match",
+        ),
         ({1: "x"}, "acme.1: unknown key"),
     ],
 )
@@ -138,6 +142,72 @@ def test_an_api_host_is_a_host(host: str) -> None:
 def test_a_secret_is_a_string_a_callable_or_a_list(secret: Any) -> None:
     with pytest.raises(InvalidProvider, match=r"^acme\.client_secret: "):
         acme(client_secret=secret)
+
+
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+@pytest.mark.parametrize(
+    ("changes", "connects"),
+    [
+        ({}, True),
+        ({"authorization_endpoint": ""}, False),
+        ({"grant_types": ["authorization_code", "refresh_token"]}, True),
+        ({"grant_types": ["client_credentials"]}, False),
+        ({"grant_types": [DEVICE_CODE]}, False),
+        ({"enabled": False}, False),
+        ({"issuer": "https://id.example", "token_endpoint": "", "authorization_endpoint": ""}, True),
+        (
+            {
+                "issuer": "https://id.example",
+                "token_endpoint": "",
+                "authorization_endpoint": "",
+                "grant_types": ["client_credentials"],
+            },
+            False,
+        ),
+    ],
+)
+def test_users_connect_accounts_where_the_entry_allows_it(changes, connects: bool) -> None:
+    assert acme(**changes).connects_accounts is connects
+
+
+def test_an_unknown_grant_is_named() -> None:
+    with pytest.raises(
+        InvalidProvider, match=r"^acme\.grant_types\[0\]: expected one of 'authorization_code'"
+    ):
+        acme(grant_types=["device_code"])
+
+
+def test_a_value_in_lower_case_fits_from_every_source() -> None:
+    host = {"pattern": r"[a-z.]+", "default": "Git.Example", "lowercase": True}
+    provider = acme(variables={"host": host}, token_endpoint="https://{host}/token")
+    assert provider.resolve({}).token_endpoint == "https://git.example/token"
+    assert provider.value_of("host", "OTHER.example") == "other.example"
+
+
+@pytest.mark.compliance("A41")
+@pytest.mark.parametrize("grant", ["", "password", "authorization_code", "refresh_token"])
+def test_a_machine_token_needs_a_grant_of_the_client_alone(grant: str) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.client_credentials\.grant_type: "):
+        acme(client_credentials={"grant_type": grant})
+    with pytest.raises(InvalidProvider, match=r"^acme\.client_credentials\.params\.grant_type: "):
+        acme(client_credentials={"params": {"grant_type": grant}})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"token_endpoint_auth_method": "none", "revocation": {"authentication": "client_secret_basic"}}],
+    ids=["token endpoint", "revocation"],
+)
+def test_raw_basic_cannot_send_a_client_id_with_a_colon(changes) -> None:
+    with pytest.raises(InvalidProvider, match=r"^acme\.token_request\.basic: raw cannot send"):
+        acme(client_id="urn:client", token_request={"basic": "raw"}, **changes)
+    acme(
+        client_id="urn:client",
+        token_request={"basic": "raw"},
+        token_endpoint_auth_method="client_secret_post",
+    )
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
@@ -309,14 +379,18 @@ ORDERED = {
         *(("token_request.params", name) for name in ("org", "site")),
         *(("token_request.headers", name) for name in ("org", "site")),
         ("identity.headers", "site"),
+        ("introspection_endpoint", "site"),
+        ("refresh.first_endpoint", "site"),
     ],
 )
 def test_a_variable_that_is_known_too_late_for_a_field_is_refused(field: str, name: str) -> None:
     text = f"https://id.example/{{{name}}}/x"
     part, _, key = field.partition(".")
-    value = {key: text if key == "endpoint" else {"a": text}} if key else text
+    value = {key: text if key.endswith("endpoint") else {"a": text}} if key else text
     if part == "accounts":
         value = {**value, "variable": "site"}  # type: ignore[dict-item]
+    if part == "refresh":
+        value = {**value, **EXCHANGED}  # type: ignore[dict-item]
     with pytest.raises(InvalidProvider, match=rf"^acme\.{field}: {{{name}}} is known only after"):
         acme(variables=ORDERED, **{part: value})
 
@@ -391,17 +465,43 @@ def test_the_browser_may_choose_a_server_of_a_fixed_domain(url: str, variable: d
     acme(token_endpoint=url, variables={"dc": {"source": "callback", **variable}})
 
 
-@pytest.mark.parametrize("value", ["evil.test/", "evil.test?", "evil.test#", "evil.test\\", "u@evil.test/"])
+@pytest.mark.parametrize(
+    "value", ["evil.test/", "evil.test?", "evil.test#", "evil.test\\", "u@evil.test/", "/evil.test"]
+)
 def test_a_value_stays_where_its_placeholder_is(value: str) -> None:
     careless = {"token_endpoint": "https://{shop}.acme.example/", "variables": {"shop": {"pattern": ".*"}}}
     with pytest.raises(InvalidProvider):
         acme(**careless).resolve({"shop": value})
 
 
+@pytest.mark.parametrize(("value", "url"), [("/api/v3", "/api/v3/token"), ("", "/token")])
+def test_a_path_may_follow_the_host_as_a_variable(value: str, url: str) -> None:
+    entry = {
+        "token_endpoint": "https://{host}{path}/token",
+        "variables": {"host": {"pattern": "[a-z.]+"}, "path": {"pattern": "(?:/api/v3)?"}},
+    }
+    resolved = acme(**entry).resolve({"host": "git.example", "path": value})
+    assert resolved.token_endpoint == f"https://git.example{url}"
+
+
+@pytest.mark.parametrize("value", ["/evil.test", "evil.test/"])
+def test_a_host_with_a_slash_is_none(value: str) -> None:
+    entry = {
+        "token_endpoint": "https://{host}{path}/token",
+        "variables": {"host": {"pattern": ".*"}, "path": {"pattern": "(?:/api/v3)?"}},
+    }
+    with pytest.raises(InvalidProvider):
+        acme(**entry).resolve({"host": value, "path": "/api/v3"})
+
+
 def test_an_unprintable_value_fits_no_pattern() -> None:
     careless = {"variables": {"shop": {"pattern": "(?s).*"}}, "api": {"headers": {"X-Shop": "{shop}"}}}
     with pytest.raises(InvalidProvider):
         acme(**careless).resolve({"shop": "a\r\nHost: internal"})
+
+
+NAMED = {"a": {"pattern": "x", "source": "identity"}}
+EXCHANGED = {"style": "exchange_access_token", "exchange_grant_type": "x", "exchange_parameter": "x"}
 
 
 # --- variables by where they come from ----------------------------------------------------------
@@ -423,6 +523,32 @@ def test_an_unprintable_value_fits_no_pattern() -> None:
         ({"api_hosts": ["*.example"]}, "acme.api_hosts: "),
         ({"revocation": {"effect": "all"}}, "acme.revocation.effect: expected one of"),
         ({"environments": {"sandbox": 5}}, "acme.environments.sandbox: expected a table"),
+        ({"variables": {"token": {"pattern": "x"}}}, "acme.variables.token: "),
+        ({"variables": {"next": {"pattern": "x"}}}, "acme.variables.next: this name is reserved"),
+        ({"authorize": {"client_id_parameter": "a", "params": {"a": "x"}}}, "acme.authorize.params.a: "),
+        ({"authorize": {"scope_parameter": "a", "params": {"a": "x"}}}, "acme.authorize.params.a: "),
+        ({"authorize": {"extra_scopes": {"state": ["x"]}}}, "acme.authorize.extra_scopes.state: "),
+        (
+            {"authorize": {"params": {"a": "x"}, "extra_scopes": {"a": ["x"]}}},
+            "acme.authorize.extra_scopes.a",
+        ),
+        ({"authorize": {"extra_scopes": {"a": ["x y"]}}}, "acme.authorize.extra_scopes.a: 'x y' is not one"),
+        ({"authorize": {"extra_scopes": {"a": "x"}}}, "acme.authorize.extra_scopes.a: expected a list"),
+        ({"callback": {"code_parameter": "state"}}, "acme.callback.code_parameter: "),
+        ({"callback": {"code_parameter": "promo_code"}}, "acme.callback.code_parameter: "),
+        ({"token_request": {"omit": ["code"]}}, "acme.token_request.omit[0]: expected one of"),
+        ({"token_response": {"path": ["a"], "other_entries": ["b"]}}, "acme.token_response.other_entries: "),
+        ({"refresh": {"first_endpoint": "https://id.example/"}}, "acme.refresh.first_endpoint: only"),
+        ({"refresh": {**EXCHANGED, "first_endpoint": "http://id.example/"}}, "acme.refresh.first_endpoint: "),
+        ({"client_secret": "", "refresh": {"authentication": "client_secret_post"}}, "acme.client_secret: "),
+        ({"identity": {"json": {"query": "{ me }"}}}, "acme.identity.json: needs"),
+        ({"identity": {"source": "introspection"}}, "acme.identity.source: introspection needs"),
+        ({"accounts": {"variables": {"a": "x"}}}, "acme.accounts.variables.a: not among"),
+        ({"accounts": {"preferred": "a..b"}}, "acme.accounts.preferred: "),
+        ({"revocation": {"params": {"a": "{nobody}"}}}, "acme.revocation.params: {nobody} is not among"),
+        ({"token_request": {"params": {"a": "{token}"}}}, "acme.token_request.params: {token} is not among"),
+        ({"variables": NAMED, "identity": {"source": "none"}}, "acme.variables.a.source: identity"),
+        ({"variables": NAMED, "identity": {"source": "callback"}}, "acme.variables.a.source: identity"),
     ],
 )
 def test_what_cannot_work_is_named_by_its_path(wrong: dict[str, Any], path: str) -> None:

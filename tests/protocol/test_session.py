@@ -7,17 +7,23 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 import requests
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from oauth_connect.errors import ForbiddenDestination, ReauthorizationRequired
+from oauth_connect.protocol.bearer import MAX_ALLOWED, Bearer, _allowed
+from oauth_connect.protocol.net import destination, environment
+from oauth_connect.protocol.net.destination import origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import ApiSession
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
-from tests.protocol.urls import NOT_THE_API
+from tests.protocol.urls import NEAR_URLS, NOT_THE_API
 from tests.servers.scripted import Answer, ScriptedServer
 
 
@@ -205,6 +211,174 @@ def test_another_port_of_the_same_host_is_another_host(scripted, second, open_se
     assert second.requests == []
 
 
+BEGINNINGS = [
+    "https://api.example",
+    "https://api.example:443",
+    "https://a.wild.example",
+    "https://evil.example",
+]
+
+URLS = st.builds("".join, st.tuples(st.sampled_from(BEGINNINGS), NEAR_URLS)) | NEAR_URLS
+
+
+@given(st.lists(URLS, max_size=6))
+@example(["https://api.example/", *NOT_THE_API])
+@example(["https://api.example/\\@evil.example", "https://api.example\\@evil.example"])
+def test_what_was_allowed_before_allows_nothing_else(urls: list[str]) -> None:
+    """The check remembers origins, and decides as it does for a URL that it sees for the first time."""
+    remembering = Bearer(acme(api_hosts=["api.example", "*.wild.example"]))
+    for url in (*BEGINNINGS, *urls):
+        _allowed.cache_clear()
+        decided = decision(Bearer(remembering.provider), url)
+        _allowed.cache_clear()
+        for beginning in BEGINNINGS:
+            decision(remembering, beginning)
+        assert decision(remembering, url) == decided
+
+
+def decision(bearer: Bearer, url: str) -> str:
+    try:
+        bearer.check_destination(url)
+    except ForbiddenDestination as refused:
+        return str(refused)
+    return "allowed"
+
+
+def test_hosts_that_a_provider_does_not_name_any_more_are_refused() -> None:
+    Bearer(acme(api_hosts=["api.example"])).check_destination("https://api.example/")
+    with pytest.raises(ForbiddenDestination):
+        Bearer(acme(api_hosts=["other.example"])).check_destination("https://api.example/")
+
+
+def test_the_number_of_remembered_origins_is_bounded() -> None:
+    bearer = Bearer(acme(api_hosts=["*.wild.example"]))
+    for number in range(2 * MAX_ALLOWED):
+        bearer.check_destination(f"https://h{number}.wild.example/")
+    assert len(_allowed(bearer.hosts, bearer.guard)) == MAX_ALLOWED
+
+
+def test_a_hundred_calls_check_an_origin_and_read_the_proxies_once(
+    scripted, open_session, monkeypatch
+) -> None:
+    asked: list[str] = []
+    for module, name in ((destination, "origin_of"), (environment, "get_environ_proxies")):
+        monkeypatch.setattr(module, name, partial(counted, getattr(module, name), asked, name))
+    scripted.on("/api/user", Answer(body={}))
+    http = open_session()
+    asked.clear()  # the hosts of the provider
+    for number in range(100):
+        assert http.get("user", params={"page": number}).status_code == 200
+    assert sorted(asked) == ["get_environ_proxies", "origin_of"]
+
+
+def counted(function: Callable[..., Any], asked: list[str], name: str, *args: Any) -> Any:
+    asked.append(name)
+    return function(*args)
+
+
+def test_a_proxy_that_changes_counts_for_the_next_call_of_a_session(
+    scripted, second, open_session, monkeypatch
+) -> None:
+    scripted.on("/api/user", Answer(body={"n": 1}))
+    second.on("/api/user", Answer(body={"n": 2}))
+    http, answers = open_session(), []
+    for proxy in ("", second.url, ""):
+        monkeypatch.setenv("http_proxy", proxy)
+        answers.append(http.get("user").json()["n"])
+    assert answers == [1, 2, 1]
+
+
+def test_a_bundle_that_the_environment_names_counts_for_the_next_call(
+    tls_server, open_session, certificate, monkeypatch
+) -> None:
+    tls_server.on("/api/user", Answer(body={}))
+    http = open_session(api_base_url=f"{tls_server.url}/api/")
+    for bundle in (str(certificate), None, str(certificate)):
+        if bundle is None:
+            monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+            with pytest.raises(requests.exceptions.SSLError):
+                http.get("user")
+        else:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+            assert http.get("user").status_code == 200
+
+
+# --- an organisation that moves -----------------------------------------------------------------
+
+
+class MovingSource(Source):
+    """A renewal names another place of the API."""
+
+    def __init__(self, provider: Provider, moved: Provider) -> None:
+        super().__init__(provider)
+        self._moved = moved
+
+    def renewed(self, rejected: Token) -> Token | None:
+        newer = super().renewed(rejected)
+        self.provider = self._moved
+        return newer
+
+
+def moving_source(scripted: ScriptedServer, second: ScriptedServer, provider_at: Any) -> MovingSource:
+    """The API at the scripted server refuses the token, and the renewal names the second server."""
+    scripted.on("/api/user", Answer(401))
+    second.on("/org/user", Answer(body={"at": "second"}))
+    return MovingSource(provider_at(), provider_at(api_base_url=f"{second.url}/org/"))
+
+
+@pytest.fixture
+def moving(scripted, second, provider_at) -> MovingSource:
+    return moving_source(scripted, second, provider_at)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_call_that_learns_of_a_move_is_repeated_at_the_new_place(scripted, second, moving, absolute):
+    http = ApiSession(moving)
+    url = f"{scripted.url}/api/user" if absolute else "user"
+    assert http.get(url, params={"page": "2"}).json() == {"at": "second"}
+    assert http.get(url).json() == {"at": "second"}
+    assert tokens_sent(second, "/org/user") == ["Bearer token-1"] * 2
+    assert second.asked("/org/user")[0].query == {"page": "2"}
+    assert second.asked("/org/user")[0].headers["Host"] == f"127.0.0.1:{second.port}"
+    assert len(scripted.asked("/api/user")) == 1
+
+
+def moving_to_another_host(
+    scripted: ScriptedServer, second: ScriptedServer, provider_at: Any
+) -> MovingSource:
+    """``moving_source`` with cookies of the first server. "localhost" is another host than its address."""
+    source = moving_source(scripted, second, provider_at)
+    source._moved = provider_at(api_base_url=f"http://localhost:{second.port}/org/")
+    scripted.on("/api/login", Answer(headers={"Set-Cookie": "first=1; Path=/"}))
+    scripted.on("/api/user", Answer(401, headers={"Set-Cookie": "refused=1; Path=/"}))
+    second.on("/org/user", Answer(headers={"Set-Cookie": "second=1; Path=/"}))
+    return source
+
+
+def test_a_cookie_stays_with_the_host_that_set_it(scripted, second, provider_at) -> None:
+    http = ApiSession(moving_to_another_host(scripted, second, provider_at))
+    http.get("login")
+    for _ in range(2):
+        assert http.get(f"{scripted.url}/api/user").status_code == 200
+    assert [one.headers.get("Cookie") for one in scripted.requests] == [None, "first=1"]
+    assert [one.headers.get("Cookie") for one in second.requests] == [None, "second=1"]
+
+
+def test_a_body_is_sent_again_at_the_new_place(scripted, second, moving) -> None:
+    assert ApiSession(moving).post("user", data=io.BytesIO(b"whole")).status_code == 200
+    assert [one.asked(path)[0].body for one, path in ((scripted, "/api/user"), (second, "/org/user"))] == [
+        b"whole"
+    ] * 2
+
+
+def test_the_new_place_must_be_one_that_may_have_the_token(scripted, second, moving, provider_at) -> None:
+    elsewhere = {"api_base_url": f"{second.url}/org/", "api_hosts": [f"127.0.0.1:{scripted.port}"]}
+    moving._moved = provider_at(**elsewhere)
+    with pytest.raises(ForbiddenDestination):
+        ApiSession(moving).get("user")
+    assert second.requests == []
+
+
 HEADERS = [
     ({}, "Authorization"),
     ({"header": "X-Api-Token", "scheme": ""}, "X-Api-Token"),
@@ -227,13 +401,49 @@ def test_a_redirect_to_another_origin_is_followed_without_the_token(
 
 
 @pytest.mark.compliance("D37")
-def test_a_redirect_to_another_named_host_loses_the_token_as_well(scripted, second, open_session) -> None:
-    """The provider's own page decides where a redirect goes; only the very same origin keeps the token."""
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_to_another_host_of_api_hosts_keeps_the_token(
+    scripted, second, open_session, status
+) -> None:
     hosts = [f"127.0.0.1:{scripted.port}", f"127.0.0.1:{second.port}"]
+    scripted.on("/api/file", Answer(status, headers={"Location": f"{second.url}/file"}))
+    second.on("/file", Answer(401), Answer(body={}))
+    http = open_session(api_hosts=hosts)
+    assert http.post("file", json={"a": 1}).status_code == 200
+    assert tokens_sent(second, "/file") == ["Bearer token-0", "Bearer token-1"]
+    assert [one.method for one in second.asked("/file")] == ["GET" if status == 302 else "POST"] * 2
+
+
+@pytest.mark.compliance("D37")
+def test_a_redirect_never_returns_a_token_that_a_host_between_has_lost(
+    scripted, second, open_session
+) -> None:
+    third = ScriptedServer()
+    hosts = [f"127.0.0.1:{scripted.port}", f"127.0.0.1:{third.port}"]
     scripted.on("/api/file", Answer(302, headers={"Location": f"{second.url}/file"}))
-    second.on("/file", Answer(body={}))
-    open_session(api_hosts=hosts).get("file")
-    assert tokens_sent(second, "/file") == [None]
+    second.on("/file", Answer(302, headers={"Location": f"{third.url}/file"}))
+    third.on("/file", Answer(body={}))
+    assert open_session(api_hosts=hosts).get("file").status_code == 200
+    assert tokens_sent(second, "/file") == tokens_sent(third, "/file") == [None]
+    third.close()
+
+
+@pytest.mark.compliance("D37")
+@pytest.mark.parametrize(
+    ("hosts", "source", "target", "keeps"),
+    [
+        (["a.example", "b.example"], "https://a.example", "https://b.example", True),
+        (["a.example", "*.b.example"], "https://a.example", "https://x.b.example", False),
+        (["a.example", "*.b.example"], "https://a.example", "https://*.b.example", False),
+        (["a.example", "b.example"], "https://a.example", "https://b.example:8443", False),
+        (["a.example", "b.example"], "https://a.example", "https://b.example.evil.example", False),
+        (["a.example", "localhost"], "https://a.example", "http://localhost", False),
+        (["a.example"], "https://a.example", "https://b.example", False),
+    ],
+)
+def test_only_a_host_that_is_named_in_full_keeps_the_token(hosts, source, target, keeps) -> None:
+    bearer = Bearer(acme(api_hosts=hosts))
+    assert bearer.survives_redirect(origin_of(source), origin_of(target)) is keeps
 
 
 @pytest.mark.compliance("D37")
@@ -507,3 +717,42 @@ def test_a_header_that_cannot_be_sent_is_not_quoted(open_session, value) -> None
     with pytest.raises(requests.exceptions.InvalidHeader, match="line break") as raised:
         open_session().get("user", headers={"X-Key": value})
     assert "canary" not in str(raised.value)
+
+
+def test_sessions_of_one_process_share_their_connections(scripted, open_session):
+    scripted.on("/api/user", Answer(body={}))
+    for _ in range(3):
+        with open_session() as session:
+            session.get("user")
+    assert len(scripted.accepted) == 1
+
+
+def test_closing_a_session_closes_what_it_left_unread(scripted, open_session):
+    scripted.on("/api/user", Answer(body=b"x" * 1_000_000))
+    with open_session() as session:
+        unread = session.get("user", stream=True)
+        first = next(unread.iter_content(10))
+    assert first == b"x" * 10
+    assert unread.raw.closed
+
+
+def test_an_adapter_that_the_site_mounts_is_used_and_closed(scripted, open_session):
+    closed: list[str] = []
+
+    class Counting(requests.adapters.HTTPAdapter):
+        def close(self) -> None:
+            closed.append("closed")
+            super().close()
+
+    scripted.on("/api/user", Answer(body={}))
+    with open_session() as session:
+        session.mount(scripted.url, Counting())
+        assert session.get("user").status_code == 200
+    assert closed == ["closed"]
+
+
+def test_a_proxy_of_the_request_wins_over_the_environment(scripted, second, open_session, monkeypatch):
+    second.on("/api/user", Answer(body={"proxy": True}))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    answer = open_session().get(f"{scripted.url}/api/user", proxies={"http": second.url})
+    assert answer.json() == {"proxy": True}

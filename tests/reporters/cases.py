@@ -31,9 +31,11 @@ import oauth_connect
 from oauth_connect import crypto, flows, signals
 from oauth_connect.conf import conf
 from oauth_connect.contrib import httpx as oauth_httpx
+from oauth_connect.contrib.apple import ClientSecret
 from oauth_connect.contrib.httpx import LIBRARIES, ConnectionAuth
-from oauth_connect.errors import ConnectionHidden, ConnectionLocked
-from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
+from oauth_connect.contrib.mastodon import register_client
+from oauth_connect.errors import ConnectionHidden, ConnectionLocked, ProviderUnavailable
+from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, Redirect, UserConnectionTarget
 from oauth_connect.jobs.import_tokens import ForeignToken, TokenImport
 from oauth_connect.jobs.refresh import Due, refresh_due
 from oauth_connect.jobs.refresh.dispatch import dispatch_due
@@ -49,6 +51,7 @@ from oauth_connect.stores.row import RowStore
 from tests.reporters import reports, site
 from tests.reporters.tracing import traced
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.tokens import id_token
 
 Case = Callable[[], Any]
 CASES: dict[str, Case] = {}
@@ -97,7 +100,7 @@ def configure(**changes: Any) -> None:
     settings.OAUTH_CONNECT = {
         "KEYS": [site.KEY],
         "BASE_URL": "https://app.example",
-        "HTTP_TIMEOUT": 3,
+        "HTTP_TIMEOUT": 60,  # no answer is late, except on a busy machine
         "PROVIDERS": {slug: entry(**more) for slug, more in PROVIDERS.items()},
         **changes,
     }
@@ -148,6 +151,8 @@ FAILURES = {
     "refuses the request": lambda: Answer(
         400, {"error": "invalid_scope", "error_description": f"client_secret={canary('secret')}"}
     ),
+    "refuses without a reason": lambda: Answer(400, {"message": canary("body")}),
+    "has the token in a list": lambda: Answer(body=[issued()]),
     "issues an odd type": lambda: Answer(body=issued(token_type="mac")),
     "issues a number": lambda: Answer(body=issued(access_token=5)),
     "does not speak JSON": lambda: Answer(body=canary("body").encode()),
@@ -261,17 +266,29 @@ API_FAILURES = {
     "redirects to nothing": lambda: Answer(302, headers={"Location": "http://127.0.0.1:9/"}),
     "refuses": lambda: (server.on("/token", Answer(503, {})), Answer(401, {}))[1],
 }
+
+
+def seconds() -> float:
+    """Return how long a call waits: not long for an API that is silent."""
+    return 0.1 if server.script["/api/me"][0].silent else 60
+
+
 CALLS = {
     "requests": lambda: (
         connection("post", age=0)
         .session()
-        .get("me", timeout=0.1, params={"access_token": canary("query")}, headers={"X-Own": canary("own")})
+        .get(
+            "me",
+            timeout=seconds(),
+            params={"access_token": canary("query")},
+            headers={"X-Own": canary("own")},
+        )
     ),
     "a post of requests": lambda: (
-        connection("post", age=0).session().post("me", timeout=0.1, data={"password": canary("own")})
+        connection("post", age=0).session().post("me", timeout=seconds(), data={"password": canary("own")})
     ),
     "httpx": lambda: oauth_httpx.client(connection("post", age=0)).get(
-        "me", timeout=0.1, follow_redirects=True, params={"access_token": canary("query")}
+        "me", timeout=seconds(), follow_redirects=True, params={"access_token": canary("query")}
     ),
     "async httpx": lambda: (connection("post", age=0), asyncio.run(calling(user()))),
 }
@@ -279,7 +296,7 @@ CALLS = {
 
 async def calling(who: Any) -> None:
     async with await oauth_httpx.aclient_for(who, "post") as client:
-        await client.get("me", timeout=0.1, follow_redirects=True, headers={"X-Own": canary("own")})
+        await client.get("me", timeout=seconds(), follow_redirects=True, headers={"X-Own": canary("own")})
 
 
 for _failure, _answer in API_FAILURES.items():
@@ -316,6 +333,26 @@ def a_header_in_the_settings_that_cannot_be_sent() -> None:
     connection(age=0).session().get("me")
 
 
+# --- clients that are not in the settings --------------------------------------------------------
+
+
+@case
+def a_key_of_apple_s_that_cannot_sign() -> None:
+    ClientSecret(client_id="site", team_id="team", key_id="key", private_key=canary("key"))()
+
+
+@case
+def a_server_that_registers_no_client() -> None:
+    server.on("/api/v1/apps", Answer(body={"client_secret": canary("secret")}))
+    register_client(provider(), {})
+
+
+@case
+def a_registration_without_one_redirect_uri() -> None:
+    configure(BASE_URL=lambda request: "https://app.example")
+    register_client(provider(), {})
+
+
 # --- settings and keys ----------------------------------------------------------------------------
 
 WRONG: dict[str, Callable[[], dict[str, Any]]] = {
@@ -343,6 +380,7 @@ WAYS: dict[str, Case] = {
     "store": lambda: connection("wrong"),
     "begin": lambda: flows.begin(request(), "wrong"),
     "the page": lambda: browser().post("/oauth/wrong/connect/", secure=True),
+    "the JSON API": lambda: browser().post("/oauth/api/wrong/connect/", secure=True),
     "the checks": lambda: run_checks(include_deployment_checks=True),
     "the command": lambda: call_command("oauth_doctor", stdout=Nothing(), stderr=Nothing()),
     "from_mapping": lambda: Provider.from_mapping("wrong", settings.OAUTH_CONNECT["PROVIDERS"]["wrong"]),
@@ -403,6 +441,7 @@ KEYS: dict[str, Case] = {
     "store": connection,
     "begin": lambda: flows.begin(request(), "header"),
     "the page": lambda: browser().post("/oauth/header/connect/", secure=True),
+    "the JSON API": lambda: browser().post("/oauth/api/header/connect/", secure=True),
     "rotate": lambda: call_command("oauth_rotate_keys", stdout=Nothing(), stderr=Nothing()),
     "refresh": lambda: call_command("oauth_refresh", stdout=Nothing(), stderr=Nothing()),
     "the checks": lambda: run_checks(include_deployment_checks=True),
@@ -468,6 +507,73 @@ def a_callback_with_a_repeated_state() -> None:
     flows.complete(request(f"/?code={site.CANARY}&state={site.CANARY}&state=b"), "header")
 
 
+def failed_once() -> Any:
+    """Return a request whose response has already failed in this session."""
+    server.on("/token", Answer(503))
+    made = returning(Client())
+    with contextlib.suppress(ProviderUnavailable):
+        flows.complete(made, "header")
+    return made
+
+
+def second_of_two() -> Any:
+    """Return a request that has read the session before another one finished the flow."""
+    client = Client()
+    first = returning(client)
+    second = request(first.get_full_path())
+    second.session = client.session
+    second.session.get("oauth_connect_pending")
+    server.on("/token", Answer(503))
+    with contextlib.suppress(ProviderUnavailable):
+        flows.complete(first, "header")
+    return second
+
+
+def signed_out_meanwhile() -> Any:
+    made = returning(Client())
+    made.session.get("oauth_connect_pending")
+    type(made.session)(made.session.session_key).delete()
+    return made
+
+
+def without_code(**more: str) -> Any:
+    made = returning(Client())
+    made.GET = made.GET.copy()
+    del made.GET["code"]
+    made.GET.update(more)
+    return made
+
+
+@case
+def a_callback_that_comes_twice() -> None:
+    flows.complete(failed_once(), "header")
+
+
+@case
+def a_callback_that_comes_twice_in_parallel() -> None:
+    flows.complete(second_of_two(), "header")
+
+
+@case
+def a_callback_whose_session_ends() -> None:
+    flows.complete(signed_out_meanwhile(), "header")
+
+
+@case
+def a_callback_with_an_error() -> None:
+    flows.complete(without_code(error="invalid_scope", error_description=f"code={canary('said')}"), "header")
+
+
+@case
+def a_callback_without_code_and_error() -> None:
+    flows.complete(without_code(), "header")
+
+
+@case
+def a_browser_login_whose_port_is_taken() -> None:
+    BrowserLogin("header", UserConnectionTarget(user()), redirect=Redirect(port=server.port)).run(print)
+
+
 @case
 def a_callback_whose_account_is_unknown() -> None:
     server.on("/userinfo", Answer(body={"token": canary("userinfo")}))
@@ -477,6 +583,16 @@ def a_callback_whose_account_is_unknown() -> None:
 @case
 def a_callback_whose_userinfo_is_refused() -> None:
     server.on("/userinfo", Answer(403, {"error": canary("userinfo")}))
+    complete()
+
+
+def signed_userinfo(**claims: Any) -> Answer:
+    return Answer(body=id_token(**claims).encode(), headers={"Content-Type": "application/jwt"})
+
+
+@case
+def a_callback_whose_userinfo_is_signed_for_another_client() -> None:
+    server.on("/userinfo", signed_userinfo(aud=canary("client"), token=canary("userinfo")))
     complete()
 
 
@@ -796,6 +912,11 @@ INSTANCES: dict[str, dict[str, Any]] = {
         "variables": SITES,
         "accounts": {**FOUND, "path": ["found"], "choose": "a", "match": ["id"]},
     },
+    "a site without a value": {"variables": SITES, "accounts": {**FOUND, "path": ["found"], "id": "name"}},
+    "an account that introspection does not name": {
+        "introspection_endpoint": f"{server.url}/introspect",
+        "identity": {"source": "introspection"},
+    },
     "a variable of the token response": {
         "variables": {"shop": {"source": "token_response", "pattern": "[a-z]+"}},
         "api_base_url": "https://{shop}.example/",
@@ -809,6 +930,39 @@ for _name, _fields in INSTANCES.items():
         configure(PROVIDERS={"header": entry(**fields)}),
         complete(),
     )
+
+
+def with_other(**more: Any) -> None:
+    """Let the response have another token, and another entry that reads it unless ``more`` changes that."""
+    server.on("/token", Answer(body=issued(user=issued("user", token_type="mac"))))
+    other = {"token_response": {"path": ["user"]}, **more}
+    configure(PROVIDERS={"header": entry(token_response={"other_entries": ["user"]}), "user": entry(**other)})
+
+
+@case
+def another_token_that_is_unusable() -> None:
+    with_other()
+    complete()
+
+
+@case
+def another_entry_that_reads_no_other_token() -> None:
+    with_other(token_response={})
+    flows.begin(request(), "header")
+
+
+@case
+def a_refresh_whose_secrets_are_in_the_query() -> None:
+    server.on("/token", Answer(reset=True))
+    configure(PROVIDERS={"header": entry(**PROVIDERS["post"], token_request={"method": "GET"})})
+    connection().refresh()
+
+
+@case
+def a_revocation_with_the_secret_in_a_header() -> None:
+    server.on("/revoke", Answer(400, {"error": "invalid_request"}))
+    configure(PROVIDERS={"header": entry(revocation={"authentication": "client_secret_header"})})
+    AuthorizationServer(provider()).revoke(held())
 
 
 @case

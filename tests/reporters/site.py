@@ -28,7 +28,11 @@ def configure(folder: str) -> None:
         USE_TZ=True,
         ROOT_URLCONF="tests.reporters.site_urls",
         DATABASES={
-            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/reporters.sqlite3"}
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": f"{folder}/reporters.sqlite3",
+                "OPTIONS": {"init_command": "PRAGMA synchronous=OFF"},
+            }
         },
         INSTALLED_APPS=[
             *(f"django.contrib.{app}" for app in ("auth", "contenttypes", "sessions", "messages")),
@@ -49,7 +53,7 @@ def configure(folder: str) -> None:
 
 
 def main(folder: str, mode: str) -> None:
-    faulthandler.dump_traceback_later(250, exit=True)
+    faulthandler.dump_traceback_later(1500, exit=True)
     configure(folder)
     from django.core.management import call_command
 

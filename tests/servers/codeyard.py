@@ -89,6 +89,10 @@ class Codeyard:
         """From now on only this secret is taken."""
         self._post("secret", {"client_id": client_id, "secret": secret})
 
+    def add_redirect_uri(self, uri: str) -> None:
+        """Register one more redirect URI, of a site that listens on a free port."""
+        self._post("redirect_uri", {"client_id": CLIENT_ID, "redirect_uri": uri})
+
     def expire(self) -> None:
         self._post("expire")
 

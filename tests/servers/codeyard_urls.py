@@ -46,7 +46,16 @@ def change_secret(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+@csrf_exempt
+def add_redirect_uri(request: HttpRequest) -> JsonResponse:
+    application = Application.objects.get(client_id=json.loads(request.body)["client_id"])
+    application.redirect_uris += f" {json.loads(request.body)['redirect_uri']}"
+    application.save()
+    return JsonResponse({})
+
+
 urlpatterns = [
+    path("testing/redirect_uri", add_redirect_uri),
     path("testing/grant", grant),
     path("testing/expire", expire),
     path("testing/revoke", revoke_everything),

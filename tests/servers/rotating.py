@@ -65,6 +65,14 @@ class RotatingServer:
         """With which tokens requests hang now, one for each request."""
         return self._stats["hanging"]
 
+    def serves_nobody(self) -> bool:
+        """Return whether no connection is open but those whose request hangs.
+
+        It counts those too that the system has queued: they came before the connection that asks.
+        """
+        stats = self._stats
+        return bool(stats["open"] - 1 == len(stats["hanging"]))
+
     @property
     def _stats(self) -> Any:
         return requests.get(f"{self.url}/stats", timeout=60).json()
@@ -79,6 +87,11 @@ class Books:
         self.spent: Counter[str] = Counter()
         self.told_to_hang: list[str] = []
         self.hanging: list[str] = []
+        self.open = 0
+
+    def opened(self, count: int) -> None:
+        with self.changed:
+            self.open += count
 
     def use(self, token: str) -> dict[str, Any] | None:
         """Answer a refresh token; None where the request was left hanging."""
@@ -115,7 +128,7 @@ class Books:
 
     def stats(self) -> dict[str, Any]:
         with self.changed:
-            return {"spent": dict(self.spent), "hanging": list(self.hanging)}
+            return {"spent": dict(self.spent), "hanging": list(self.hanging), "open": self.open}
 
 
 BOOKS = Books()
@@ -159,6 +172,16 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        BOOKS.opened(1)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            BOOKS.opened(-1)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of connections that a killed client left."""

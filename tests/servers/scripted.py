@@ -32,7 +32,7 @@ class Answer:
     ``silent``: no byte at all, and no end of the connection, until the server is closed.
     ``drip``: seconds between single bytes of the body, and ``head_drip``: of two hundred header lines.
     ``cut``: how many bytes of the body are sent before the connection is dropped (-1: not even a status).
-    ``reset``: dropped with a TCP reset, without a word.
+    ``reset``: dropped with a TCP reset, without a word, or after the ``beginning`` of a response.
     """
 
     status: int = 200
@@ -47,6 +47,7 @@ class Answer:
     head_drip: float = 0.0
     cut: int | None = None
     reset: bool = False
+    beginning: bytes = field(default=b"", repr=False)
     repeat: int = 1
 
     @property
@@ -82,6 +83,7 @@ class ScriptedServer:
         self.script: dict[str, deque[Answer]] = defaultdict(deque)
         self.requests: list[Recorded] = []
         self.closing = threading.Event()
+        self.accepted: list[socket.socket] = []
         self._asked = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.port = self._server.server_port
@@ -95,7 +97,9 @@ class ScriptedServer:
         """Accept until closed. (``serve_forever`` would poll for its end, in each of a thousand tests.)"""
         while not self.closing.is_set():
             with contextlib.suppress(OSError):  # a client that broke off its TLS handshake
-                self._server.process_request(*self._server.get_request())
+                connection, address = self._server.get_request()
+                self.accepted.append(connection)
+                self._server.process_request(connection, address)
 
     def on(self, path: str, *answers: Answer) -> None:
         """Replace the answers of a path."""
@@ -132,6 +136,9 @@ class ScriptedServer:
         # So that there is one more to accept.
         socket.create_connection(("127.0.0.1", self.port)).close()
         self._thread.join()
+        for connection in self.accepted:  # a client may keep it
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
 
@@ -155,7 +162,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    for method in ("GET", "POST", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"):
         setattr(Handler, f"do_{method}", Handler.answer)
 
     return Handler
@@ -184,7 +191,11 @@ def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
             handler.connection.close()
             return
         if answer.reset:
+            handler.wfile.write(answer.beginning)
             _reset(handler)
+            if answer.beginning:  # the socket is closed here, because the server would send FIN first
+                handler.rfile.close()
+                handler.connection.close()
             return
         _send_head(handler, answer)
         _send_body(handler, answer)

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connections, transaction
 from django.db import connection as database
-from django.db import connections, transaction
 
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models import Connection
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.stores.transactions import Placement, placement
+from oauth_connect.stores.transactions import Placement, placement, write_transaction
 from tests.servers.scripted import Answer
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,31 @@ def test_with_autocommit_off_one_is_in_a_transaction():
         database.set_autocommit(True)
 
 
+@pytest.mark.vendor("sqlite")
+@transactional
+def test_a_transaction_for_several_writes_begins_as_a_writer_on_sqlite(monkeypatch):
+    table = Connection._meta.db_table
+    database.ensure_connection()
+    monkeypatch.setattr(connections["default"], "transaction_mode", None)  # Django's default
+    other = database.copy()
+    other.settings_dict["OPTIONS"]["timeout"] = 0
+    with write_transaction("default", table), pytest.raises(OperationalError, match="locked"):
+        other.cursor().execute("BEGIN IMMEDIATE")
+    other.close()
+
+
+@transactional
+def test_a_transaction_for_several_writes_is_the_callers_or_ends_by_itself(make_connection):
+    table = Connection._meta.db_table
+    with write_transaction("default", table):
+        make_connection()
+    with transaction.atomic():
+        with write_transaction("default", table):
+            make_connection()
+        transaction.set_rollback(True)
+    assert Connection.objects.count() == 1
+
+
 @pytest.mark.django_db
 def test_inside_a_test_case_everything_stays_in_its_transaction(make_connection):
     connection = make_connection(age=EXPIRED)
@@ -65,11 +91,9 @@ def test_inside_a_test_case_everything_stays_in_its_transaction(make_connection)
 @transactional
 def test_no_connection_of_its_own_is_left_behind(make_connection):
     connection = make_connection(age=EXPIRED)
-    before = threading.active_count()
     with transaction.atomic():
         connection.access_token()
-    for thread in threading.enumerate()[before:]:
-        thread.join()
+    wait_for_follow_ups()
     assert not hasattr(connections._connections, "default:oauth_connect")  # type: ignore[attr-defined]
 
 

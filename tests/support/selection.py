@@ -25,7 +25,9 @@ FIXTURES = {
 }
 # Each of these starts a process, or uses one that starts a process.
 PROCESS_FIXTURES = {
+    "browser",
     "codeyard_process",
+    "distributions",
     "fleet",
     "migrated",
     "oidc_process",
@@ -42,6 +44,10 @@ ON_ONE_WORKER = {
     "tests/project/test_benchmarks.py",
     "tests/project/test_packaging.py",
     "tests/reporters/test_reporters.py",
+    "tests/testing/test_quickstart.py",
+    "tests/testing/test_server_pages.py",
+    "tests/typing/test_typing.py",
+    "tests/views/test_browser.py",
 }
 STARTS_A_PROCESS = {"os.exec", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen"}  # audit events
 WRAPPED = pytest.hookimpl(wrapper=True)

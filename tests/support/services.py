@@ -51,6 +51,19 @@ def check_programs(daemon: str) -> None:
             raise FileNotFoundError(program)
 
 
+def find_chromium(names: str) -> str:
+    """Return the path of the first of these programs that exists. Raises FileNotFoundError."""
+    for name in names.split():
+        if found := shutil.which(name):
+            return found
+    raise FileNotFoundError(names)
+
+
+def check_browser(names: str) -> None:
+    importlib.import_module("playwright")
+    find_chromium(names)
+
+
 @dataclass(frozen=True)
 class Service:
     name: str
@@ -101,7 +114,10 @@ RABBITMQ = Service(
 SECRET_SERVICE = Service(
     "gnome-keyring", "OAUTH_CONNECT_TEST_SECRET_SERVICE", "gnome-keyring-daemon", check_programs
 )
-ALL = (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE)
+CHROMIUM = Service(
+    "Chromium", "OAUTH_CONNECT_TEST_CHROMIUM", "chromium chromium-browser google-chrome", check_browser
+)
+ALL = (MARIADB, REDIS, RABBITMQ, SECRET_SERVICE, CHROMIUM)
 
 
 def main() -> int:

@@ -28,7 +28,9 @@ def test_without_a_target_success_leads_to_the_connections(visitor, scripted_pro
     ("answer", "words"),
     [
         ({"error": "access_denied"}, b"You did not give this site access"),
-        ({"error": "server_error"}, b"could not give access"),
+        ({"error": "server_error"}, b"temporary problem. Try again later"),
+        ({"error": "invalid_scope"}, b"operators of this site can correct it"),
+        ({"error": "user_is_asleep"}, b"could not give access"),
         ({"state": "unknown"}, b"already ended"),
     ],
 )
@@ -128,7 +130,7 @@ def test_a_posted_answer_that_is_too_long_for_a_url_still_ends_the_flow(visitor,
     posted = visitor.post("/oauth/scripted/callback/", {"code": "c" * 7000, "state": state})
 
     assert visitor.get(posted["Location"]).status_code == 400
-    assert b"already ended" in visitor.come_back(state=state, code="c").content
+    assert visitor.come_back(state=state, code="c").context["code"] == "authorization_failed"
 
 
 @pytest.mark.compliance("B3")
@@ -141,6 +143,68 @@ def test_a_refusal_is_logged_by_its_code_and_nothing_else(visitor, scripted_prov
     assert (record.code, record.provider) == ("repeated_parameter", "scripted")
     assert state not in caplog.text
     assert "the code" not in caplog.text
+
+
+def logged(caplog):
+    [record] = [record for record in caplog.records if record.name == "oauth_connect.views"]
+    return record
+
+
+def test_the_providers_word_is_in_the_log_and_on_the_page(visitor, scripted_provider, caplog):
+    state = state_of(visitor.start())
+    answer = {"error": "invalid_scope", "error_description": "no such scope\n<b>"}
+    page = visitor.come_back(state=state, **answer)
+
+    record = logged(caplog)
+    assert (record.action, record.error) == ("callback_refused", "invalid_scope")
+    for part in ("invalid_scope", "no such scope", "https://app.example/oauth/scripted/callback/"):
+        assert part in record.getMessage()
+    assert b"<code>invalid_scope</code>" in page.content
+    assert b"no such scope" not in page.content
+
+
+def test_an_error_without_a_flow_is_in_the_log_alone(visitor, scripted_provider, caplog):
+    page = visitor.come_back(error="admin_policy_enforced", error_description="blocked")
+
+    assert logged(caplog).error == "admin_policy_enforced"
+    assert "admin_policy_enforced" in logged(caplog).getMessage()
+    assert "blocked" not in caplog.text
+    assert b"admin_policy_enforced" not in page.content
+
+
+def test_a_token_in_place_of_an_error_code_is_nowhere(visitor, scripted_provider, caplog):
+    token = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
+    for state in (state_of(visitor.start()), "unknown"):
+        page = visitor.come_back(state=state, error=token)
+        assert token.encode() not in page.content
+    assert token not in caplog.text
+
+
+@pytest.mark.parametrize("endpoint", ["token_endpoint", "userinfo_endpoint"])
+def test_the_request_that_failed_is_named_in_the_log(
+    endpoint, visitor, scripted, scripted_entry, configure, issues, caplog
+):
+    userinfo = {"userinfo_endpoint": f"{scripted.url}/userinfo", "identity": {"source": "userinfo"}}
+    configure(PROVIDERS={"scripted": {**scripted_entry, **userinfo}})
+    scripted.on("/revoke", Answer(200))
+    for path in ("/userinfo", *(["/token"] if endpoint == "token_endpoint" else [])):
+        scripted.on(path, Answer(503))
+
+    assert visitor.connect().status_code == 502
+    assert logged(caplog).endpoint == endpoint
+    assert f"http_503, {endpoint}" in logged(caplog).getMessage()
+
+
+def test_the_labels_of_accounts_are_not_logged(
+    visitor, scripted_entry, configure, make_connection, issues, caplog
+):
+    identity = {"source": "token_response", "id": ["account"], "label": ["account"]}
+    configure(PROVIDERS={"scripted": {**scripted_entry, "identity": identity}})
+    connection = make_connection(account_id="ada@example.com", account_label="ada@example.com")
+    issues(account="linus@example.com")
+
+    assert visitor.connect(connection=connection.pk).context["code"] == "other_account"
+    assert "example.com" not in logged(caplog).getMessage()
 
 
 @pytest.mark.compliance("D45")

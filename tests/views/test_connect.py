@@ -9,6 +9,7 @@ from oauth_connect.flows.paths import connect_path
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.models import Connection, Owner
 from oauth_connect.views import ConnectView
+from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor, query_of, state_of
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,6 @@ def test_post_sends_the_browser_to_the_provider(visitor, scripted, scripted_prov
     [
         ("application/json", True),
         ("application/json, text/plain;q=0.5", True),
-        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
         ("*/*", False),
         ("", False),
     ],
@@ -148,6 +148,178 @@ def test_who_may_not_manage_is_forbidden_to_connect(visitor, scripted, scripted_
 
     assert visitor.get(CONNECT).status_code == visitor.post(CONNECT).status_code == 403
     assert SESSION_KEY not in visitor.session
+
+
+@pytest.mark.parametrize(
+    ("contact", "advice"),
+    [
+        ("", "Ask someone who manages Acme &amp; Co."),
+        ("Ada <it@acme.example>", "Ask Ada &lt;it@acme.example"),
+    ],
+)
+def test_who_may_not_manage_reads_whom_to_ask(contact, advice, visitor, scripted_provider, configure):
+    owner = Owner("org:1", label="Acme & Co", may_manage=False, contact=contact)
+    configure(OWNER=lambda request: owner)
+
+    for path in (CONNECT, "/oauth/"):
+        assert advice in visitor.get(path).content.decode(), path
+
+
+def test_who_may_not_manage_is_refused_in_json(visitor, scripted_provider, configure):
+    configure(OWNER=lambda request: Owner("org:1", may_manage=False))
+
+    response = visitor.post(CONNECT, headers={"Accept": "application/json"})
+
+    said = (
+        "Other people connect, choose and disconnect these accounts. Ask someone who manages these accounts."
+    )
+    assert (response.status_code, response.json()) == (403, {"error": "may_not_manage", "message": said})
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_the_page_says_whose_the_account_will_be(visitor, scripted_provider, configure):
+    configure(OWNER=lambda request: Owner("org:1", label="Acme & Co"))
+
+    for response in (visitor.get(CONNECT), visitor.post(CONNECT, headers={"Accept": "text/html"})):
+        assert "Accounts of Acme &amp; Co" in response.content.decode()
+
+
+# --- one account ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_account(scripted_entry, configure):
+    """Let an owner have one account at the provider, and let its API say whose a token is."""
+    url = scripted_entry["api_base_url"]
+    configure(
+        PROVIDERS={"scripted": {**scripted_entry, "one_account": True, "userinfo_endpoint": f"{url}user"}}
+    )
+
+
+def test_where_one_account_is_allowed_the_page_says_which_one_is_replaced(
+    visitor, one_account, make_connection
+):
+    text = "it replaces this one"
+    assert text not in visitor.get(CONNECT).content.decode()
+
+    make_connection(account_label="ada@example.com")
+    page = visitor.get(CONNECT).content.decode()
+
+    assert text in page
+    assert "ada@example.com" in page
+
+
+def test_where_one_account_is_allowed_all_others_are_replaced(visitor, one_account, make_connection):
+    for label in ("ada@example.com", "linus@example.com"):
+        make_connection(account_label=label)
+
+    page = visitor.get(CONNECT).content.decode()
+
+    assert "it replaces these" in page
+    assert "ada@example.com" in page
+    assert "linus@example.com" in page
+
+
+def test_where_one_account_is_allowed_connecting_it_again_replaces_nothing(
+    visitor, one_account, make_connection
+):
+    connection = make_connection(account_label="ada@example.com")
+
+    assert "it replaces" not in visitor.get(CONNECT, {"connection": connection.pk}).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_one_account_is_allowed_another_one_takes_its_place(
+    visitor, scripted, one_account, issues, make_connection
+):
+    before = make_connection(account_id="1")
+    scripted.on("/revoke", Answer())
+    scripted.on("/api/user", Answer(body={"id": 2, "login": "linus"}))
+
+    url = visitor.start()
+    assert Connection.objects.get(pk=before.pk).status == "active"
+    assert visitor.come_back(state=state_of(url), code="code").status_code == 302
+
+    before.refresh_from_db()
+    assert (before.status, before.sealed_token) == ("revoked", None)
+    assert Connection.objects.get(status="active").account_id == "2"
+    assert [call.form["token"] for call in scripted.asked("/revoke")] == ["refresh-0"]
+
+
+def test_a_flow_that_fails_replaces_no_account(visitor, scripted, one_account, make_connection):
+    before = make_connection(account_id="1")
+    scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
+
+    assert visitor.connect().status_code == 502
+
+    assert Connection.objects.get() == before
+    assert Connection.objects.get().status == "active"
+
+
+# --- the form for a shop or tenant ----------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(scripted_entry, configure):
+    """Let the user enter a shop."""
+    variable = {"source": "user", "label": "Shop", "pattern": "[a-z-]+\\.shops\\.example"}
+
+    def configured(**more):
+        entry = {
+            **scripted_entry,
+            "api_base_url": "https://{shop}/api/",
+            "variables": {"shop": {**variable, **more}},
+        }
+        configure(PROVIDERS={"scripted": entry})
+
+    return configured
+
+
+def test_the_form_has_an_example(visitor, shop):
+    shop(example="my-shop.shops.example")
+
+    page = visitor.get(CONNECT).content.decode()
+
+    assert "For example my-shop.shops.example" in page
+    assert 'aria-describedby="id_shop_helptext"' in page
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", "https://evil.test/my-shop.shops.example"])
+def test_an_error_in_the_form_says_what_would_be_right(value, visitor, shop):
+    shop(example="my-shop.shops.example")
+
+    response = visitor.post(CONNECT, {"shop": value})
+    page = response.content.decode()
+
+    assert response.status_code == 400
+    assert "Enter it like my-shop.shops.example." in page
+    assert 'aria-invalid="true"' in page
+    assert "autofocus" in page
+    assert SESSION_KEY not in visitor.session
+
+
+def test_a_value_that_fits_its_pattern_and_makes_no_url_is_an_error_in_the_form(visitor, shop):
+    shop(pattern=".+", example="my-shop.shops.example")
+
+    response = visitor.post(CONNECT, {"shop": "my shop"})
+
+    assert response.status_code == 400
+    assert "Enter it like my-shop.shops.example." in response.content.decode()
+    assert SESSION_KEY not in visitor.session
+
+
+def test_without_an_example_the_default_is_one(visitor, shop):
+    shop(default="demo.shops.example")
+
+    response = visitor.post(CONNECT, {"shop": "nonsense"}, headers={"Accept": "application/json"})
+
+    assert response.json()["errors"] == {"scripted.variables.shop": ["Enter it like demo.shops.example."]}
+
+
+def test_without_an_example_and_a_default_a_value_is_not_valid(visitor, shop):
+    shop()
+
+    assert "This value is not valid." in visitor.post(CONNECT, {"shop": "nonsense"}).content.decode()
 
 
 @pytest.mark.compliance("Nango")

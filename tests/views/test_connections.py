@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from oauth_connect.flows.choice import choose
 from oauth_connect.models import Connection, Owner
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor
@@ -24,6 +25,33 @@ def test_without_a_connection_the_page_offers_the_providers(visitor, scripted_en
     assert b'href="/oauth/scripted/connect/">Codeyard</a>' in page.content
     assert b"Turned off" not in page.content
     assert b"Machines only" not in page.content
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [{"authorization_endpoint": ""}, {"grant_types": ["client_credentials"]}],
+    ids=["without an endpoint", "by grant_types"],
+)
+def test_an_entry_that_no_person_connects_is_no_button(visitor, scripted_entry, configure, machine):
+    configure(PROVIDERS={"scripted": scripted_entry, "reports": {**scripted_entry, **machine}})
+    page = visitor.get("/oauth/").content.decode()
+    assert "/oauth/scripted/connect/" in page
+    assert "/oauth/reports/connect/" not in page
+    assert visitor.get("/oauth/reports/connect/").status_code == 404
+    assert visitor.post("/oauth/reports/connect/").status_code == 404
+
+
+def test_an_account_of_the_device_flow_alone_is_not_called_gone(
+    visitor, scripted_provider, scripted_entry, configure, make_connection
+):
+    make_connection(account_label="Grace's terminal")
+    configure(PROVIDERS={"scripted": {**scripted_entry, "authorization_endpoint": ""}})
+    page = visitor.get("/oauth/").content.decode()
+    assert "Grace&#x27;s terminal" in page
+    assert "No longer offered by this site" not in page
+    assert "/oauth/scripted/connect/" not in page
+    configure(PROVIDERS={"scripted": {**scripted_entry, "authorization_endpoint": "", "enabled": False}})
+    assert "No longer offered by this site" in visitor.get("/oauth/").content.decode()
 
 
 def test_an_entry_that_cannot_work_does_not_take_the_page_from_the_others(
@@ -112,6 +140,81 @@ def test_who_may_not_manage_sees_accounts_and_no_buttons(
     assert "The organisation" in page
     assert "/connect/" not in page.replace("/static/oauth_connect/", "")
     assert "/disconnect/" not in page
+
+
+# --- several accounts -----------------------------------------------------------------------------
+
+CHOOSE = 'href="/oauth/scripted/accounts/"'
+
+
+def test_one_account_is_not_said_to_be_used(visitor, scripted_provider, make_connection):
+    make_connection()
+
+    page = visitor.get("/oauth/").content.decode()
+
+    assert "This account is used." not in page
+    assert CHOOSE not in page
+
+
+def test_several_accounts_are_said_to_be_open_and_can_be_chosen(visitor, scripted_provider, make_connection):
+    make_connection()
+    make_connection()
+
+    page = visitor.get("/oauth/").content.decode()
+
+    assert page.count("Which account is used is not chosen yet.") == page.count(CHOOSE) == 2
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_chosen_account_is_said_to_be_used_and_can_be_changed(
+    ended, visitor, user, scripted, scripted_provider, make_connection
+):
+    """Even if it must be connected again: otherwise the page had no way to the other account."""
+    make_connection(account_label="linus")
+    chosen = choose(Owner.of(user), "scripted", make_connection(account_label="ada").pk)
+    if ended:
+        scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
+        with pytest.raises(Exception, match="connected again"):
+            chosen.refresh()
+
+    page = visitor.get("/oauth/").content.decode()
+    card = page[page.index("ada</p>") : page.index("linus</p>")]
+
+    assert page.count("This account is used.") == card.count("This account is used.") == 1
+    assert page.count(CHOOSE) == card.count(CHOOSE) == 1
+
+
+def test_who_may_not_manage_sees_which_account_is_used_and_no_link(
+    visitor, user, scripted_provider, make_connection, configure
+):
+    configure(OWNER=lambda request: Owner("org:1", may_manage=False))
+    make_connection(owner="org:1")
+    choose(Owner("org:1"), "scripted", make_connection(owner="org:1").pk)
+
+    page = visitor.get("/oauth/").content.decode()
+
+    assert "This account is used." in page
+    assert CHOOSE not in page
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_where_one_account_is_allowed_another_is_not_offered_in_addition(
+    ended, visitor, scripted, scripted_entry, make_connection, configure
+):
+    configure(PROVIDERS={"scripted": {**scripted_entry, "one_account": True}})
+    link = 'href="/oauth/scripted/connect/"'
+    assert "Connect an account" in visitor.get("/oauth/").content.decode()
+
+    connection = make_connection()
+    if ended:
+        scripted.on("/token", Answer(400, {"error": "invalid_grant"}))
+        with pytest.raises(Exception, match="connected again"):
+            connection.refresh()
+    page = visitor.get("/oauth/").content.decode()
+
+    assert "Connect an account" not in page
+    assert page.count(link) == 1
+    assert ">Replace</a>" in page
 
 
 @pytest.mark.compliance("D43")

@@ -63,6 +63,19 @@ def test_the_language_changes_neither_the_redirect_uri_nor_the_way_back(
     assert uri in registered()
 
 
+def test_a_site_whose_language_code_is_no_language_of_its_urls_has_a_callback(
+    languages, settings, visitor, scripted_provider, issues
+):
+    """Django's default is "en-us", which is in no LANGUAGES, and Django serves the pages below /en/."""
+    settings.LANGUAGE_CODE = "en-us"
+    start = visitor.follow("/de/connections/scripted/connect/")
+    assert query_of(start)["redirect_uri"] == "https://app.example/en/connections/scripted/callback/"
+
+    done = visitor.get("/en/connections/scripted/callback/", {"state": state_of(start), "code": "c"})
+    assert done["Location"] == "/de/connections/"
+    assert visitor.get("/en-us/connections/scripted/callback/").status_code == 404
+
+
 def test_an_answer_that_arrives_under_another_language_ends_the_flow(
     languages, visitor, scripted, scripted_provider, issues
 ):

@@ -8,13 +8,15 @@ from urllib.parse import urlsplit
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.test import AsyncClient
 from django.urls import include, path
 from django.views import View
 
-from oauth_connect.flows import session_for
-from oauth_connect.models import Connection
+from oauth_connect.flows import connection_for, session_for
+from oauth_connect.flows.choice import choose
+from oauth_connect.models import Connection, Owner
 from oauth_connect.views import ConnectionRequiredMixin, connection_required
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor, query_of, state_of
@@ -48,6 +50,11 @@ class Coroutine(ConnectionRequiredMixin, View):
         return await coroutine.__wrapped__(request)
 
 
+@connection_required("scripted", several=True)
+def of_somebody_else(request):
+    return HttpResponse(connection_for(request.GET["owner"], "scripted"))
+
+
 def answer(request):
     if account := request.GET.get("ends"):
         connection = Connection.objects.get(account_id=account)
@@ -61,12 +68,38 @@ def needs_another_too(request):
     return HttpResponse("inside")
 
 
+def selected(request):
+    return HttpResponse(connection_for(request.user, "scripted", request.GET.get("account")).account_id)
+
+
+@connection_required("scripted", several=True)
+def several(request):
+    return selected(request)
+
+
+@connection_required("scripted", several=True)
+async def async_several(request):
+    return await sync_to_async(selected)(request)
+
+
+class Several(ConnectionRequiredMixin, View):
+    connection_provider = "scripted"
+    connection_several = True
+
+    def get(self, request):
+        return selected(request)
+
+
 urlpatterns = [
+    path("several/", several),
+    path("async-several/", async_several),
+    path("several-class/", Several.as_view()),
     path("function/", plain),
     path("async-function/", coroutine),
     path("class/", Plain.as_view()),
     path("async-class/", Coroutine.as_view()),
     path("two/", needs_another_too),
+    path("other-owner/", of_somebody_else),
     path("oauth/", include("oauth_connect.urls")),
 ]
 
@@ -85,13 +118,13 @@ def get(request, user):
     client = AsyncClient()
     client.cookies = visitor.client.cookies
 
-    async def get(path):
+    async def get(path, **options):
         try:
-            return await client.get(path, secure=True)
+            return await client.get(path, secure=True, **options)
         finally:
             await sync_to_async(connections.close_all)()  # of the thread that the queries ran in
 
-    return lambda path: asyncio.run(get(path))
+    return lambda *args, **options: asyncio.run(get(*args, **options))
 
 
 @pytest.fixture
@@ -140,11 +173,51 @@ def test_whose_connection_ends_inside_the_view_goes_to_connect_it_again(view, ge
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_several_accounts_get_in_and_the_view_chooses(view, get, granted):
+def test_who_has_several_accounts_chooses_one_and_comes_back(view, get, granted):
     granted("read", account_id="ada")
     granted("read", account_id="linus")
 
+    response = get(f"{view}?page=2")
+
+    assert response.status_code == 302
+    assert urlsplit(response["Location"]).path == "/oauth/scripted/accounts/"
+    assert query_of(response["Location"])["next"] == f"{view}?page=2"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_who_has_chosen_one_of_several_accounts_gets_in(view, get, user, granted):
+    granted("read", account_id="ada")
+    choose(Owner.of(user), "scripted", granted("read", account_id="linus").pk)
+
     assert get(view).content == b"inside"
+
+
+@pytest.mark.parametrize("view", ["/several/", "/several-class/", "/async-several/"])
+def test_a_view_that_selects_an_account_itself_asks_nobody(view, get, granted):
+    granted("read", account_id="ada")
+    granted("read", account_id="linus")
+
+    assert get(f"{view}?account=linus").content == b"linus"
+
+
+@pytest.mark.parametrize("view", ["/several/", "/several-class/", "/async-several/"])
+def test_a_view_that_cannot_select_an_account_asks(view, get, granted):
+    """It is the view that raises AmbiguousConnection."""
+    granted("read", account_id="ada")
+    granted("read", account_id="linus")
+
+    assert urlsplit(get(view)["Location"]).path == "/oauth/scripted/accounts/"
+
+
+@pytest.mark.parametrize("view", ["/several/", "/several-class/", "/async-several/"])
+def test_a_view_that_selects_an_account_itself_needs_no_other_one(view, get, user, granted):
+    """Not the chosen one either, which must be connected again."""
+    chosen = granted("read", account_id="ada")
+    granted("read", account_id="linus")
+    choose(Owner.of(user), "scripted", chosen.pk)
+    QuerySet(Connection).filter(pk=chosen.pk).update(status="reauthorization_required")
+
+    assert get(f"{view}?account=linus").content == b"linus"
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -193,3 +266,65 @@ def test_one_string_for_scopes_is_refused_when_the_gate_is_built():
     """Its letters would be asked for."""
     with pytest.raises(TypeError, match="pass a list"):
         connection_required("scripted", scopes="read")
+
+
+# --- asked for JSON -------------------------------------------------------------------------------
+
+JSON = {"Accept": "application/json"}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_asked_for_json_a_stranger_gets_401_and_no_redirect(view, db, scripted_provider):
+    response = Visitor().get(view, headers=JSON)
+
+    assert (response.status_code, response["WWW-Authenticate"]) == (401, "Session")
+    assert response.json() == {
+        "error": "not_authenticated",
+        "message": "Sign in first.",
+        "login_url": "/accounts/login/",
+    }
+    assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_asked_for_json_the_way_to_connect_starts_a_flow_by_json(view, get, visitor, granted):
+    connection = granted("write")
+
+    response = get(view, headers=JSON)
+
+    assert (response.status_code, response.json()["error"]) == (403, "missing_scopes")
+    query = query_of(response.json()["connect_url"])
+    assert query["connection"] == str(connection.pk)
+    started = visitor.post("/oauth/api/scripted/connect/", query).json()
+    assert query_of(started["authorization_url"])["scope"].split() == ["read", "write"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_asked_for_json_the_accounts_are_named_and_one_is_chosen_by_json(view, get, visitor, granted):
+    accounts = {
+        name: granted("read", account_id=name, account_label=f"{name}@x") for name in ("ada", "linus")
+    }
+
+    response = get(view, headers=JSON)
+
+    found = response.json()
+    assert (response.status_code, found["error"]) == (409, "several_accounts")
+    listed = [
+        {"id": str(row.pk), "account": f"{name}@x", "account_id": name} for name, row in accounts.items()
+    ]
+    assert sorted(found["accounts"], key=lambda one: one["account"]) == listed
+    chosen = visitor.post(found["choose_url"], {"connection": found["accounts"][0]["id"]}, headers=JSON)
+    assert chosen.json() == {"connection": found["accounts"][0]["id"]}
+    assert get(view, headers=JSON).content == b"inside"
+
+
+def test_the_accounts_of_another_owner_are_not_named(get, user, other_user, granted):
+    """A view may ask for any owner. Its visitor reads nothing of that one's accounts."""
+    granted("read")
+    for _ in range(2):
+        granted("read", owner=other_user, account_label="mallory@x")
+
+    response = get(f"/other-owner/?owner=user:{other_user.pk}", headers=JSON)
+
+    assert (response.status_code, response.json()["accounts"]) == (409, [])
+    assert "mallory" not in response.content.decode()

@@ -5,7 +5,8 @@ django-allauth stores them only with ``SOCIALACCOUNT_STORE_TOKENS = True``. It d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -58,7 +59,6 @@ class Tokens:
 
     def _foreign_token(self, row: Any) -> ForeignToken:
         account, app = row.account, row.app
-        profile = account.extra_data if isinstance(account.extra_data, dict) else {}
         return ForeignToken(
             pk=row.pk,
             provider=account.provider,
@@ -70,7 +70,7 @@ class Tokens:
             access_token=row.token,
             refresh_token=row.token_secret,
             expires_at=row.expires_at,
-            profile=profile,
+            profile=_profile(account.extra_data),
             is_oauth2=not self._is_oauth1(app.provider if app else account.provider),
         )
 
@@ -83,3 +83,22 @@ class Tokens:
     def _is_oauth1(self, provider: str) -> bool:
         provider_class = self._registry.get_class(provider)
         return provider_class is not None and issubclass(provider_class, self._oauth1)
+
+
+def _profile(extra_data: Any) -> dict[str, Any]:
+    """Return the values of the provider's responses. For OpenID Connect they are nested, userinfo first.
+
+    Old rows hold JSON as text.
+    """
+    if isinstance(extra_data, str):
+        try:
+            extra_data = json.loads(extra_data)
+        except (ValueError, RecursionError):
+            return {}
+    if not isinstance(extra_data, Mapping):
+        return {}
+    nested = [extra_data.get(name) for name in ("id_token", "userinfo")]
+    return {
+        **extra_data,
+        **{key: value for one in nested if isinstance(one, Mapping) for key, value in one.items()},
+    }

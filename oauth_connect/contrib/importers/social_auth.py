@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from oauth_connect.jobs.import_tokens import ForeignToken
+from oauth_connect.protocol.grants import id_tokens, lifetimes
 from oauth_connect.tracebacks import methods_without_locals
 
 BATCH = 200
+EXPIRY = ("expires_on", "expires_at", "expires_in", "expires")
+# A greater number of seconds is a point in time. The package draws the line here, too.
+LONGEST_LIFETIME = timedelta(days=730)
 
 NAMES = {
     "google-oauth2": "google",
@@ -58,9 +62,9 @@ class Tokens:
         return rows.filter(provider__in=providers) if providers else rows
 
     def _foreign_token(self, row: Any) -> ForeignToken:
-        stored = row.extra_data = _decoded(row.extra_data)
-        # Without this time, a relative lifetime would start again at each reading.
-        stored["auth_time"] = stored.get("auth_time") or int(row.modified.timestamp())
+        stored = _decoded(row.extra_data)
+        # Without a time, a relative lifetime would start again at each reading.
+        obtained_at = _moment(stored.get("auth_time")) or row.modified
         access_token = stored.get("access_token")
         return ForeignToken(
             pk=row.pk,
@@ -68,22 +72,16 @@ class Tokens:
             user=row.user,
             account_id=row.uid,
             client_id=self._client_of(row.provider),
-            obtained_at=_datetime(stored["auth_time"]) or row.modified,
+            obtained_at=obtained_at,
             access_token=access_token,
             refresh_token=stored.get("refresh_token"),
-            expires_at=self._expires_at(row),
+            expires_at=_expires_at(stored, obtained_at),
             scope=stored.get("scope"),
-            profile=stored,
+            # Of OpenID Connect accounts the row has no name, only the ID token.
+            profile={**(id_tokens.claims_of(stored.get("id_token")) or {}), **stored},
             # For OAuth 1.0a the package stores the whole token response.
             is_oauth2=not isinstance(access_token, Mapping),
         )
-
-    def _expires_at(self, row: Any) -> datetime | None:
-        try:
-            left = row.expiration_timedelta()
-        except (ValueError, TypeError, OverflowError):
-            return None
-        return datetime.now(UTC) + left if isinstance(left, timedelta) else None
 
     def _client(self, provider: str) -> str:
         """Return the client in the settings. The package does not store the client of a row."""
@@ -100,13 +98,26 @@ def _decoded(extra_data: Any) -> dict[str, Any]:
     if isinstance(extra_data, str):
         try:
             extra_data = json.loads(extra_data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return dict(extra_data) if isinstance(extra_data, Mapping) else {}
 
 
-def _datetime(timestamp: Any) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(int(timestamp), UTC)
-    except (ValueError, TypeError, OverflowError, OSError):
-        return None
+def _expires_at(stored: Mapping[str, Any], obtained_at: datetime) -> datetime | None:
+    """Return the expiry. Back ends keep a point in time or a lifetime in seconds, under several names."""
+    for name in EXPIRY:
+        value = stored.get(name)
+        left = lifetimes.lifetime(value)
+        if left is not None and left <= LONGEST_LIFETIME:
+            return obtained_at + left
+        if (found := _moment(value)) is not None and found.timestamp() > LONGEST_LIFETIME.total_seconds():
+            return found
+    return None
+
+
+def _moment(value: Any) -> datetime | None:
+    """Return a point in time from epoch seconds, epoch milliseconds or ISO 8601."""
+    if isinstance(value, str) and not value.strip().isdigit():
+        return lifetimes.moment("iso8601", value)
+    # As seconds, milliseconds would be beyond the last year that there is.
+    return lifetimes.moment("epoch_seconds", value) or lifetimes.moment("epoch_milliseconds", value)

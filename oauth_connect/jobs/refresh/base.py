@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from oauth_connect.engine.refresh import pause
+from oauth_connect.engine.timing import pause
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.outcomes import Result
 from oauth_connect.stores.row import RowStore

@@ -18,8 +18,9 @@ from typing import TypeVar
 from django.db import Error, ProgrammingError, connections
 
 from oauth_connect.conf import conf
-from oauth_connect.engine.refresh import Need, Refresh, lease_seconds, refresh_time
+from oauth_connect.engine.refresh import Need, Refresh
 from oauth_connect.engine.store import Event
+from oauth_connect.engine.timing import lease_seconds, refresh_time
 from oauth_connect.errors import ConnectionHidden
 from oauth_connect.jobs.refresh.availability import max_concurrency, why_unavailable
 from oauth_connect.jobs.refresh.base import Run, defer
@@ -152,7 +153,8 @@ class WorkerPool(Run):
         found: list[Claimed] = []
         missing: ProgrammingError | None = None
         try:
-            found = self.writer.run(partial(read_claimed, leases))
+            for keys in leases.parts:
+                found += self.writer.run(partial(read_claimed, leases, keys))
         except ProgrammingError as error:  # no such table in its schema, or no right to read it
             missing = error
         except BaseException:
@@ -180,7 +182,8 @@ class WorkerPool(Run):
         connection = job.claimed.row
         result = result_of(connection, job.error, job.events)
         self._count_failures(job.queue, result, job.error)
-        if result.outcome == "refreshed":
+        # With one client, the provider has no variables that a response could change.
+        if result.outcome == "refreshed" and not job.queue.has_one_client:
             self._follow_instance(connection)
         for event in job.events:
             self.history += history.of_refresh(connection, event)

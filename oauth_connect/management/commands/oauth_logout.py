@@ -7,10 +7,10 @@ from django.core.management.base import CommandParser
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import CallError, InvalidProvider, KeyringUnavailable
-from oauth_connect.flows.disconnect import Outlook, outlook
+from oauth_connect.flows.disconnect import Outlook, awaits_revocation, outlook
 from oauth_connect.flows.keyring import forget_in_keyring
 from oauth_connect.management.base import Command as Base
-from oauth_connect.models import Connection, PendingRevocation
+from oauth_connect.models import Connection
 from oauth_connect.stores import keyring
 
 WHERE = (
@@ -24,7 +24,7 @@ MESSAGES = {
     "absent": "There is no login at {label} on this machine.",
 }
 WHAT_BECAME: dict[Outlook, str] = {
-    "revoked": "The token is deleted, and revoked at the provider.",
+    "revoked": "The token is deleted. The provider was asked to revoke it.",
     "kept": "Another connection uses the same access. Its revocation waits until that one is disconnected.",
     "unsupported": "The token is deleted. The provider has no way to revoke it.",
 }
@@ -96,7 +96,7 @@ class Command(Base):
             self._end(connection, user)
 
     def _connection(self, user: Any, slug: str, account: str | None) -> Connection | None:
-        rows = Connection.objects.for_owner(user).filter(provider=slug)
+        rows = Connection.objects.from_primary().for_owner(user).filter(provider=slug)
         connected = list(rows.exclude(status=Connection.Status.REVOKED).order_by("account_id", "pk"))
         # Compared in Python, because some databases treat "abc" and "ABC" as equal.
         found = [row for row in connected if account is None or row.account_id == account]
@@ -114,7 +114,7 @@ class Command(Base):
     def _end(self, connection: Connection, user: Any) -> None:
         name, before = str(connection), outlook(connection)
         connection.disconnect(actor=user)
-        pending = PendingRevocation.objects.waiting().filter(connection_id=connection.pk).exists()
+        pending = awaits_revocation(connection)
         outcome = "pending" if pending else "disconnected"
         self.document({"provider": connection.provider, "outcome": outcome, "connection": str(connection.pk)})
         if pending:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, registry
@@ -20,16 +19,18 @@ from oauth_connect import crypto
 from oauth_connect.conf import conf
 from oauth_connect.errors import KeyUnavailable
 from oauth_connect.management.base import database_problem
+from oauth_connect.management.doctor.finding import Finding, Level
+from oauth_connect.management.doctor.presets import preset_findings
 from oauth_connect.management.output import humanize
 from oauth_connect.management.redirect_uris import RedirectURI, mounts, redirect_uri
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.lifecycle import ownership, provider_health
+from oauth_connect.protocol.grants import client_refusal
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.stores.clock import database_now
 from oauth_connect.stores.columns import bindings
 
-Level = Literal["ok", "warning", "error"]
 SAMPLE = 100  # rows
 CLOCK_TOLERANCE = 60.0  # seconds
 OVERDUE = timedelta(days=2)
@@ -43,6 +44,7 @@ SUBJECTS = {
     "oauth_connect.W011": "Providers",
     "oauth_connect.W013": "Providers",
     "oauth_connect.W007": "URLs",
+    "oauth_connect.W041": "URLs",
     "oauth_connect.E008": "Sessions",
     "oauth_connect.E009": "Sessions",
     "oauth_connect.E016": "Sessions",
@@ -55,25 +57,14 @@ SUBJECTS = {
 REPORTED_ELSEWHERE = {"oauth_connect.E005"}  # ``providers`` has a finding for each provider
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of output. ``hint`` says what to do. A finding with the level "ok" has no hint."""
-
-    subject: str
-    level: Level
-    message: str = ""
-    hint: str = ""
-
-    def __str__(self) -> str:
-        if self.level == "ok":
-            return f"{self.subject}: OK{f' ({self.message})' if self.message else ''}"
-        return f"{self.subject}: {self.level.upper()}: {self.message} {self.hint}".rstrip()
-
-
 class Examination:
-    """Examines a site once. ``findings`` yields the findings, and the attributes collect their numbers."""
+    """Examines a site once. ``findings`` yields the findings, and the attributes collect their numbers.
 
-    def __init__(self) -> None:
+    ``only``: the name of the provider to examine; "" means all.
+    """
+
+    def __init__(self, only: str = "") -> None:
+        self.only = only
         self.alias = router.db_for_write(Connection)
         self.counts: dict[str, dict[str, int]] = {}
         self.numbers: dict[str, Any] = {}
@@ -120,7 +111,7 @@ class Examination:
         yield from self._system_checks("URLs")
 
     def providers(self) -> Iterator[Finding]:
-        yield from self._system_checks("Providers", f"{len(self.slugs)} in the settings")
+        yield from self._system_checks("Providers", f"{self._number} in the settings")
         for slug in self.slugs:
             try:
                 provider = conf.declared_provider(slug)
@@ -128,10 +119,11 @@ class Examination:
                 yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Correct that field.")
             else:
                 yield Finding(f"Provider {slug}", "ok", "" if provider.enabled else "disabled")
+                yield from preset_findings(slug)
 
     def redirects(self) -> Iterator[Finding]:
         for provider in self.usable:
-            if not provider.connects_accounts:
+            if conf.connectable_provider(provider.slug) is None:
                 continue
             places = mounts()
             for mount in places:
@@ -142,10 +134,19 @@ class Examination:
 
     @cached_property
     def slugs(self) -> tuple[str, ...]:
+        if self.only:
+            return (self.only,)
         try:
             return conf.provider_slugs
         except ImproperlyConfigured:  # reported by check_providers
             return ()
+
+    @property
+    def _number(self) -> int:
+        try:
+            return len(conf.provider_slugs)
+        except ImproperlyConfigured:  # reported by check_providers
+            return 0
 
     @cached_property
     def usable(self) -> list[Provider]:
@@ -156,6 +157,9 @@ class Examination:
             except ImproperlyConfigured:  # reported by ``providers``
                 continue
         return found
+
+    def _provider(self, slug: str) -> Provider | None:
+        return next((provider for provider in self.usable if provider.slug == slug), None)
 
     @cached_property
     def _messages(self) -> list[CheckMessage]:
@@ -245,6 +249,8 @@ class Examination:
 
     def connections(self) -> Iterator[Finding]:
         rows: Any = Connection.objects.using(self.alias).order_by()
+        if self.only:
+            rows = rows.filter(provider=self.only)
         for slug, status, count in rows.values_list("provider", "status").annotate(Count("pk")):
             self.counts.setdefault(slug, {})[status] = count
         active = rows.filter(status=Connection.Status.ACTIVE)
@@ -295,6 +301,8 @@ class Examination:
         for slug, alarm in sorted(found.items()):
             fields = f"client_id, client_secret, issuer and endpoints of {slug!r}"
             hint = f"Compare {fields} with the provider's documentation."
+            if alarm == "invalid_client" and (provider := self._provider(slug)):
+                hint = f"{hint} {client_refusal.advice(provider)}"
             yield Finding(f"Alarm of {slug}", "error", f"{alarm}.", hint)
         if not found:
             yield Finding("Alarms", "ok", "none")

@@ -25,16 +25,28 @@ from oauth_connect.errors import (
 from oauth_connect.models.lifecycle import history, machine_row, orphan, provider_health
 from oauth_connect.models.lifecycle.async_access import in_thread
 from oauth_connect.models.provider_state import ProviderState
-from oauth_connect.models.row import ConnectionRow, rows_of
+from oauth_connect.models.row import (
+    CHOICE_COLUMNS,
+    IDENTITY_COLUMNS,
+    PROTOCOL_COLUMNS,
+    ConnectionRow,
+    rows_of,
+)
 from oauth_connect.protocol.client import AuthorizationServer
-from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.protocol.grants.instance import named_variables
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.row import RowStore
+from oauth_connect.stores.columns import COLUMNS, table_of
+from oauth_connect.stores.row import RowStore, check_owner
+from oauth_connect.stores.whole_rows import rows_where
 from oauth_connect.tracebacks import methods_without_locals
 
 logger = logging.getLogger("oauth_connect")
+# Without these columns, no call is made.
+NEEDED = frozenset({*COLUMNS, "variables", "owner", "user_id", "provider", "grant"})
+# Not the site's own: save() would write a value over a newer one that the caller never asked for.
+COMPLETED = NEEDED | PROTOCOL_COLUMNS | IDENTITY_COLUMNS | CHOICE_COLUMNS
 
 
 @methods_without_locals
@@ -110,6 +122,7 @@ class ConnectionSource:
 
 def valid_token(connection: ConnectionRow, leeway: timedelta) -> Token:
     """Return a token that is valid beyond the leeway. While the instance has one, this costs no query."""
+    complete(connection)
     return cached_token(connection, leeway) or run_refresh(connection, Need(leeway))
 
 
@@ -146,6 +159,7 @@ async def usable_provider_in_thread(connection: ConnectionRow) -> Provider:
 
 def refreshed_token(connection: ConnectionRow) -> Token:
     """Refresh now, also within a back-off and while the token is valid."""
+    complete(connection)
     need = Need(conf.refresh_leeway, newer_than=connection.version, force=True)
     return run_refresh(connection, need)
 
@@ -161,6 +175,8 @@ def run_refresh(connection: ConnectionRow, need: Need, store: RowStore | None = 
     store = store or row_store(connection)
     held = store.held() if connection.status == ACTIVE else None
     usable_provider(connection)
+    if connection.variables:
+        _read_variables(connection, store)
     try:
         provider = resolved_provider(connection)
     except CallError:  # discovery fails: serve the present token while it is valid
@@ -193,6 +209,16 @@ def resolved_provider(connection: ConnectionRow) -> Provider:
     return conf.provider(connection.provider, connection.owner).resolve_with_client(connection.variables)
 
 
+def _read_variables(connection: ConnectionRow, store: RowStore) -> None:
+    """Give an instance the row's variables: another process may have connected the account elsewhere.
+
+    A row's refresh token is for the server that the row's variables name.
+    """
+    row = store.read()
+    if row is not None:
+        connection.variables = row.columns.get("variables", connection.variables)
+
+
 def follow_instance(connection: ConnectionRow, store: RowStore | None = None) -> None:
     """Store the variables that a token response names: an organisation may have moved to another host.
 
@@ -200,19 +226,18 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
     token is saved, because a rollback must not leave the new token with the old host.
     """
     provider = conf.declared_provider(connection.provider, connection.owner)
-    named = {}
-    for name, variable in provider.asked_of("token_response").items():
-        value = responses.pick(connection.token.extra, [variable.field or name])
-        try:
-            named[name] = provider.value_of(name, value)
-        except InvalidProvider as error:
-            details = {
-                "action": "variable_refused",
-                "provider": provider.slug,
-                "connection": str(connection.pk),
-            }
-            logger.warning("%s", error, extra=details)
-    variables = {**connection.variables, **named}
+
+    def on_refused(error: InvalidProvider) -> None:
+        details = {
+            "action": "variable_refused",
+            "provider": provider.slug,
+            "connection": str(connection.pk),
+        }
+        logger.warning("%s", error, extra=details)
+
+    if not provider.asked_of("token_response"):
+        return
+    variables = {**connection.variables, **named_variables(provider, connection.token, on_refused)}
     if variables != connection.variables:
         model = type(connection)
 
@@ -228,6 +253,7 @@ def usable_provider(connection: ConnectionRow) -> Provider:
 
     Raises ProviderMisconfigured where it is disabled, and OwnerMismatch.
     """
+    complete(connection)
     connection.check_owner()
     provider = connection.get_declared_provider()
     if not provider.enabled:
@@ -236,6 +262,23 @@ def usable_provider(connection: ConnectionRow) -> Provider:
             error="provider_disabled",
         )
     return provider
+
+
+def complete(connection: ConnectionRow) -> None:
+    """Load what the caller's query left out (``only``, ``defer``) if a call needs some of it. One query.
+
+    The columns of the refresh protocol are replaced, because a token and its version must come from one read.
+    Raises OwnerMismatch if the row has been given to another owner since it was loaded.
+    """
+    columns = connection.__dict__
+    if columns.keys() >= NEEDED or connection._state.adding:
+        return
+    alias = connection._state.db or router.db_for_read(type(connection), instance=connection)
+    for row in rows_where(table_of(type(connection)), alias, id=connection.id):
+        present = row.__dict__
+        check_owner(connection, present)
+        needed = present.keys() & COMPLETED
+        columns.update({name: present[name] for name in needed if name not in columns or name in COLUMNS})
 
 
 def row_store(connection: ConnectionRow, listener: Callable[[Event], None] | None = None) -> RowStore:
@@ -316,6 +359,7 @@ def publish(connection: ConnectionRow, event: Event) -> None:
         "provider": connection.provider,
         "connection": str(connection.pk),
         "code": shown(event.code) if event.code else "",
+        "endpoint": event.endpoint,
     }
     logger.log(level, "%s %s %s", event.action, connection.provider, details["code"], extra=details)
     extra = {"code": event.code} if event.code else {}

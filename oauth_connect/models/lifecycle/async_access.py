@@ -13,16 +13,18 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from asgiref.sync import AsyncToSync, sync_to_async
 from django.db import DatabaseError, ProgrammingError, close_old_connections, router
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.utils import translation
 
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.protocol.background import background
-from oauth_connect.stores.columns import COLUMNS
+from oauth_connect.stores.columns import COLUMNS, OPENED
 from oauth_connect.stores.connection_state import State, aread_state, carried, hidden, in_callers_thread
 from oauth_connect.tracebacks import copy_of
 
@@ -43,13 +45,13 @@ async def in_thread(connection: R, key: Hashable, work: Callable[[R], T]) -> T:
     state = await aread_state(alias)
     whose = connection.__dict__.get("owner")  # not shared with an instance from before a move_to()
     whole_key = (type(connection), connection._state.db, connection.pk, whose, key, state)
-    run = partial(_run, connection, work, alias, state)
+    run = partial(_run, connection, work, alias, state, _RequestState.of_caller())
     outcome = await background.once(whole_key, run, provider=connection.provider)
     outcome.copy_state_to(connection)
     if outcome.found_no_row and await in_callers_thread(alias, partial(_exists, connection, alias)):
         raise hidden() from outcome.error
     if outcome.error is not None:
-        raise copy_of(outcome.error)
+        raise _error_for(connection, outcome.error)
     return cast("T", outcome.result)
 
 
@@ -67,11 +69,51 @@ class _Outcome(Generic[T]):
         if connection.__dict__.get("version", 0) > self.row.version:
             return
         state = self.row.__dict__
-        connection.__dict__.update({name: state[name] for name in (*COPIED, "_opened") if name in state})
+        connection.__dict__.update({name: state[name] for name in (*COPIED, OPENED) if name in state})
 
 
-def _run(connection: R, work: Callable[[R], T], alias: str, state: State) -> _Outcome[T]:
+@dataclass(frozen=True, slots=True)
+class _RequestState:
+    """What URLs depend on, of the request that starts the work. Receivers of signals may build some.
+
+    New releases of asgiref do not carry it over to the thread.
+    """
+
+    script_prefix: str
+    urlconf: Any
+    language: str | None
+
+    @classmethod
+    def of_caller(cls) -> _RequestState:
+        return cls(get_script_prefix(), get_urlconf(), translation.get_language())
+
+    def activate(self) -> None:
+        """Apply it to the rest of the thread's context, which ends with the work."""
+        set_script_prefix(self.script_prefix)
+        set_urlconf(self.urlconf)
+        if self.language is None:
+            translation.deactivate_all()
+        else:
+            translation.activate(self.language)
+
+
+def _error_for(connection: ConnectionRow, error: Exception) -> Exception:
+    """Return a copy of the shared error for one awaiting caller.
+
+    Its ``connect_url`` has the script prefix, language and URLconf of this caller's request.
+    """
+    copied = copy_of(error)
+    if isinstance(copied, ReauthorizationRequired):
+        row: Any = connection  # of the model, which stands above this module
+        copied.connection, copied.connect_url = row, connection.connect_url
+    return copied
+
+
+def _run(
+    connection: R, work: Callable[[R], T], alias: str, state: State, request: _RequestState
+) -> _Outcome[T]:
     row = copy.copy(connection)
+    request.activate()
     with carried(alias, state), _returned_connections():
         try:
             return _Outcome(row, work(row))

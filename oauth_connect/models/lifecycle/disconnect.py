@@ -32,9 +32,11 @@ FORGOTTEN: dict[str, Any] = {
     "status": REVOKED,
     "expires_at": None,
     "refresh_at": None,
+    "error_since": None,
     "last_error": "",
     "failures": 0,
     "in_doubt": False,
+    "chosen_at": None,
     **UNLEASED,
 }
 

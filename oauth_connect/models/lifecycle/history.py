@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections, router, transaction
 
 from oauth_connect.conf import conf
@@ -19,7 +20,8 @@ from oauth_connect.models.connection_event import ConnectionEvent
 from oauth_connect.models.owner import id_of
 from oauth_connect.models.row import ConnectionRow
 from oauth_connect.protocol.grants.error_codes import shown
-from oauth_connect.stores.lock_timeouts import is_locked
+from oauth_connect.stores.compiled import insert
+from oauth_connect.stores.lock_timeouts import commits_by_itself, is_locked, savepoint
 from oauth_connect.stores.row import RowStore
 
 __all__ = ["Action", "of", "record", "write"]
@@ -134,14 +136,60 @@ def _write_outside_transaction(entries: list[ConnectionEvent], store: RowStore) 
 
 
 def _insert(entries: list[ConnectionEvent], alias: str) -> None:
-    database = connections[alias]
-    inside = database.in_atomic_block or not database.get_autocommit()
-    # A savepoint, so that an error does not break the caller's transaction.
-    with transaction.atomic(using=alias) if inside else nullcontext():
-        if len(entries) == 1:
-            entries[0].save(force_insert=True, using=alias)
-        else:
-            ConnectionEvent.objects.using(alias).bulk_create(entries, batch_size=BATCH)
+    with savepoint(alias):
+        _insert_plainly(entries, alias)
+
+
+def _insert_plainly(entries: list[ConnectionEvent], alias: str) -> None:
+    if len(entries) == 1:
+        insert(entries[0], alias)
+    else:
+        ConnectionEvent.objects.using(alias).bulk_create(entries, batch_size=BATCH)
+
+
+def write_with(statements: Callable[[], bool], entries: list[ConnectionEvent], alias: str) -> bool:
+    """Run ``statements``, and write entries if they return True, with one commit for both.
+
+    If the entries cannot be written, the transaction is rolled back and the statements run again, without
+    them. So they must be repeatable. Inside of the caller's transaction, entries are written by ``write``.
+    """
+    together = _can_share_commit(entries, alias)
+    if together:
+        try:
+            with transaction.atomic(using=alias):
+                done = statements()
+                if done:
+                    with _its_own_error():
+                        _insert_plainly(entries, alias)
+            return done
+        except _NotWritten as error:
+            _lost(error)
+    done = statements()
+    if done and not together:
+        write(entries)
+    return done
+
+
+def _can_share_commit(entries: list[ConnectionEvent], alias: str) -> bool:
+    """Return whether entries belong into this database, and no transaction of the caller is open there."""
+    try:
+        is_kept = conf.history_days != 0
+    except ImproperlyConfigured:  # ``write`` logs it
+        return False
+    databases = {router.db_for_write(ConnectionEvent, instance=entry) for entry in entries}
+    return is_kept and databases == {alias} and commits_by_itself(connections[alias])
+
+
+class _NotWritten(Exception):
+    """The history could not be written. What was written with it is rolled back."""
+
+
+@contextmanager
+def _its_own_error() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _NotWritten from error
 
 
 def _lost(error: Exception) -> None:

@@ -6,15 +6,19 @@ of many callers that insert at the same time one wins, and the others read its r
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.db import IntegrityError, OperationalError, router, transaction
 from django.db.models import QuerySet
 
 from oauth_connect.errors import ConnectionLocked
 from oauth_connect.models.owner import MACHINE
 from oauth_connect.models.row import R, rows_of
-from oauth_connect.stores.lock_timeouts import is_locked
+from oauth_connect.stores.columns import OPENED, table_of
+from oauth_connect.stores.lock_timeouts import MAX_TRIES, is_deadlock, is_locked
 from oauth_connect.stores.row import CLAIM_WAIT
 from oauth_connect.stores.transactions import outside_transaction
+from oauth_connect.stores.whole_rows import rows_where
 
 DESCRIPTION = (
     "owner",
@@ -51,7 +55,7 @@ def recreate_row(row: R) -> bool:
     if outside_transaction(alias, CLAIM_WAIT, lambda own: _rows(row, own).filter(pk=row.id).exists()):
         return False
     present = find_or_insert(type(row)(**{name: getattr(row, name) for name in DESCRIPTION}))
-    row.__dict__.pop("_opened", None)
+    row.__dict__.pop(OPENED, None)
     row.__dict__.update({f.attname: getattr(present, f.attname) for f in present._meta.concrete_fields})
     return True
 
@@ -61,10 +65,30 @@ def _rows(row: R, alias: str) -> QuerySet[R]:
 
 
 def _find(wanted: R, alias: str) -> R | None:
-    return _rows(wanted, alias).filter(identity=wanted.identity).first()
+    model = cast("type[R]", table_of(type(wanted)))
+    return next(iter(rows_where(model, alias, identity=wanted.identity)), None)
 
 
 def _insert(wanted: R, alias: str) -> R:
+    for _ in range(MAX_TRIES):
+        try:
+            present = _inserted_or_found(wanted, alias)
+        except OperationalError as error:
+            # MariaDB: where a row of this identity was deleted shortly before, inserts wait for each other.
+            if is_deadlock(error):
+                continue
+            if is_locked(error):
+                break
+            raise
+        if present is not None:
+            present._state.db = alias
+            return present
+    raise ConnectionLocked(
+        "An open transaction locks the row of a machine token; nothing was sent. Try again."
+    )
+
+
+def _inserted_or_found(wanted: R, alias: str) -> R | None:
     def insert(own: str) -> bool:
         try:
             with transaction.atomic(using=own):
@@ -73,19 +97,7 @@ def _insert(wanted: R, alias: str) -> R:
             return False
         return True
 
-    try:
-        if outside_transaction(alias, CLAIM_WAIT, insert):
-            present: R | None = wanted
-        else:
-            # In a new transaction: the snapshot of the one that failed may not show the winner's row.
-            present = outside_transaction(alias, CLAIM_WAIT, lambda own: _find(wanted, own))
-    except OperationalError as error:
-        if not is_locked(error):
-            raise
-        present = None
-    if present is None:
-        raise ConnectionLocked(
-            "An open transaction locks the row of a machine token; nothing was sent. Try again."
-        )
-    present._state.db = alias
-    return present
+    if outside_transaction(alias, CLAIM_WAIT, insert):
+        return wanted
+    # In a new transaction: the snapshot of the one that failed may not show the winner's row.
+    return outside_transaction(alias, CLAIM_WAIT, lambda own: _find(wanted, own))

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from django.db import Error, OperationalError, connections, router, transaction
+from django.db import Error, OperationalError, connections, router
 
 from oauth_connect.engine.store import REVOKED
 from oauth_connect.errors import ConnectionLocked
@@ -21,7 +21,7 @@ from oauth_connect.protocol.token import Token
 from oauth_connect.stores.connection_state import State
 from oauth_connect.stores.lock_timeouts import is_conflict, is_locked
 from oauth_connect.stores.row import CLAIM_WAIT, RowStore
-from oauth_connect.stores.transactions import Placement, outside_transaction, placement
+from oauth_connect.stores.transactions import Placement, outside_transaction, placement, write_transaction
 
 logger = logging.getLogger("oauth_connect")
 MAX_TRIES = 3
@@ -72,13 +72,14 @@ class Orphan:
         # SQLite runs this after the caller's transaction. The request may be over by then.
         if self.done is not None and self.done.over:
             return
-        with transaction.atomic(using=alias):
-            # First: on SQLite a transaction that began with a read may be unable to write later.
-            kept = revocation.keep_aside(self.pending, self.token, alias)
+        with write_transaction(alias, PendingRevocation._meta.db_table):
+            # First the row, as a reconnect and a disconnect do. Otherwise they could deadlock with this.
             self.has_row = self._find_row(alias, lock=True)
-            if not self.has_row:
+            if self.has_row:
+                revocation.keep_aside(self.pending, self.token, alias)
+            else:
                 self.pending.next_attempt_at = datetime.now(UTC) + revocation.RETRY_PAUSE
-                self.pending.save(force_insert=not kept, using=alias)
+                self.pending.save(force_insert=True, using=alias)
 
     def _find_row(self, alias: str, *, lock: bool = False) -> bool:
         """Return whether the connection has not ended.

@@ -83,12 +83,12 @@ def _write(row: R, owner: str, user_id: Any, alias: str, actor: Any = None) -> N
     entries = [history.of(row, history.Action.MOVED, actor=actor)]
     try:
         with transaction.atomic(using=alias):
-            rows.filter(pk=row.id).update(owner=owner, user=user_id, identity=identity)
+            rows.filter(pk=row.id).update(owner=owner, user=user_id, identity=identity, chosen_at=None)
     except IntegrityError:  # the owner has connected the account at the same moment
         _check_free(rows, row, identity)
         raise
     PendingRevocation.objects.using(alias).filter(connection_id=row.id).update(owner=owner)
-    row.owner, row.user_id, row.identity = owner, user_id, identity
+    row.owner, row.user_id, row.identity, row.chosen_at = owner, user_id, identity, None
     history.write([*entries, history.of(row, history.Action.MOVED, actor=actor)])
 
 

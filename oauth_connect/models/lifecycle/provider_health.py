@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
+from django.db.models import Exists
 
 from oauth_connect import crypto
-from oauth_connect.engine.refresh import pause
+from oauth_connect.engine.timing import pause
 from oauth_connect.models.provider_state import ProviderState
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.stores.lock_timeouts import inserted
 
 logger = logging.getLogger("oauth_connect")
 FIRST_BACK_OFF = 4  # in failures of one connection; the first back-off is about half a minute
@@ -22,8 +25,7 @@ def begin_alarm(alias: str, slug: str, code: str) -> None:
     values = {"alarm": code[:64], "alarm_since": datetime.now(UTC)}
     rows = ProviderState.objects.using(alias)
     try:
-        with transaction.atomic(using=alias):
-            rows.create(provider=slug, **values)
+        inserted(alias, lambda: rows.create(provider=slug, **values))
         first = True
     except IntegrityError:
         first = bool(rows.filter(provider=slug, alarm="").update(**values))
@@ -39,6 +41,11 @@ def end_alarm(alias: str, slug: str) -> None:
     rows.update(alarm="", alarm_since=None)
 
 
+def has_alarm(slug: Any) -> Exists:
+    """Return whether there is an alarm for the provider, as an expression of a query in the same database."""
+    return Exists(ProviderState.objects.filter(provider=slug).exclude(alarm=""))
+
+
 def alarms(alias: str) -> dict[str, str]:
     """Return the codes of the alarms, by provider."""
     return dict(ProviderState.objects.using(alias).exclude(alarm="").values_list("provider", "alarm"))
@@ -51,7 +58,7 @@ def back_off(alias: str, provider: Provider, retry_after: float | None) -> datet
     back-off, because the new settings may work.
     """
     rows = ProviderState.objects.using(alias)
-    state, _ = rows.get_or_create(provider=provider.slug)
+    state, _ = inserted(alias, lambda: rows.get_or_create(provider=provider.slug))
     failures = state.failures + 1
     until = datetime.now(UTC) + timedelta(seconds=pause(FIRST_BACK_OFF + failures, retry_after))
     changes = {"failures": failures, "blocked_until": until, "fingerprint": _fingerprint(provider)}

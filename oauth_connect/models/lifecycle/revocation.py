@@ -143,6 +143,20 @@ def outlook(connection: ConnectionRow) -> Outlook:
     return "kept" if siblings(others, pending.grant_key(), provider).exists() else "revoked"
 
 
+def is_readable(connection: ConnectionRow) -> bool:
+    """Return whether a key opens the connection's token. No other token can be revoked."""
+    try:
+        return not connection.sealed_token or bool(connection.token)
+    except KeyUnavailable:
+        return False
+
+
+def awaits_revocation(connection: ConnectionRow) -> bool:
+    """Return whether a token of this connection is to be revoked at a later attempt."""
+    rows = PendingRevocation.objects.using(router.db_for_write(PendingRevocation))
+    return rows.waiting().filter(connection_id=connection.pk).exists()
+
+
 def can_revoke(slug: str, owner: str) -> bool:
     """Return whether the provider's settings name a way to revoke; True where they are unknown."""
     try:
@@ -170,15 +184,20 @@ def keep_aside(pending: PendingRevocation, token: Token, alias: str) -> bool:
     revoke it.
     """
     pending.seal(token)
-    now = datetime.now(UTC)
-    expired = pending.expires_at is not None and pending.expires_at <= now
-    # The client's own token needs no refresh token and expires soon.
-    if expired or token.reissuable or not can_revoke(pending.provider, pending.owner):
+    if not is_left(pending, token):
         return False
-    pending.next_attempt_at = now if _ends_alone(pending) else None
+    pending.next_attempt_at = datetime.now(UTC) if _ends_alone(pending) else None
     pending.save(force_insert=True, using=alias)
     _limit_kept(pending, alias)
     return True
+
+
+def is_left(pending: PendingRevocation, token: Token) -> bool:
+    """Return whether there is something to revoke: the token may work, and its provider can revoke it."""
+    end = pending.end_of(token)
+    expired = end is not None and end <= datetime.now(UTC)
+    # The client's own token needs no refresh token and expires soon.
+    return not expired and not token.reissuable and can_revoke(pending.provider, pending.owner)
 
 
 def _ends_alone(pending: PendingRevocation) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 from oauth_connect.errors import CallbackRefused, InvalidProvider, printable_line
 from oauth_connect.protocol.grants.responses import is_printable
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.redaction import redacted
 
 Pairs = Iterable[tuple[str, str]]
 PARAMETER_LIMIT = 4096
+ISSUER_LIMIT = 200  # characters of an unknown issuer in a message
 URL_LIMIT = 6000  # characters before encoding, of all parameters that a redirect repeats
 # Tokens, and the name and address that Apple posts.
 NEVER_IN_A_URL = frozenset({"id_token", "access_token", "refresh_token", "user"})
@@ -46,21 +48,22 @@ def redirected(pairs: Pairs) -> list[tuple[str, str]]:
     return [(name, value) for name, value in kept if name == "state" and len(value) <= PARAMETER_LIMIT][:1]
 
 
-def read_callback(pairs: Iterable[tuple[str, str]]) -> Callback:
+def read_callback(pairs: Iterable[tuple[str, str]], code_parameter: str = "code") -> Callback:
     """Read the query of an authorization response and ignore unknown parameters (RFC 6749 section 4.1.2).
 
-    Raises CallbackRefused for a repeated, overlong or unprintable parameter (RFC 6749 section 3.1,
-    appendix A). A description with line breaks is accepted, because real providers send them.
+    ``code_parameter``: the provider's own name of ``code``. Raises CallbackRefused for a repeated, overlong
+    or unprintable parameter (RFC 6749 section 3.1, appendix A). A description with line breaks is accepted,
+    because real providers send them.
     """
     found: dict[str, str] = {}
-    for name, value in _once(pairs, BASIC_PARAMETERS):
+    for name, value in _once(pairs, BASIC_PARAMETERS - {"code"} | {code_parameter}):
         if name == "error_description":
             value = printable_line(value)
         elif len(value) > PARAMETER_LIMIT or not is_printable(value):
             raise CallbackRefused(
                 f"The parameter {name} of the response is malformed.", code="malformed_parameter"
             )
-        found[name] = value
+        found["code" if name == code_parameter else name] = value
     found = {name: value for name, value in found.items() if value}  # empty is absent (section 3.1)
     if found.get("code") and found.get("error"):
         raise CallbackRefused("The response contains both a code and an error.", code="malformed_parameter")
@@ -90,7 +93,12 @@ def check_issuer(provider: Provider, iss: str | None, *, several_servers: bool =
         if provider.authorization_response_iss_parameter_supported:
             raise CallbackRefused("The response has no iss parameter.", code="issuer_missing")
     elif (provider.issuer or several_servers) and iss != provider.issuer:
-        raise CallbackRefused("The response comes from another server.", code="issuer_mismatch")
+        named = redacted(printable_line(iss, ISSUER_LIMIT))
+        raise CallbackRefused(
+            f"The response comes from another server: it names the issuer {named!r}, and the issuer of "
+            f"{provider.slug!r} is {provider.issuer!r}. If both are the same server, correct the entry.",
+            code="issuer_mismatch",
+        )
 
 
 def check_signature(provider: Provider, pairs: Pairs) -> None:

@@ -13,10 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from oauth_connect.errors import CallbackRefused, printable_line
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.redaction import redacted
 
 Claim = Literal["iss", "aud", "sub"]
+ISSUER_LIMIT = 200  # characters of another issuer in a message
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 # The error codes of claims that only wrong settings explain.
 MISMATCHES: dict[Claim, str] = {"iss": "id_token_issuer", "aud": "id_token_audience"}
@@ -31,6 +34,47 @@ def claims_of(id_token: object) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return claims if isinstance(claims, dict) else None
+
+
+def check_userinfo(provider: Provider, claims: Mapping[str, Any]) -> None:
+    """Check who issued signed userinfo and for whom, as far as it says (section 5.3.2).
+
+    It came directly from the userinfo endpoint. Raises CallbackRefused.
+    """
+    issuer = claims.get("iss")
+    other_issuer = bool(provider.issuer) and issuer not in (None, provider.issuer)
+    found = audiences(claims)
+    if other_issuer or (found and provider.client_id not in found):
+        why = _other_issuer(provider, issuer) if other_issuer else _other_client(provider)
+        raise CallbackRefused(
+            f"{provider.label} sent signed userinfo that is not for this client. {why}",
+            code="account_unknown",
+        )
+
+
+def fault_of(claims: Mapping[str, Any] | None, provider: Provider, *, nonce: str, now: datetime) -> str:
+    """Return why an ID token is not for this sign-in, or "" if it is (section 3.1.3.7)."""
+    if claims is None:
+        return "It is missing, or it is not a signed JWT."
+    if claims.get("iss") != provider.issuer:
+        return _other_issuer(provider, claims.get("iss"))
+    if not is_for(claims, provider.client_id):
+        return _other_client(provider)
+    if not is_current(claims, now):
+        return "It has expired, or it has no valid expiry. Compare the clock of this machine."
+    return "" if claims.get("nonce", "") == nonce else "Its nonce is not that of the request."
+
+
+def _other_issuer(provider: Provider, issuer: object) -> str:
+    named = redacted(printable_line(issuer, ISSUER_LIMIT))
+    return (
+        f"It names the issuer {named!r}, and the issuer of {provider.slug!r} is {provider.issuer!r}. If both "
+        "are the same server, correct the entry."
+    )
+
+
+def _other_client(provider: Provider) -> str:
+    return f"It is for another client. Compare client_id of {provider.slug!r} with the app at the provider."
 
 
 def audiences(claims: Mapping[str, Any]) -> list[Any]:
@@ -77,7 +121,7 @@ def differing_claim(provider: Provider, previous: Token, new: Token) -> Claim | 
     accepted = audiences(new_claims)
     if provider.client_id not in accepted and not all(one in accepted for one in audiences(old_claims)):
         return "aud"
-    return None if _subject(new_claims) == _subject(old_claims) else "sub"
+    return None if subject_of(new_claims) == subject_of(old_claims) else "sub"
 
 
 def keep_readable(new: Token, previous: Token) -> Token:
@@ -88,11 +132,12 @@ def keep_readable(new: Token, previous: Token) -> Token:
 
 
 def _comparable(token: Token) -> dict[str, Any] | None:
-    claims = claims_of(token.extra.get("id_token"))
-    return claims if claims is not None and _subject(claims) else None
+    id_token = token.extra.get("id_token")
+    claims = None if id_token is None else claims_of(id_token)
+    return claims if claims is not None and subject_of(claims) else None
 
 
-def _subject(claims: Mapping[str, Any]) -> str:
+def subject_of(claims: Mapping[str, Any]) -> str:
     """Return the subject. Some servers write a number, and later the same number as a string."""
     subject = claims.get("sub")
     return str(subject) if isinstance(subject, str | int) and not isinstance(subject, bool) else ""

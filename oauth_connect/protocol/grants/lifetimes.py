@@ -34,6 +34,11 @@ def expiry(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -
     return obtained_at + left if left else None
 
 
+def jwt_expiry(access_token: object) -> datetime | None:
+    """Return the ``exp`` of an access token that is a JWT, else None. It is not verified: only a hint."""
+    return moment("epoch_seconds", _exp_claim(access_token))
+
+
 def is_short(provider: Provider, body: Mapping[str, Any], obtained_at: datetime) -> bool:
     """Return whether a response says that its access token lives for a few seconds at most, or not at all.
 
@@ -51,8 +56,8 @@ def _seconds_left(provider: Provider, body: Mapping[str, Any], obtained_at: date
         return _number(value)
     if rules.expires_unit == "jwt":
         value = _exp_claim(body.get(rules.name_of("access_token")))
-    moment = _moment(rules.expires_unit, value)
-    return (moment - obtained_at).total_seconds() if moment else None
+    found = moment(rules.expires_unit, value)
+    return (found - obtained_at).total_seconds() if found else None
 
 
 def refresh_token_expiry(
@@ -62,7 +67,12 @@ def refresh_token_expiry(
 
     With ``assume``, fall back to the provider's ``lifetime_seconds``.
     """
-    left = lifetime(body.get(provider.token_response.refresh_token_expires_in))
+    rules = provider.token_response
+    value = body.get(rules.refresh_token_expires_in)
+    if rules.refresh_token_expires_unit != "seconds":
+        found = moment(rules.refresh_token_expires_unit, value)
+        value = (found - obtained_at).total_seconds() if found else None
+    left = lifetime(value)
     if assume:
         left = left or lifetime(provider.refresh.lifetime_seconds)
     return obtained_at + left if left else None
@@ -74,11 +84,12 @@ def reconnect_before(provider: Provider, connected_at: datetime) -> datetime | N
     return connected_at + left if left else None
 
 
-def _moment(unit: str, value: object) -> datetime | None:
+def moment(unit: str, value: object) -> datetime | None:
+    """Return a point in time that a value names in a unit of ``token_response.expires_unit``, or None."""
     try:
         if unit == "iso8601":
-            moment = datetime.fromisoformat(str(value))
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            found = datetime.fromisoformat(str(value))
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
         number = _number(value)
         if number is None:
             return None

@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
-from oauthlib.oauth2 import BackendApplicationClient, WebApplicationClient
+from oauthlib.oauth2 import WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.protocol.templates import without_missing
+from oauth_connect.protocol.quirks import DEVICE_CODE
+from oauth_connect.protocol.templates import fill_table, without_missing
 from oauth_connect.protocol.token import Token
 
 VERIFIER_LENGTH = 64
-DEVICE_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class Parameters(dict[str, str]):
@@ -44,23 +45,53 @@ def authorization_url(
 
     ``provider`` must be resolved.
     """
-    parameters = dict(provider.authorize.params)
-    scope = provider.authorize.scope_separator.join(scopes)
-    if scope and provider.authorize.scope_parameter:
-        parameters[provider.authorize.scope_parameter] = scope
-    if provider.authorize.response_mode:
-        parameters["response_mode"] = provider.authorize.response_mode
+    rules = provider.authorize
+    parameters = {**rules.params, **_scope(provider, scopes), **_extra_scopes(provider)}
+    if rules.response_mode:
+        parameters["response_mode"] = rules.response_mode
     if nonce:
         parameters["nonce"] = nonce
     client = WebApplicationClient(provider.client_id)
-    if provider.authorize.code_challenge_method == "S256":
+    if rules.code_challenge_method != "none":
         parameters["code_challenge"] = client.create_code_challenge(code_verifier, "S256")
-        parameters["code_challenge_method"] = "S256"
+        parameters["code_challenge_method"] = rules.code_challenge_method
     # oauthlib refuses plain http even on loopback. Its setting for that is process-wide.
     scheme, _, rest = provider.authorization_endpoint.partition("://")
     session = OAuth2Session(client=client, redirect_uri=redirect_uri, scope=parameters.pop("scope", None))
     url, _ = session.authorization_url(f"https://{rest}", state=state, **parameters)
-    return f"{scheme}://{url.partition('://')[2]}"
+    url = _with_percent_spaces(url.partition("://")[2])
+    return f"{scheme}://{_with_client_id_as(rules.client_id_parameter, url)}"
+
+
+def _scope(provider: Provider, scopes: Iterable[str], parameter: str = "") -> dict[str, str]:
+    """Return the parameter with the scopes, or none if there are no scopes or the provider has none."""
+    rules = provider.authorize
+    parameter = parameter or rules.scope_parameter
+    scope = rules.scope_separator.join(scopes)
+    return {parameter: scope} if scope and parameter else {}
+
+
+def _extra_scopes(provider: Provider) -> dict[str, str]:
+    """Return the further parameters with scopes. An empty one is not sent."""
+    rules = provider.authorize
+    return {name: rules.scope_separator.join(scopes) for name, scopes in rules.extra_scopes.items() if scopes}
+
+
+_CLIENT_ID = re.compile(r"(?<=[?&])client_id(?==)")
+
+
+def _with_client_id_as(parameter: str, url: str) -> str:
+    """Return a URL whose query has the client id in this parameter. oauthlib knows one name only."""
+    return url if parameter == "client_id" else _CLIENT_ID.sub(lambda _: quote(parameter, safe=""), url)
+
+
+def _with_percent_spaces(url: str) -> str:
+    """Return a URL whose query has ``%20`` for a space. Some servers read ``+`` as a plus sign.
+
+    oauthlib has encoded the whole query, so a plus sign of a value is ``%2B`` there.
+    """
+    path, mark, query = url.partition("?")
+    return f"{path}{mark}{query.replace('+', '%20')}"
 
 
 def code_request(provider: Provider, *, code: str, redirect_uri: str, code_verifier: str) -> Parameters:
@@ -72,15 +103,14 @@ def code_request(provider: Provider, *, code: str, redirect_uri: str, code_verif
         include_client_id=False,
         code_verifier=code_verifier if with_pkce else None,
     )
-    return Parameters({**dict(parse_qsl(body)), **without_missing(provider.token_request.params)})
+    sent = {name: value for name, value in parse_qsl(body) if name not in provider.token_request.omit}
+    return Parameters({**sent, **without_missing(provider.token_request.params)})
 
 
 def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "") -> Parameters:
     """Return the parameters of a refresh (RFC 6749 section 6). No scope is sent, so it does not change."""
-    rules = provider.refresh
-    if rules.style == "exchange_access_token":
-        exchange = {"grant_type": rules.exchange_grant_type, rules.exchange_parameter: token.access_token}
-        return Parameters({**exchange, **without_missing(provider.token_request.refresh_params)})
+    if provider.refresh.style == "exchange_access_token":
+        return exchange_request(provider, token, provider.refresh.exchange_grant_type)
     grant = {"grant_type": "refresh_token", "refresh_token": token.refresh_token}
     parameters = Parameters({**grant, **without_missing(provider.token_request.refresh_params)})
     if provider.token_request.repeat_redirect_uri_on_refresh:
@@ -88,19 +118,31 @@ def refresh_request(provider: Provider, *, token: Token, redirect_uri: str = "")
     return parameters
 
 
+def exchange_request(provider: Provider, token: Token, grant_type: str) -> Parameters:
+    """Return the parameters that exchange a valid access token for a newer one."""
+    exchange = {"grant_type": grant_type, provider.refresh.exchange_parameter: token.access_token}
+    return Parameters({**exchange, **without_missing(provider.token_request.refresh_params)})
+
+
 def client_credentials_request(
     provider: Provider, *, scopes: Iterable[str] = (), resource: str = "", audience: str = ""
 ) -> Parameters:
-    """Return the parameters that request the client's own token (RFC 6749 section 4.4.2, RFC 8707)."""
-    scope = provider.authorize.scope_separator.join(scopes)
-    body = BackendApplicationClient(provider.client_id).prepare_request_body(
-        scope=scope or None, include_client_id=False
-    )
-    parameters = Parameters(parse_qsl(body))
+    """Return the parameters that request the client's own token (RFC 6749 section 4.4.2, RFC 8707).
+
+    Parameters of the call replace those of ``token_request``. ``client_credentials`` replaces both.
+    """
+    rules = provider.client_credentials
     # Omit empty values. A server may refuse them (RFC 8707 section 2), or read another meaning into them.
     targets = (("resource", resource), ("audience", audience))
-    parameters.update({name: value for name, value in targets if value})
-    return parameters
+    return Parameters(
+        {
+            **without_missing(provider.token_request.params),
+            "grant_type": rules.grant_type,
+            **_scope(provider, scopes),
+            **{name: value for name, value in targets if value},
+            **without_missing(rules.params),
+        }
+    )
 
 
 def device_authorization_request(provider: Provider, scopes: Iterable[str]) -> Parameters:
@@ -108,26 +150,35 @@ def device_authorization_request(provider: Provider, scopes: Iterable[str]) -> P
 
     They contain the client id with every authentication method, because servers expect it there.
     """
-    parameters = Parameters({"client_id": provider.client_id, **without_missing(provider.device.params)})
-    scope = provider.authorize.scope_separator.join(scopes)
-    if scope and provider.authorize.scope_parameter:
-        parameters[provider.authorize.scope_parameter] = scope
-    return parameters
+    rules = provider.device
+    client = {provider.token_request.client_id_parameter: provider.client_id}
+    scope = _scope(provider, scopes, rules.scope_parameter)
+    return Parameters({**client, **without_missing(rules.params), **scope})
 
 
 def device_token_request(provider: Provider, device_code: str) -> Parameters:
     """Return the parameters that request the token of a device flow (RFC 8628 section 3.4)."""
-    grant = {"grant_type": DEVICE_GRANT_TYPE, "device_code": device_code}
+    grant = {"grant_type": DEVICE_CODE, "device_code": device_code}
     return Parameters({**grant, **without_missing(provider.token_request.params)})
 
 
 def revocation_request(provider: Provider, token: Token) -> Parameters:
-    """Return a revocation's parameters (RFC 7009 section 2.1), or none if the token is the credential."""
+    """Return a revocation's parameters (RFC 7009 section 2.1). A bearer's has those of the entry alone."""
     rules = provider.revocation
     if rules.style == "bearer":
-        return Parameters()
+        return _revocation_params(provider, token.access_token)
     hint = rules.token if token.refresh_token else "access_token"
-    parameters = Parameters({rules.token_parameter: getattr(token, hint)})
-    if rules.body == "form":
+    value = getattr(token, hint)
+    parameters = Parameters({rules.token_parameter: value} if rules.token_parameter else {})
+    if rules.body == "form" and rules.token_parameter:
         parameters["token_type_hint"] = hint
-    return parameters
+    return Parameters({**parameters, **_revocation_params(provider, value)})
+
+
+def _revocation_params(provider: Provider, token: str) -> Parameters:
+    return Parameters(without_missing(fill_table(provider.revocation.params, {"token": token})))
+
+
+def introspection_request(token: Token) -> Parameters:
+    """Return the parameters that ask about an access token (RFC 7662 section 2.1)."""
+    return Parameters({"token": token.access_token, "token_type_hint": "access_token"})

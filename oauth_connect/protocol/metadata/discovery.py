@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 import requests
 
-from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
-from oauth_connect.protocol.grants import responses
+from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable, printable_line
+from oauth_connect.protocol.grants import bodies
 from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused
+from oauth_connect.protocol.net.causes import CAUSES, UNREACHABLE, cause_of, detail_of, explained
 from oauth_connect.protocol.net.destination import endpoint_problem
 from oauth_connect.protocol.net.guarded import guarded_session
 from oauth_connect.protocol.net.transport import (
@@ -26,19 +27,25 @@ from oauth_connect.protocol.net.transport import (
     remaining,
 )
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
-from oauth_connect.protocol.quirks import ClientAuthentication
+from oauth_connect.protocol.quirks import ClientAuthentication, GrantType
+from oauth_connect.redaction import redacted
 from oauth_connect.tracebacks import methods_without_locals, without_locals
 
-WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
+OPENID = "openid-configuration"
+WELL_KNOWN = ("oauth-authorization-server", OPENID)
 SUPPORTED = (
     "code_challenge_methods_supported",
     "token_endpoint_auth_methods_supported",
     "scopes_supported",
+    "revocation_endpoint_auth_methods_supported",
+    "grant_types_supported",
 )
 ISS = "authorization_response_iss_parameter_supported"
+CODE = "authorization_code"
 USED_FIELDS = ("issuer", *ENDPOINTS, ISS, *SUPPORTED)
 MIN_AGE, MAX_AGE, DEFAULT_AGE = 300, 86_400, 3_600  # seconds for which a document is fresh
 MAX_URL = 2048
+MAX_SHOWN = 200  # characters of a document in an error
 METHODS: tuple[ClientAuthentication, ...] = ("client_secret_basic", "client_secret_post")
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,12})\b', re.IGNORECASE)
 _UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\b", re.IGNORECASE)
@@ -78,6 +85,8 @@ class Metadata:
     code_challenge_methods_supported: tuple[str, ...] | None = None
     token_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     scopes_supported: tuple[str, ...] | None = None
+    revocation_endpoint_auth_methods_supported: tuple[str, ...] | None = None
+    grant_types_supported: tuple[str, ...] | None = None
 
     def fields_for(self, declared: Provider) -> dict[str, Any]:
         """Return the fields of Provider that the server decides. ``declared`` comes from the settings.
@@ -88,6 +97,12 @@ class Metadata:
         fields: dict[str, Any] = {**self.endpoints, ISS: self.authorization_response_iss_parameter_supported}
         if declared.token_endpoint_auth_method is None:
             fields["token_endpoint_auth_method"] = self._client_authentication(declared)
+        method = declared.token_endpoint_auth_method or fields["token_endpoint_auth_method"]
+        if declared.has_secret and (other := self._revocation_authentication(method)):
+            fields["revocation"] = {"authentication": other}
+        # Servers often leave other grants out of the list, so only users' connections depend on it.
+        if self.grant_types_supported and CODE not in self.grant_types_supported:
+            fields["grant_types"] = [grant for grant in get_args(GrantType) if grant != CODE]
         if "userinfo_endpoint" in self.endpoints and "openid" in (self.scopes_supported or ()):
             fields["scopes"] = ["openid"]  # the smallest scope for the userinfo endpoint
         return fields
@@ -95,14 +110,14 @@ class Metadata:
     def _check_pkce(self, declared: Provider) -> None:
         """Refuse a server without S256 (RFC 7636 section 7.2). If it declares no methods, S256 is sent."""
         methods = self.code_challenge_methods_supported
-        if methods and "S256" not in methods and declared.authorize.code_challenge_method == "S256":
+        if methods and "S256" not in methods and declared.authorize.code_challenge_method != "none":
             raise ProviderMisconfigured(
                 f"{declared.label} offers PKCE without S256, but this package requires S256.",
                 error="pkce_not_supported",
             )
 
     def _client_authentication(self, declared: Provider) -> ClientAuthentication:
-        if not declared.client_secret:
+        if not declared.has_secret:
             return "none"
         # The default is Basic (RFC 8414 section 2).
         supported = self.token_endpoint_auth_methods_supported or METHODS[:1]
@@ -113,6 +128,13 @@ class Metadata:
             f"{declared.label} supports neither {' nor '.join(METHODS)} for the client secret.",
             error="client_authentication_not_supported",
         )
+
+    def _revocation_authentication(self, at_token_endpoint: ClientAuthentication) -> str:
+        """Return the method for revocations, or "" if that of the token endpoint is right there too."""
+        supported = self.revocation_endpoint_auth_methods_supported or (at_token_endpoint,)
+        if at_token_endpoint in supported:
+            return ""
+        return next((method for method in METHODS if method in supported), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +157,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     origin = f"{scheme}://{host}"
     path = f"/{path}".rstrip("/")
     inserted = [f"{origin}/.well-known/{name}{path}" for name in WELL_KNOWN]
-    return tuple(dict.fromkeys([*inserted, f"{origin}{path}/.well-known/openid-configuration"]))
+    return tuple(dict.fromkeys([*inserted, f"{origin}{path}/.well-known/{OPENID}"]))
 
 
 @without_locals
@@ -151,7 +173,7 @@ def fetch(issuer: str, *, guard: AddressGuard, timeout: float = 15.0) -> Fetched
                 return _fetch_from(session, url, issuer, guard)
             except (ProviderUnavailable, ProviderMisconfigured) as failure:
                 failures.append(failure)
-                if failure.code in ("unreachable", "forbidden_address"):
+                if failure.code in CAUSES or failure.code == "forbidden_address":
                     break
     raise min(failures, key=_rank).with_traceback(None)
 
@@ -161,7 +183,10 @@ def read_metadata(issuer: str, document: object, guard: AddressGuard) -> Metadat
     if not isinstance(document, Mapping):
         raise _invalid(issuer, "is not a JSON object")
     if document.get("issuer") != issuer:
-        raise _invalid(issuer, "names another issuer; both must be exactly equal", "issuer_mismatch")
+        named = redacted(printable_line(document.get("issuer") or "none", MAX_SHOWN))
+        raise _invalid(
+            issuer, f"names another issuer ({named}); both must be exactly equal", "issuer_mismatch"
+        )
     endpoints = {name: document[name] for name in ENDPOINTS if document.get(name)}
     for name, url in endpoints.items():
         if problem := _problem_of(url, guard):
@@ -193,15 +218,25 @@ def _fetch_from(session: requests.Session, url: str, issuer: str, guard: Address
         raise ProviderMisconfigured(str(refused), error="forbidden_address") from None
     except BodyTooLarge:
         raise _invalid(issuer, "is larger than 1 MiB") from None
-    except (requests.RequestException, OSError):  # OSError: the deadline passed
-        raise ProviderUnavailable(
-            f"{issuer} cannot be reached to read its metadata. Try again later.", code="unreachable"
-        ) from None
+    except requests.RequestException as error:
+        raise _unreachable(issuer, url, cause_of(error), detail_of(error)) from None
+    except OSError:  # the deadline passed
+        raise _unreachable(issuer, url) from None
     _check_status(issuer, response)
-    found = _json(response.headers.get("Content-Type", ""), body)
+    found = _json(issuer, response.headers.get("Content-Type", ""), body)
     metadata = read_metadata(issuer, found, guard)
     document = {name: found[name] for name in USED_FIELDS if name in found}
+    if f"/.well-known/{OPENID}" in url and metadata.scopes_supported is None:
+        # The field may be left out, and every OpenID provider supports this scope (Discovery section 3).
+        document |= {"scopes_supported": ["openid"]}
+        metadata = replace(metadata, scopes_supported=("openid",))
     return Fetched(document, metadata, max_age(response.headers.get("Cache-Control", "")))
+
+
+def _unreachable(issuer: str, url: str, cause: str = UNREACHABLE, detail: str = "") -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"{issuer} cannot be reached to read its metadata. {explained(cause, url, detail)}", code=cause
+    )
 
 
 def _check_status(issuer: str, response: requests.Response) -> None:
@@ -220,10 +255,13 @@ def _check_status(issuer: str, response: requests.Response) -> None:
         )
 
 
-def _json(content_type: str, body: bytes) -> Any:
-    kind = content_type.partition(";")[0].strip().lower()
-    is_json = kind == "application/json" or kind.endswith("+json")
-    return responses.read_body(content_type, body) if is_json else None
+def _json(issuer: str, content_type: str, body: bytes) -> Any:
+    """Return the JSON object of a document. Its Content-Type must be JSON (RFC 8414 section 3.2)."""
+    found = bodies.read_body(content_type, body)
+    if found is None or bodies.is_json(content_type):
+        return found
+    kind = printable_line(bodies.media_type(content_type), MAX_SHOWN) or "none"
+    raise _invalid(issuer, f"has the wrong Content-Type ({kind}); it must be application/json")
 
 
 def _problem_of(url: object, guard: AddressGuard) -> str:

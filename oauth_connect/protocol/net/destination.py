@@ -19,6 +19,9 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_BROWSABLE = 8192  # characters
 # The characters of RFC 3986, without those that are special in a shell.
 _SAFE_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!*+,;=&%-]+")
+# Every parser ends the host of such a URL at the same place: it has no user information, no backslash, no
+# control character, and no escape in the host.
+_PLAIN = re.compile(r"(https?://[a-z0-9.-]+(?::[0-9]{1,5})?)(?:[/?#][!-\[\]-~]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,28 @@ def origin_of(url: str) -> Origin:
     return Origin(parsed.scheme, parsed.host.lower(), port)
 
 
+def plain_origin(url: str) -> str:
+    """Return the text of a URL up to its path, if ``origin_of`` depends on nothing else of it, or "".
+
+    So ``origin_of`` returns the same for each URL with this text, and raises for each or for none.
+    """
+    found = _PLAIN.fullmatch(url)
+    return found[1] if found else ""
+
+
+def below(url: str, base: str) -> str | None:
+    """Return the part of a URL after a base URL, or None if it is elsewhere. The part may be empty."""
+    try:
+        ours, whole = parse_url(base), parse_url(url)
+        is_same = origin_of(base) == origin_of(url)
+    except (ForbiddenDestination, LocationParseError):
+        return None
+    path, prefix = whole.path or "", (ours.path or "").rstrip("/")
+    if not is_same or not f"{path}/".startswith(f"{prefix}/"):
+        return None
+    return Url(path=path.removeprefix(prefix), query=whole.query, fragment=whole.fragment).url
+
+
 def endpoint_problem(url: str) -> str:
     """Return why a URL cannot be an endpoint (RFC 6749 section 3.1), or "" if it can."""
     try:
@@ -92,7 +117,10 @@ def _parse_host(entry: str) -> tuple[str, int | None]:
         parsed = parse_url(f"//{rest}")
     except LocationParseError:
         parsed = Url()
-    if not parsed.host or "*" in parsed.host or parsed != Url(host=parsed.host, port=parsed.port):
+    is_plain = parsed == Url(host=parsed.host, port=parsed.port) and not re.search(
+        r"[\s*]", parsed.host or ""
+    )
+    if not parsed.host or not is_plain:
         raise ForbiddenDestination(f"{entry!r} is not a host. Write 'host', 'host:port' or '*.host'.")
     if star and not _has_two_labels(parsed.host):
         raise ForbiddenDestination(f"{entry!r} is too wide. Write at least two labels after the star.")
@@ -109,6 +137,11 @@ def allows(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:
     label, _, parent = origin.host.partition(".")
     names = (origin.host, f"*.{parent}") if label else (origin.host,)
     return origin.is_trustworthy and any(_contains(hosts, name, origin) for name in names)
+
+
+def names(hosts: frozenset[tuple[str, int | None]], origin: Origin) -> bool:
+    """Return whether ``hosts`` names an origin's host in full. A star in a URL's host names nothing."""
+    return "*" not in origin.host and _contains(hosts, origin.host, origin)
 
 
 def _contains(hosts: frozenset[tuple[str, int | None]], name: str, origin: Origin) -> bool:

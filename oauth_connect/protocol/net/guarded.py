@@ -7,6 +7,7 @@ another result (DNS rebinding) has no effect.
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from typing import Any
 
 import requests
@@ -17,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import allowed_gai_family
 
 from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused
+from oauth_connect.protocol.net.pool import SharedAdapter, shared_adapter
 from oauth_connect.protocol.net.transport import (
     DeadlineAdapter,
     DeadlinedHTTPConnection,
@@ -24,6 +26,8 @@ from oauth_connect.protocol.net.transport import (
     ServerSession,
     new_session,
 )
+
+MAX_GUARDS = 20
 
 
 def guarded_session(guard: AddressGuard) -> ServerSession:
@@ -117,10 +121,20 @@ class GuardedAdapter(_GuardedAdapter, DeadlineAdapter):
         return super().route(request, environment)
 
 
-class GuardedApiAdapter(_GuardedAdapter):
-    """The adapter of requests with the guard, for APIs."""
+class GuardedApiAdapter(_GuardedAdapter, SharedAdapter):
+    """A SharedAdapter with the guard, for APIs. The sessions with the same guard share its connections."""
 
     connections = (HTTPConnection, HTTPSConnection)
+
+
+@lru_cache(maxsize=MAX_GUARDS)
+def _guarded_api_adapter(guard: AddressGuard) -> GuardedApiAdapter:
+    return GuardedApiAdapter(guard)
+
+
+def api_adapter(guard: AddressGuard | None) -> SharedAdapter:
+    """Return the adapter of the process for sessions with this guard."""
+    return shared_adapter if guard is None else _guarded_api_adapter(guard)
 
 
 def _guarded_pools(guard: AddressGuard, http: type, https: type) -> dict[str, type[HTTPConnectionPool]]:

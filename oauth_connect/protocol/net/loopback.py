@@ -1,18 +1,33 @@
-"""A server for a redirect to this machine (RFC 8252 section 7.3). It accepts one response on a free port."""
+"""A server for a redirect to this machine (RFC 8252 section 7.3). It accepts one response."""
 
 from __future__ import annotations
 
+import errno
 import hmac
+import os
 import queue
+import re
+import socket
 import socketserver
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+from oauth_connect.protocol.net.prefetch import is_prefetch
+
 HOST = "127.0.0.1"
 PATH = "/callback"
+# The name in the redirect URI -> the addresses to listen on. A browser may resolve "localhost" to either.
+HOSTS: Mapping[str, tuple[str, ...]] = {
+    "127.0.0.1": ("127.0.0.1",),
+    "localhost": ("127.0.0.1", "::1"),
+    "[::1]": ("::1",),
+}
+VALID_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]*)+")
+ATTEMPTS = 20  # to find a port that is free at both addresses
 IDLE_TIMEOUT = 10  # seconds without data after which a connection is closed
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -36,20 +51,34 @@ HEADERS = {
 Pairs = Sequence[tuple[str, str]]
 
 
+class PortUnavailable(OSError):
+    """The port is used by another program, or this user may not listen on it."""
+
+
 class LoopbackRedirect:
     """Receives the one authorization response that has ``state``, and refuses all other requests.
 
-    Listens on 127.0.0.1 and a free port until ``close``.
+    Listens on the loopback addresses of ``host`` until ``close``. ``port`` 0 is any free port. ``host`` is a
+    key of HOSTS. Raises PortUnavailable.
     """
 
-    def __init__(self, state: str) -> None:
+    def __init__(self, state: str, *, host: str = HOST, port: int = 0, path: str = PATH) -> None:
         self._state = state
+        self._host = host
+        self._path = path
         self._responses: queue.SimpleQueue[Pairs] = queue.SimpleQueue()
         self._accepted = threading.Lock()
-        self._server = _Server((HOST, 0), _handler(self))
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
+        try:
+            self._servers = _listening(HOSTS[host], port, _handler(self))
+        except OSError as error:
+            raise PortUnavailable(error.errno, error.strerror) from None
+        self.port = self._servers[0].server_port
+        self._threads = [
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+            for server in self._servers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +88,7 @@ class LoopbackRedirect:
 
     @property
     def redirect_uri(self) -> str:
-        return f"http://{HOST}:{self.port}{PATH}"
+        return redirect_uri(self._host, self.port, self._path)
 
     def wait(self, seconds: float) -> Pairs | None:
         """Return the response's parameters, with repeated ones, or None if no response came in time."""
@@ -70,9 +99,10 @@ class LoopbackRedirect:
 
     def close(self) -> None:
         """Stop listening. The browser has received its page by then."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def accept(self, host: str, target: str) -> Pairs | None:
         """Return the parameters of the first request with the right state, and None for any other request.
@@ -83,25 +113,69 @@ class LoopbackRedirect:
         pairs = parse_qsl(split.query, keep_blank_values=True)
         states = [value for name, value in pairs if name == "state"]
         matches = [hmac.compare_digest(state.encode(), self._state.encode()) for state in states]
-        if host != f"{HOST}:{self.port}" or split.path != PATH or not any(matches):
+        if host.lower() not in self._names or split.path != self._path or not any(matches):
             return None
         return pairs if self._accepted.acquire(blocking=False) else None
+
+    @property
+    def _names(self) -> set[str]:
+        """Return the values that the Host header may have. Browsers leave port 80 out."""
+        return {f"{self._host}:{self.port}", *([self._host] if self.port == 80 else [])}
 
     def deliver(self, pairs: Pairs) -> None:
         """Pass the response to ``wait``, after the browser has received its page."""
         self._responses.put(pairs)
 
 
+def redirect_uri(host: str = HOST, port: int = 0, path: str = PATH) -> str:
+    """Return the redirect URI; without a port for port 0, as it is registered (RFC 8252 section 7.3)."""
+    return f"http://{host}{f':{port}' if port else ''}{path}"
+
+
+def _listening(addresses: Sequence[str], port: int, handler: type[BaseHTTPRequestHandler]) -> list[_Server]:
+    """Listen on one port of each address. Leave an address out that this machine does not have."""
+    for attempt in range(ATTEMPTS):
+        servers: list[_Server] = []
+        try:
+            for address in addresses:
+                with suppress(_NoAddress):
+                    servers.append(_Server((address, servers[0].server_port if servers else port), handler))
+            if servers:
+                return servers
+            raise OSError(errno.EADDRNOTAVAIL, "this machine has no such loopback address")
+        except OSError as error:
+            for server in servers:
+                server.server_close()
+            # A free port of the first address may be taken at the second.
+            if port or error.errno != errno.EADDRINUSE or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("not reached")
+
+
+class _NoAddress(OSError):
+    """This machine has no such address: IPv6 is turned off."""
+
+
 class _Server(ThreadingHTTPServer):
     # Browsers open connections that they do not use. Closing the server must not wait for them.
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = False
+    # So that a fixed port can be used again immediately. On Windows it would allow a second listener.
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        try:
+            super().__init__(address, handler)
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise _NoAddress(error.errno, error.strerror) from None
+            raise
 
     def server_bind(self) -> None:
         # HTTPServer would look up its own name, which takes seconds on some machines.
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = HOST, self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing. A browser may disconnect, and a traceback would show the code."""
@@ -114,6 +188,9 @@ def _handler(redirect: LoopbackRedirect) -> type[BaseHTTPRequestHandler]:
         sys_version = ""
 
         def do_GET(self) -> None:
+            if is_prefetch(self.headers):
+                self._send_page("", 503)  # the browser asks again when its user opens the page
+                return
             pairs = redirect.accept(self.headers.get("Host", ""), self.path)
             try:
                 self._send_page(REFUSED if pairs is None else DONE, 400 if pairs is None else 200)

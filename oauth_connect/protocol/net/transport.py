@@ -9,27 +9,32 @@ from __future__ import annotations
 import io
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import SWITCHING_PROTOCOLS, HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
-from urllib3.util import Timeout
+from urllib3.util import Retry, Timeout
+
+from oauth_connect.protocol.net.causes import CertificatesMissing, HandshakeFailed
+from oauth_connect.protocol.net.contexts import FileMissing, KeptContexts
+from oauth_connect.redaction import hidden
 
 BODY_LIMIT = 1024 * 1024
 CHUNK = 64 * 1024
+_NO_RETRIES = Retry(False, redirect=False)  # as urllib3 makes one of False, for each request
 
 _deadline: ContextVar[float] = ContextVar("oauth_connect_deadline")
 
@@ -95,17 +100,38 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineReader(self._sock))
 
 
+class FinalResponse(HTTPResponse):
+    """A response without the interim ones before it (RFC 9110 section 15.2).
+
+    http.client skips 100 alone. It would return 102 or 103, and the next request on the connection would
+    read the final response to this one.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 < self.status < 200 and self.status != SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+        if self.status == SWITCHING_PROTOCOLS:  # what follows is not HTTP
+            self.will_close = True
+
+
 class Deadlined:
     """A mixin for urllib3's connections that keeps the deadline."""
 
     _parts: list[bytes] | None = None
 
     def response_class(self, sock: socket.socket, **options: Any) -> HTTPResponse:
-        return HTTPResponse(_DeadlineSocket(sock), **options)  # type: ignore[arg-type]
+        return FinalResponse(_DeadlineSocket(sock), **options)  # type: ignore[arg-type]
 
     def connect(self) -> None:
         # Name resolution and several addresses may take longer than the deadline. Nothing was sent yet.
-        super().connect()  # type: ignore[misc]
+        try:
+            super().connect()  # type: ignore[misc]
+        except ssl.SSLCertVerificationError:
+            raise
+        except ssl.SSLError as error:
+            raise HandshakeFailed(*error.args) from None
         try:
             remaining()
         except TimeoutError:
@@ -145,7 +171,7 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = DeadlinedHTTPSConnection
 
 
-class DeadlineAdapter(HTTPAdapter):
+class DeadlineAdapter(KeptContexts):
     """An adapter without retries. Its connections keep the deadline, also through proxies."""
 
     def __init__(self, pool_size: int = 10) -> None:
@@ -159,8 +185,14 @@ class DeadlineAdapter(HTTPAdapter):
         """Return the pool and the target, as ``send`` finds them, for requests that bypass ``send``."""
         proxies, verify, cert = environment["proxies"], environment["verify"], environment["cert"]
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
-        self.cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
         return pool, self.request_url(request, proxies)
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """Return the pool. Raises CertificatesMissing: an OSError would look like a lost response."""
+        try:
+            return super().get_connection_with_tls_context(*args, **options)
+        except FileMissing as error:
+            raise CertificatesMissing(str(error)) from None
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
@@ -233,13 +265,14 @@ class ServerSession(requests.Session):
         credentials: Mapping[str, str],
         form: Mapping[str, str] | None = None,
         document: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> Exchanged:
         """Send a request within the deadline and return the whole response, with any status.
 
         ``headers`` are the same in every call, ``credentials`` are additional headers of this call. The body
-        is ``form``, or ``document`` as JSON. requests only chooses proxies and certificates. The request then
-        goes directly to the pool, because ``Session.request`` is much slower. Raises RequestException,
-        urllib3's HTTPError, or OSError after the deadline.
+        is ``form``, or ``document`` as JSON. ``query`` is added to the URL's own. requests only chooses
+        proxies and certificates. The request then goes directly to the pool, because ``Session.request`` is
+        much slower. Raises RequestException, urllib3's HTTPError, or OSError after the deadline.
         """
         route = self._route(method, url, headers)
         all_headers = {**route.headers, **credentials}
@@ -250,17 +283,20 @@ class ServerSession(requests.Session):
         elif form:
             body = urlencode(form).encode()
             all_headers["Content-Type"] = "application/x-www-form-urlencoded"
-        response = route.pool.urlopen(
-            method,
-            route.target,
-            body=body,
-            headers=all_headers,
-            timeout=Timeout(connect=remaining(), read=remaining()),
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-        )
+        in_query = urlencode(query) if query else ""
+        # urllib3 logs the request line. The query has secrets under names that only the entry knows.
+        with hidden(in_query) if in_query else nullcontext():
+            response = route.pool.urlopen(
+                method,
+                _with_query(route.target, in_query),
+                body=body,
+                headers=all_headers,
+                timeout=Timeout(connect=remaining(), read=remaining()),
+                retries=_NO_RETRIES,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+            )
         with response:
             body = read_capped(response.stream(CHUNK))
         return Exchanged(response.status, response.headers, body)
@@ -278,6 +314,10 @@ class ServerSession(requests.Session):
             route = _Route(pool, target, dict(request.headers))
             self._routes.store(key, route)
         return route
+
+
+def _with_query(target: str, query: str) -> str:
+    return f"{target}{'&' if '?' in target else '?'}{query}" if query else target
 
 
 @dataclass(frozen=True, slots=True, repr=False)

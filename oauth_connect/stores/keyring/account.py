@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-from oauth_connect.engine.refresh import refresh_time
 from oauth_connect.engine.revoke import revoke
+from oauth_connect.engine.timing import refresh_time
+from oauth_connect.errors import InvalidProvider
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.protocol.grants.instance import named_variables
 from oauth_connect.protocol.net.destination import origin_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores.keyring.store import KeyringStore
 from oauth_connect.tracebacks import without_locals
 
+logger = logging.getLogger("oauth_connect.stores")
 LEEWAY = timedelta(seconds=60)
 HTTP_TIMEOUT = 15.0  # seconds for a whole exchange with an authorization server
 
@@ -65,7 +69,8 @@ def forget(
     ended = store.end()
     if ended is None:
         return "absent"
-    current = (resolved or provider).resolve_with_client(ended.login["variables"])
+    variables = variables_of(provider, ended.login, ended.token)
+    current = (resolved or provider).resolve_with_client(variables)
     if not is_same_server(current, ended.login):
         store.remove()
         return "refused"
@@ -77,6 +82,17 @@ def forget(
     if outcome != "pending":
         store.remove()
     return outcome
+
+
+def variables_of(provider: Provider, login: Mapping[str, Any], token: Token | None) -> dict[str, str]:
+    """Return the variables of a login. A later token response may have named another instance."""
+
+    def on_refused(error: InvalidProvider) -> None:
+        details = {"action": "variable_refused", "provider": provider.slug, "connection": ""}
+        logger.warning("%s", error, extra=details)
+
+    named = {} if token is None else named_variables(provider, token, on_refused)
+    return {**login["variables"], **named}
 
 
 def is_same_server(provider: Provider, login: Mapping[str, Any]) -> bool:

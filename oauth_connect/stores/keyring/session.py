@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from oauth_connect.engine.refresh import Need, Refresh
 from oauth_connect.engine.refused_again import log_refused_again
@@ -14,7 +15,7 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import ApiSession, TokenSource
 from oauth_connect.protocol.token import Token
-from oauth_connect.stores.keyring.account import HTTP_TIMEOUT, LEEWAY, is_same_server
+from oauth_connect.stores.keyring.account import HTTP_TIMEOUT, LEEWAY, is_same_server, variables_of
 from oauth_connect.stores.keyring.store import KeyringStore
 from oauth_connect.tracebacks import methods_without_locals, without_locals
 
@@ -73,7 +74,8 @@ class KeyringSource:
         if login is None:
             raise self._required("not_connected", "No user has logged in on this machine.")
         self._login = login
-        self.provider = provider.resolve(login["variables"])
+        self._variables = login["variables"]
+        self.provider = provider.resolve(self._variables)
         self._held: Row | None = None
 
     def current(self) -> Token:
@@ -88,7 +90,7 @@ class KeyringSource:
         if row is None or row.token is None or row.status != ACTIVE:
             return self._obtain(Need(self._leeway))  # raises, unless another process has just logged in
         if row.token.access_token != rejected.access_token:
-            self._held = row
+            self._follow(row)
             return row.token
         if not row.token.renewable:
             return None
@@ -102,9 +104,22 @@ class KeyringSource:
         row = self._store.read()
         if row is None or not (row.status == ACTIVE and need.met_by(row, now)):
             row = self._refreshed(need)
-        self._held = row
+        self._follow(row)
         assert row.token is not None  # noqa: S101  (the engine returns no row without one)
         return row.token
+
+    def _follow(self, row: Row) -> None:
+        """Hold a row, and continue at the instance that its token names. A later login may name another."""
+        if self._held is not None and self._held.version != row.version:
+            self._login = self._store.login() or self._login
+        self._held = row
+        variables = self._variables_at(self._login)
+        if variables != self._variables:
+            self._variables, self.provider = variables, self._declared.resolve(variables)
+
+    def _variables_at(self, login: Mapping[str, Any]) -> dict[str, str]:
+        token = self._held.token if self._held is not None else None
+        return variables_of(self._declared, login, token)
 
     def _refreshed(self, need: Need) -> Row:
         provider = self._resolved()
@@ -117,7 +132,7 @@ class KeyringSource:
     def _resolved(self) -> Provider:
         """Return the provider. Raise ReauthorizationRequired if its server did not issue the token."""
         login = self._store.login() or self._login  # another login may be at another instance
-        provider = self._resolve().resolve_with_client(login["variables"])
+        provider = self._resolve().resolve_with_client(self._variables_at(login))
         if not is_same_server(provider, login):
             raise self._required("client_changed", "The token_endpoint is at another server now.")
         return provider

@@ -159,6 +159,9 @@ class KeyringStore:
     def release(self, owner: str) -> None:
         self._change(lambda state: {**state, "lease_owner": ""} if state["lease_owner"] == owner else None)
 
+    def refreshed_another(self, client_id: str, since: datetime) -> bool:
+        return False
+
     def adopt(self, row: Row) -> None:
         """Do nothing: the caller gets the row from the engine."""
 
@@ -177,7 +180,12 @@ class KeyringStore:
             logger.info("refreshed %s", slug, extra={"action": "keyring_refreshed", "provider": slug})
             return
         code = shown(event.code)
-        details = {"action": "keyring_refresh_failed", "provider": slug, "code": code}
+        details = {
+            "action": "keyring_refresh_failed",
+            "provider": slug,
+            "code": code,
+            "endpoint": event.endpoint,
+        }
         logger.warning("%s %s %s", event.action, slug, code, extra=details)
 
     # --- login and logout -----------------------------------------------------------------------
@@ -274,6 +282,7 @@ class KeyringStore:
             redirect_uri=payload["login"]["redirect_uri"],
             in_doubt=state["in_doubt"],
             last_error=state["last_error"],
+            error_since=None,
             refresh_at=None if refresh_at is None else datetime.fromtimestamp(refresh_at, UTC),
             usable=True,
         )

@@ -51,18 +51,38 @@ def test_a_token_that_has_run_out_keeps_its_expiry_and_waits_for_its_refresh(sit
     ended = NOW - 3600
     token = {"expires_at": ["time", ended], "token_secret": "old-refresh"}
     assert imported(site, rows(**token)) == {"imported": 1}
-    (told,) = site.do("tell", tokens=["old-access", "old-refresh"])
-    assert told["holds"]
-    assert told["expires_at"] == ended
-    assert told["due"]
-    assert (told["account_id"], told["account_label"]) == ("108", "grace@example.org")
+    (row_found,) = site.do("tell", tokens=["old-access", "old-refresh"])
+    assert row_found["holds"]
+    assert row_found["expires_at"] == ended
+    assert row_found["due"]
+    assert (row_found["account_id"], row_found["account_label"]) == ("108", "grace@example.org")
+
+
+@pytest.mark.parametrize(
+    ("extra_data", "label"),
+    [
+        ({"userinfo": {"sub": "108", "name": "Grace"}, "id_token": {"sub": "108", "name": "G."}}, "Grace"),
+        ({"id_token": {"sub": "108", "email": "grace@example.org"}}, "grace@example.org"),
+        ('{"sub": "108", "name": "Grace"}', "Grace"),
+        ({"id_token": "a.b.c", "name": "Grace"}, "Grace"),
+    ],
+    ids=["userinfo", "ID token", "JSON as text", "flat"],
+)
+def test_the_name_is_found_where_an_openid_account_keeps_it(
+    site: OtherSite, extra_data: Any, label: str
+) -> None:
+    written = rows(token_secret="old-refresh")
+    written["account"][1]["extra_data"] = extra_data
+    assert imported(site, written) == {"imported": 1}
+    (row_found,) = site.do("tell")
+    assert (row_found["account_id"], row_found["account_label"]) == ("108", label)
 
 
 def test_scopes_that_nobody_wrote_down_are_not_claimed(site: OtherSite) -> None:
     site.orders["providers"]["google"] = {**CLIENT, "scopes": ["openid", "email", "calendar"]}
     imported(site, rows(token_secret="old-refresh"))
-    (told,) = site.do("tell")
-    assert told["scopes"] == []
+    (row_found,) = site.do("tell")
+    assert row_found["scopes"] == []
 
 
 @pytest.mark.parametrize(
@@ -83,9 +103,9 @@ def test_a_row_without_a_usable_token_is_left_out(
 
 def test_a_token_without_end_is_imported_without_a_refresh_token(site: OtherSite) -> None:
     assert imported(site, rows()) == {"imported": 1}
-    (told,) = site.do("tell")
-    assert told["expires_at"] is None
-    assert not told["due"]
+    (row_found,) = site.do("tell")
+    assert row_found["expires_at"] is None
+    assert not row_found["due"]
 
 
 def test_the_app_in_the_settings_counts_where_the_row_names_none(site: OtherSite) -> None:
@@ -104,8 +124,8 @@ def test_of_an_account_with_two_apps_only_our_app_s_token_is_taken(site: OtherSi
     foreign = {"app": ["row", "app of old"], "account": ["row", "account"], "token": "foreign"}
     written["foreign"] = [TOKEN, foreign]
     assert imported(site, written, status=1) == {"imported": 1, "other_client": 1}
-    (told,) = site.do("tell", tokens=["old-access", "old-refresh"])
-    assert told["holds"]
+    (row_found,) = site.do("tell", tokens=["old-access", "old-refresh"])
+    assert row_found["holds"]
 
 
 def test_a_token_of_oauth_1_is_left_out(site: OtherSite) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.contrib.importers.conftest import OtherSite
 from tests.support.processes import Forked
+from tests.support.tokens import id_token as id_token_of
 
 NOW = int(time.time())
 ROW = "social_django.UserSocialAuth"
@@ -51,34 +52,55 @@ def imported(site: OtherSite, *written: list[Any], status: int = 0) -> dict[str,
         ({"expires_in": 3600}, NOW + 3000),
         ({"expires": NOW + 3600}, NOW + 3600),
         ({"expires_on": str(NOW - 3600)}, NOW - 3600),
+        ({"expires_at": NOW + 3600.5}, NOW + 3600),
+        ({"expires": (NOW + 3600) * 1000}, NOW + 3600),
+        ({"expires": "2033-05-18T03:33:20Z"}, 2_000_000_000),
+        ({"expires_on": "soon", "expires_in": "3600"}, NOW + 3000),
+        ({"expires_in": 3600, "auth_time": str(NOW - 600)}, NOW + 3000),
     ],
-    ids=["expires", "expires_in", "expires at a time", "expires_on"],
+    ids=[
+        "expires",
+        "expires_in",
+        "expires at a time",
+        "expires_on",
+        "expires_at",
+        "milliseconds",
+        "ISO 8601",
+        "the next name",
+        "auth_time as text",
+    ],
 )
 def test_each_form_of_an_expiry_is_kept(site: OtherSite, fields: dict[str, Any], end: int) -> None:
     assert imported(site, row(**fields)) == {"imported": 1}
-    (told,) = site.do("tell", tokens=["old-access", "old-refresh"])
-    assert told["holds"]
-    assert told["expires_at"] == pytest.approx(end, abs=2)
+    (row_found,) = site.do("tell", tokens=["old-access", "old-refresh"])
+    assert row_found["holds"]
+    assert row_found["expires_at"] == pytest.approx(end, abs=2)
 
 
 def test_a_lifetime_without_its_time_counts_from_when_the_row_was_written(site: OtherSite) -> None:
     written = row(expires_in=3600, auth_time=None)
     written[1]["modified"] = ["time", NOW - 1800]
     assert imported(site, written) == {"imported": 1}
-    (told,) = site.do("tell")
-    assert told["expires_at"] == pytest.approx(NOW + 1800, abs=2)
+    (row_found,) = site.do("tell")
+    assert row_found["expires_at"] == pytest.approx(NOW + 1800, abs=2)
+
+
+def test_the_name_of_an_openid_account_comes_from_its_id_token(site: OtherSite) -> None:
+    assert imported(site, row(id_token=id_token_of(sub="108", email="grace@example.org"))) == {"imported": 1}
+    (row_found,) = site.do("tell")
+    assert (row_found["account_id"], row_found["account_label"]) == ("108", "grace@example.org")
 
 
 def test_an_expiry_that_makes_no_sense_says_nothing(site: OtherSite) -> None:
     assert imported(site, row(expires="soon")) == {"imported": 1}
-    (told,) = site.do("tell")
-    assert told["expires_at"] is None
+    (row_found,) = site.do("tell")
+    assert row_found["expires_at"] is None
 
 
 def test_an_account_known_by_its_address_gets_the_id_by_which_it_is_known_here(site: OtherSite) -> None:
     assert imported(site, row(uid="grace@example.org", sub="108")) == {"imported": 1}
-    (told,) = site.do("tell")
-    assert told["account_id"] == "108"
+    (row_found,) = site.do("tell")
+    assert row_found["account_id"] == "108"
 
 
 def test_two_names_of_one_provider_make_one_connection(site: OtherSite) -> None:
@@ -91,8 +113,8 @@ def test_two_names_of_one_provider_make_one_connection(site: OtherSite) -> None:
 @pytest.mark.parametrize("scope", ["calendar drive", ["calendar", "drive"]])
 def test_granted_scopes_are_kept_where_they_are_known(site: OtherSite, scope: Any) -> None:
     imported(site, row(scope=scope))
-    (told,) = site.do("tell")
-    assert told["scopes"] == ["calendar", "drive"]
+    (row_found,) = site.do("tell")
+    assert row_found["scopes"] == ["calendar", "drive"]
 
 
 def test_a_row_without_a_token_is_left_out(site: OtherSite) -> None:
@@ -125,8 +147,8 @@ def test_the_instance_that_came_with_a_token_is_kept(site: OtherSite) -> None:
     site.orders["changes"] = {"SOCIAL_AUTH_SALESFORCE_OAUTH2_KEY": "google client"}
     written = row("salesforce-oauth2", instance_url="https://mills.my.salesforce.com")
     assert imported(site, written) == {"imported": 1}
-    (told,) = site.do("tell")
-    assert told["variables"] == {"instance": "mills.my.salesforce.com"}
+    (row_found,) = site.do("tell")
+    assert row_found["variables"] == {"instance": "mills.my.salesforce.com"}
 
 
 def test_an_import_that_was_killed_is_completed_by_the_next(site: OtherSite) -> None:

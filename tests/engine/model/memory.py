@@ -56,6 +56,7 @@ class MemoryRow:
             redirect_uri="",
             in_doubt=self.in_doubt,
             last_error=self.last_error,
+            error_since=None,  # the model's provider names a reason each time
             refresh_at=self.refresh_at,
             usable=True,
         )

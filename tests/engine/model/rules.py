@@ -341,12 +341,9 @@ RULES = (
         name="only a refusal that ends the grant marks a connection",
         without="wrong settings mark every connection",
         place="engine",
-        within="Refresh._spend",
-        line=(
-            "except ProviderMisconfigured as error:\n"
-            "            return self._failed(row, owner, error, error.code, MISCONFIGURED_PAUSE, alarm=True)"
-        ),
-        instead="except ProviderMisconfigured:\n            return self._refused(row, owner)",
+        within="Refresh._reason_to_end",
+        line="if error.code in self.server.provider.refresh.ended_errors:",
+        instead="if True:",
         needs=("wrong settings",),
     ),
     Rule(

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from oauth_connect.engine import refresh
+from oauth_connect.engine import refresh, timing
 from oauth_connect.engine.store import ACCOUNT_CHANGED, ACTIVE, REAUTHORIZATION_REQUIRED, REVOKED
 from oauth_connect.errors import CallError
 from oauth_connect.protocol.token import Token
@@ -179,7 +179,7 @@ class World:
         token = self.issued(consent.name, self.now())
         self.stored_grant, self.disconnected = consent.grant, False
         self.mishaps.clear()
-        self.store.reconnect(token, refresh.refresh_time(token, LEEWAY))
+        self.store.reconnect(token, timing.refresh_time(token, LEEWAY))
         self.tell("reconnected with", consent.name)
         self.check()
 
@@ -200,7 +200,7 @@ class World:
                     return
                 actor.pause("store")
                 token = self.issued(seen.token.refresh_token, self.now())
-                if self.store.consent_again(seen, token, refresh.refresh_time(token, LEEWAY)):
+                if self.store.consent_again(seen, token, timing.refresh_time(token, LEEWAY)):
                     return
 
         actor = Person(job)

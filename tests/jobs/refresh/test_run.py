@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,10 +25,12 @@ from oauth_connect.jobs.refresh.run import SequentialRun, refresh_due
 from oauth_connect.models import Connection, ConnectionEvent, ProviderState
 from oauth_connect.models.lifecycle import access, provider_health
 from oauth_connect.protocol.client import AuthorizationServer
+from oauth_connect.stores import batch
 from oauth_connect.stores.batch import Leases, Saves
 from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH, rows
 from tests.support.waiting import Tally, eventually
 
@@ -153,6 +155,20 @@ def test_if_the_claimed_rows_cannot_be_read_their_leases_are_released(rotating, 
     assert rotating.spent == {}
 
 
+def test_claimed_rows_are_read_in_parts_so_that_saves_need_not_wait_for_all(rotating, many, monkeypatch):
+    many(7)
+    read: list[int] = []
+
+    def read_claimed(leases: Leases, keys: Sequence[Any]) -> Any:
+        read.append(len(keys))
+        return batch.read_claimed(leases, keys)
+
+    monkeypatch.setattr(batch, "READ_BATCH", 3)
+    monkeypatch.setattr(worker_pool, "read_claimed", read_claimed)
+    assert outcomes(refresh_due(Due(), workers=3)) == {"refreshed": 7}
+    assert read == [3, 3, 1]
+
+
 def test_a_run_of_many_workers_opens_one_database_connection_more(rotating, many):
     many(30)
     opened: list[str] = []
@@ -184,9 +200,7 @@ def test_in_a_transaction_rows_are_refreshed_one_at_a_time_and_a_rollback_loses_
 
     with pytest.raises(RuntimeError), transaction.atomic():
         work()
-    for thread in threading.enumerate():
-        if thread.name == "oauth_connect-follow-up":
-            thread.join()
+    wait_for_follow_ups()
     assert list(Connection.objects.values_list("version", flat=True)) == [1, 1]
 
 

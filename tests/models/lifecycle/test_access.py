@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
 
-from oauth_connect.errors import (
-    ProviderMisconfigured,
-)
+from oauth_connect.errors import OwnerMismatch, ProviderMisconfigured
+from oauth_connect.models import Connection
+from oauth_connect.models.lifecycle import access
 from tests.servers.scripted import Answer
 from tests.support.aging import age
 from tests.support.tokens import FRESH, stored
@@ -116,3 +118,105 @@ def test_a_narrower_refresh_narrows_what_is_stored(make_connection, scripted) ->
     connection.refresh()
     assert stored(connection).scopes == ["x"]
     assert not stored(connection).has_scopes("y")
+
+
+# --- a row that was loaded in part ----------------------------------------------------------------
+
+
+PARTS = pytest.mark.parametrize(
+    "select",
+    [
+        lambda rows: rows.only("pk"),
+        lambda rows: rows.only("owner", "user", "sealed_token", "status"),
+        lambda rows: rows.defer("version"),
+    ],
+    ids=["only the key", "only a few", "all but one"],
+)
+USES = pytest.mark.parametrize(
+    "use",
+    [
+        lambda row: row.access_token(),
+        lambda row: row.session().get("user"),
+        lambda row: (row.refresh(), row.access_token()),
+    ],
+    ids=["access_token", "session", "refresh"],
+)
+
+
+@PARTS
+def test_what_a_call_needs_is_loaded_with_one_query(
+    make_connection, scripted, select, django_assert_num_queries
+) -> None:
+    connection = make_connection()
+    part = select(Connection.objects).get(pk=connection.pk)
+    with django_assert_num_queries(1):
+        part.session()
+        assert part.access_token() == "access-0"
+        assert not part.get_deferred_fields() & access.NEEDED
+
+
+@PARTS
+def test_a_refresh_of_a_part_costs_one_query_more(make_connection, scripted, select) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+    statements = []
+    for load in (lambda rows: rows, select):
+        row = load(Connection.objects).get(pk=make_connection().pk)
+        with CaptureQueriesContext(database) as queries:
+            row.refresh()
+        statements.append(len(queries))
+    assert statements[1] == statements[0] + 1
+
+
+def test_what_no_call_needs_may_be_left_out(make_connection, scripted, django_assert_num_queries) -> None:
+    scripted.on("/api/user", Answer(body={}))
+    connection = make_connection()
+    part = Connection.objects.defer("extra", "account_label", "identity").get(pk=connection.pk)
+    with django_assert_num_queries(0):
+        assert part.session().get("user").status_code == 200
+
+
+@PARTS
+@USES
+def test_a_token_and_its_version_are_of_one_read(make_connection, scripted, select, use) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(body={}))
+    connection = make_connection()
+    part = select(Connection.objects).get(pk=connection.pk)
+    connection.refresh()
+    use(part)
+    present = stored(connection)
+    assert (part.version, part.token.access_token) == (present.version, present.token.access_token)
+
+
+@USES
+def test_a_part_of_a_row_is_not_used_for_its_former_owner(make_connection, other_user, scripted, use) -> None:
+    connection = make_connection()
+    part = Connection.objects.only("owner", "user", "sealed_token").get(pk=connection.pk)
+    stored(connection).move_to(other_user)
+    with pytest.raises(OwnerMismatch, match="Load it again"):
+        use(part)
+    assert not scripted.requests
+
+
+@USES
+def test_a_call_loads_no_column_of_the_site_that_save_would_then_write(
+    make_connection, scripted, use
+) -> None:
+    scripted.on("/token", Answer(body=FRESH))
+    scripted.on("/api/user", Answer(body={}))
+    connection = make_connection(extra={"team": 1})
+    part = Connection.objects.only("account_label").get(pk=connection.pk)
+    use(part)
+    Connection.objects.filter(pk=connection.pk).update(extra={"team": 2}, variables={"site": "s-2"})
+    part.account_label = "new"
+    part.save()
+    found = stored(connection)
+    assert (found.account_label, found.extra, found.variables) == ("new", {"team": 2}, {"site": "s-2"})
+
+
+def test_what_the_site_has_changed_stays(make_connection) -> None:
+    connection = make_connection(account_label="old")
+    part = Connection.objects.defer("status", "extra").get(pk=connection.pk)
+    part.account_label, part.extra = "new", {"team": 1}
+    part.session()
+    assert (part.account_label, part.extra) == ("new", {"team": 1})

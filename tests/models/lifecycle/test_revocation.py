@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from oauth_connect import presets
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.models.lifecycle.revocation import attempt
 from tests.servers.scripted import Answer
@@ -91,6 +92,31 @@ def test_what_a_browser_says_spares_no_other_owners_revocation(entry, how, asked
     with commits(execute=True):
         mine.disconnect()
     assert len(scripted.asked("/revoke")) == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"), [("hubspot", {"hub_id": "24680135"}), ("intercom", {"workspace": "abc123"})]
+)
+def test_disconnecting_spares_colleagues_whose_workspace_would_lose_the_app(
+    name, variables, two, scripted, commits
+):
+    preset = presets.load(name)
+    assert set(variables) <= set(preset["variables"])
+    named = {"variables": preset["variables"], "identity": {"source": "userinfo"}}
+    mine, other = two(
+        preset["revocation"]["effect"],
+        account="abc123:1",
+        other="abc123:2",
+        variables=variables,
+        others=variables,
+        entry={**named, "userinfo_endpoint": f"{scripted.url}/me"},
+    )
+    with commits(execute=True):
+        mine.disconnect()
+    assert not scripted.asked("/revoke")
+    with commits(execute=True):
+        other.disconnect()
+    assert scripted.asked("/revoke")
 
 
 def test_a_skipped_revocation_is_logged(two, commits, caplog):

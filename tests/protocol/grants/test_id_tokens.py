@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from oauth_connect.protocol.grants import responses
+from oauth_connect.protocol.grants.bodies import Body
 from oauth_connect.protocol.grants.id_tokens import claims_of, differing_claim
-from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.support.tokens import FRESH, id_token

@@ -43,6 +43,29 @@ def test_an_expiry_is_read_in_the_providers_form(unit: str, answer: dict[str, An
     assert read(answer, expires_unit=unit).expires_at == NOW + timedelta(hours=1)
 
 
+@pytest.mark.parametrize(
+    ("unit", "value", "seconds"),
+    [
+        ("seconds", "60", 60),
+        ("epoch_seconds", SOON, 3600),
+        ("epoch_milliseconds", str(SOON * 1000), 3600),
+        ("iso8601", "2026-11-23T13:00:00Z", 3600),
+        ("iso8601", "2020-01-01T00:00:00Z", None),
+        ("iso8601", ["soon"], None),
+        ("epoch_seconds", True, None),
+        ("epoch_seconds", 1e300, None),
+        ("iso8601", None, None),
+    ],
+)
+@pytest.mark.parametrize("assumed", [None, 9])
+def test_the_end_of_a_refresh_token_may_be_a_point_in_time(unit, value, seconds, assumed) -> None:
+    rules = {"refresh_token_expires_in": "ends", "refresh_token_expires_unit": unit}
+    provider = acme(token_response=rules, refresh={"lifetime_seconds": assumed})
+    ends = lifetimes.refresh_token_expiry(provider, {"ends": value}, NOW, assume=True)
+    left = seconds or assumed
+    assert ends == (NOW + timedelta(seconds=left) if left else None)
+
+
 @pytest.mark.compliance("D27")
 @pytest.mark.parametrize(
     ("unit", "answer"),

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from oauth_connect.protocol.grants.bodies import Body
 from oauth_connect.protocol.grants.requests import (
     Parameters,
     authorization_url,
@@ -20,7 +21,6 @@ from oauth_connect.protocol.grants.requests import (
     refresh_request,
     revocation_request,
 )
-from oauth_connect.protocol.grants.responses import Body
 from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 
@@ -74,6 +74,19 @@ def test_without_pkce_neither_request_speaks_of_it() -> None:
     assert "code_verifier" not in body
 
 
+def test_a_space_in_the_authorization_url_is_percent_encoded() -> None:
+    url = url_for(
+        scopes=["read", "write"],
+        authorization_endpoint="https://id.example/a+b?realm=a+b%2Bc&name=%C3%A9~",
+        authorize={"params": {"claims": "one + two", "prompt": "login consent"}},
+    )
+    path, _, query = url.partition("?")
+    assert path == "https://id.example/a+b"
+    assert "+" not in query
+    assert {"scope=read%20write", "prompt=login%20consent", "claims=one%20%2B%20two"} <= set(query.split("&"))
+    assert {"realm=a%20b%2Bc", "name=%C3%A9~", "state=the%20state"} <= set(query.split("&"))
+
+
 def test_the_authorization_request_says_each_thing_once() -> None:
     asked = authorize(
         scopes=["read", "write"],
@@ -105,6 +118,33 @@ def test_scopes_go_out_as_the_provider_wants_them() -> None:
     asked = authorize(scopes=["a", "b"], authorize=quirks)
     assert asked["user_scope"] == ["a,b"]
     assert "scope" not in asked
+
+
+def test_further_scopes_go_out_in_parameters_of_their_own() -> None:
+    extra = {"user_scope": ["c", "d"], "optional_scope": []}
+    asked = authorize(scopes=["a", "b"], authorize={"scope_separator": ",", "extra_scopes": extra})
+    assert (asked["scope"], asked["user_scope"]) == (["a,b"], ["c,d"])
+    assert "optional_scope" not in asked
+
+
+def test_the_client_is_named_once_in_the_parameter_that_the_provider_wants() -> None:
+    asked = authorize(
+        authorization_endpoint="https://id.example/?my_client_id=x",
+        authorize={"client_id_parameter": "client_key", "params": {"note": "&client_id=y"}},
+    )
+    assert (asked["client_key"], asked["my_client_id"]) == (["client"], ["x"])
+    assert asked["note"] == ["&client_id=y"]
+    assert "client_id" not in asked
+
+
+def test_the_name_of_the_challenge_s_method_may_be_in_lower_case() -> None:
+    usual, lower = authorize(), authorize(authorize={"code_challenge_method": "s256"})
+    assert lower.pop("code_challenge_method") == ["s256"]
+    assert lower == {name: value for name, value in usual.items() if name != "code_challenge_method"}
+    body = code_request(
+        acme(authorize={"code_challenge_method": "s256"}), code="c", redirect_uri="", code_verifier="v"
+    )
+    assert body["code_verifier"] == "v"
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:8000/authorize", "http://localhost/authorize"])

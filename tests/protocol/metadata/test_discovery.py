@@ -130,6 +130,14 @@ def test_another_issuer_is_discarded_over_http_too(scripted: ScriptedServer) -> 
     assert refused(scripted.url).code == "issuer_mismatch"
 
 
+def test_a_mismatch_names_both_issuers_and_the_other_one_is_cleaned() -> None:
+    with pytest.raises(ProviderMisconfigured) as error:
+        read(issuer="https://other.example/\x1b[31m" + "x" * 1000)
+    assert f"metadata of {ISSUER} names another issuer (https://other.example/[31mxxx" in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
+
+
 @pytest.mark.compliance("A25")
 @pytest.mark.compliance("D51")
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "userinfo_endpoint"])
@@ -205,6 +213,13 @@ def test_what_is_no_json_object_is_refused(scripted: ScriptedServer, answer: Ans
     assert refused(scripted.url).code == "bad_metadata"
 
 
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "TEXT/plain; charset=utf-8", ""])
+def test_an_object_of_another_content_type_is_refused_for_it(scripted, content_type: str) -> None:
+    scripted.on(OAUTH, Answer(body=document(scripted.url), headers={"Content-Type": content_type}))
+    named = content_type.partition(";")[0].lower() or "none"
+    assert f"Content-Type ({named}); it must be application/json" in str(refused(scripted.url))
+
+
 def test_only_what_is_used_is_kept(scripted: ScriptedServer) -> None:
     scripted.on(OAUTH, Answer(body=document(scripted.url, client_secret="x", jwks={"keys": []})))
     assert set(fetch(scripted.url).document) == {
@@ -268,6 +283,23 @@ def test_a_client_proves_itself_as_the_server_can(supported: Any, entry: Any, me
     assert metadata.fields_for(declared(**entry)).get("token_endpoint_auth_method") == method
 
 
+@pytest.mark.parametrize(
+    ("supported", "entry", "method"),
+    [
+        (None, {}, None),
+        (["client_secret_basic", "client_secret_post"], {}, None),
+        (["client_secret_post"], {}, "client_secret_post"),
+        (["client_secret_post"], {"token_endpoint_auth_method": "client_secret_post"}, None),
+        (["client_secret_basic"], {"token_endpoint_auth_method": "none"}, "client_secret_basic"),
+        (["private_key_jwt"], {}, None),
+        (["client_secret_basic"], {"client_secret": ""}, None),
+    ],
+)
+def test_a_client_proves_itself_at_revocations_as_the_server_can(supported, entry, method) -> None:
+    fields = read(revocation_endpoint_auth_methods_supported=supported).fields_for(declared(**entry))
+    assert fields.get("revocation", {}).get("authentication") == method
+
+
 def test_a_server_that_accepts_no_secret_of_ours_is_reported() -> None:
     with pytest.raises(ProviderMisconfigured, match="client_secret_basic nor client_secret_post"):
         read(token_endpoint_auth_methods_supported=["private_key_jwt"]).fields_for(declared())
@@ -285,6 +317,25 @@ def test_a_server_that_accepts_no_secret_of_ours_is_reported() -> None:
 )
 def test_only_the_scope_that_identifies_the_user_is_requested(changes: Any, scopes: Any) -> None:
     assert read(**changes).fields_for(declared()).get("scopes") == scopes
+
+
+@pytest.mark.parametrize(
+    ("place", "listed", "scopes"),
+    [
+        (OPENID, None, ["openid"]),
+        (OPENID, ["email"], None),
+        (OAUTH, None, None),
+    ],
+)
+def test_metadata_of_an_openid_provider_that_lists_no_scopes_mean_openid(
+    scripted: ScriptedServer, place: str, listed: Any, scopes: Any
+) -> None:
+    found = document(scripted.url, userinfo_endpoint=f"{scripted.url}/me", scopes_supported=listed)
+    scripted.on(place, Answer(body=found))
+    fetched = fetch(scripted.url)
+    # Another process reads the kept document from the cache.
+    for metadata in (fetched.metadata, read_metadata(scripted.url, fetched.document, HERE)):
+        assert metadata.fields_for(declared()).get("scopes") == scopes
 
 
 # --- caching ------------------------------------------------------------------------------------
@@ -388,7 +439,7 @@ def test_a_failing_server_is_reported_as_unavailable(scripted: ScriptedServer, a
 def test_a_server_that_is_not_there_is_asked_once(scripted: ScriptedServer) -> None:
     with pytest.raises(ProviderUnavailable) as error:
         fetch("http://127.0.0.1:1")
-    assert error.value.code == "unreachable"
+    assert error.value.code == "connection_refused"
 
 
 def test_a_server_that_hangs_up_is_not_asked_elsewhere(scripted: ScriptedServer) -> None:

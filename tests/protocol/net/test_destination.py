@@ -10,10 +10,12 @@ from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.protocol.net.destination import (
     Origin,
     allows,
+    below,
     endpoint_problem,
     is_loopback,
     origin_of,
     parse_hosts,
+    plain_origin,
 )
 from tests.protocol.urls import ANY_TEXT, NEAR_URLS, NOT_THE_API
 
@@ -31,6 +33,26 @@ def test_a_token_is_not_sent_elsewhere(url: str) -> None:
 def check(url: str) -> None:
     if not allows(API, origin_of(url)):
         raise ForbiddenDestination
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "part"),
+    [
+        ("https://api.example/v1/user?a=1#x", "https://api.example/v1/", "/user?a=1#x"),
+        ("https://api.example/v1/user", "https://api.example/v1", "/user"),
+        ("https://api.example/v1", "https://api.example/v1/", ""),
+        ("https://api.example/v1?a=1", "https://api.example/v1", "?a=1"),
+        ("https://api.example/user", "https://api.example", "/user"),
+        ("https://api.example/v1/user", "https://API.example:443/v1/", "/user"),
+        ("https://api.example/v12/user", "https://api.example/v1", None),
+        ("https://api.example.evil.example/", "https://api.example", None),
+        ("https://api.example:8443/v1/user", "https://api.example/v1/", None),
+        ("http://api.example/v1/user", "https://api.example/v1/", None),
+        ("user", "https://api.example/v1/", None),
+    ],
+)
+def test_what_is_below_a_base_url(url: str, base: str, part: str | None) -> None:
+    assert below(url, base) == part
 
 
 @pytest.mark.parametrize(
@@ -170,6 +192,51 @@ def test_any_text_is_refused_or_has_an_origin(url: str) -> None:
     assert origin.host
     assert 0 <= origin.port < 65536
     assert isinstance(endpoint_problem(url), str)
+
+
+HOSTS = st.sampled_from(["https://api.example", "https://api.example:443", "https://api.example:0443"])
+AFTER = st.sampled_from([*"/?#.:@\\%\t[eE", "", "\uff0e", "\u2024"])
+URLS = st.builds(lambda host, after, rest: host + after + rest, HOSTS, AFTER, NEAR_URLS)
+
+
+@given(URLS | NEAR_URLS | ANY_TEXT)
+@example("https://api.example/\\x")
+@example("https://api.example\u3002evil.example/")
+@example("https://api.example%2eevil.example/")
+@example("https://API.example/")
+@example("https://api.example:443@evil.example/")
+@example("https://api.example\n")
+def test_the_plain_origin_of_a_url_decides_where_it_leads(url: str) -> None:
+    if text := plain_origin(url):
+        assert url.startswith(text)
+        try:
+            expected = origin_of(text)
+        except ForbiddenDestination:
+            with pytest.raises(ForbiddenDestination):
+                origin_of(url)
+        else:
+            assert origin_of(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user@api.example/",
+        "https://api.example/\\",
+        "https://api.example\t/",
+        "https://api.example/\n",
+        "https://аpi.example/",  # noqa: RUF001
+        "https://api。example/",
+        "https://api%2eexample/",
+        "https://API.example/",
+        "https://api.example:/",
+        "https://[::1]/",
+        "//api.example/",
+        "",
+    ],
+)
+def test_such_a_url_has_no_plain_origin(url: str) -> None:
+    assert plain_origin(url) == ""
 
 
 @given(st.lists(ANY_TEXT, max_size=3))

@@ -106,3 +106,15 @@ def test_many_threads_may_share_it(hosts):
     with new_session(2) as session, ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(post, session, hosts[number % MANY]) for number in range(20 * MANY)]
         assert {one.result() for one in asked} == {200}
+
+
+def test_an_interim_response_is_not_taken_for_the_final_one(hosts):
+    """Otherwise a rotated token would be lost, or be read as the response to another exchange."""
+    host = hosts[0]
+
+    def hint() -> None:
+        host.accepted[-1].sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+
+    host.on("/token", Answer(body={"n": 1}, until=hint), Answer(400))
+    with new_session(3) as session:
+        assert [post(session, host) for _ in range(2)] == [200, 400]

@@ -14,6 +14,7 @@ from oauth_connect.errors import (
     InvalidProvider,
     KeyringUnavailable,
     ProviderMisconfigured,
+    ProviderRejected,
     ProviderUnavailable,
     ReauthorizationRequired,
 )
@@ -146,6 +147,61 @@ def test_another_server_of_the_same_name_never_sees_the_refresh_token(keep, scri
     assert not scripted.requests
 
 
+@pytest.mark.parametrize(
+    "answer", [Answer(401, {"error": "invalid_client"}), Answer(401)], ids=["named", "bare"]
+)
+def test_a_logout_of_a_client_without_a_secret_ends_where_the_server_wants_one(
+    small, token, scripted, scripted_entry, answer
+):
+    provider = Provider.from_mapping("scripted", {**scripted_entry, "client_secret": ""})
+    store.keep(provider, token())
+    scripted.on("/revoke", answer)
+    assert store.forget(provider) == "refused"
+    assert store.forget(provider) == "absent"
+    assert len(scripted.asked("/revoke")) == 1
+
+
+def test_a_logout_with_a_wrong_secret_can_be_repeated(keep, scripted):
+    provider = keep()
+    scripted.on("/revoke", Answer(401, {"error": "invalid_client"}), Answer(200))
+    assert [store.forget(provider), store.forget(provider)] == ["pending", "revoked"]
+
+
+@pytest.fixture
+def moving(small, token, scripted, scripted_entry):
+    """A token at the instance "old", whose refresh names "new"."""
+    instance = {"source": "token_response", "field": "instance_url", "pattern": r"[a-z]+"}
+    entry = {**scripted_entry, "api_base_url": f"{scripted.url}/{{instance}}/"}
+    provider = Provider.from_mapping("scripted", {**entry, "variables": {"instance": instance}})
+    store.keep(provider, token(age=OLD), variables={"instance": "old"})
+    scripted.on("/token", Answer(body={**ROTATED, "instance_url": "new"}))
+    scripted.on("/old/x", Answer(401))
+    scripted.on("/new/x", Answer(200))
+    return provider
+
+
+def test_a_refresh_that_names_another_instance_moves_the_session_and_later_ones(moving, scripted):
+    http = store.session_for(moving)
+    assert [http.get("x").status_code, http.get("x").status_code] == [200, 200]
+    assert store.session_for(moving).get("x").status_code == 200
+    assert (len(scripted.asked("/old/x")), len(scripted.asked("/new/x"))) == (1, 3)
+
+
+def test_a_move_that_another_process_met_moves_the_session(moving, scripted):
+    http = store.session_for(moving)
+    http.token_auth.source.current()
+    assert store.session_for(moving).get("x").status_code == 200
+    assert http.get("x").status_code == 200
+    assert len(scripted.asked("/token")) == 1
+
+
+def test_an_instance_that_does_not_fit_is_not_followed(moving, scripted, caplog):
+    scripted.on("/token", Answer(body={**ROTATED, "instance_url": "evil.example/"}))
+    scripted.on("/old/x", Answer(401), Answer(200))
+    assert store.session_for(moving).get("x").status_code == 200
+    assert "scripted.variables.instance" in caplog.text
+
+
 def test_a_401_brings_one_refresh_and_one_retry(keep, scripted):
     provider = keep(age=OLD)
     scripted.on("/token", Answer(body=ROTATED))
@@ -209,6 +265,15 @@ def test_a_refresh_token_that_is_refused_marks_the_entry_and_asks_for_a_login(ke
             http.get("x")
         assert told.value.reason == "revoked"
     assert len(scripted.asked("/token")) == 1
+
+
+def test_a_refusal_without_a_reason_is_a_failure_and_ends_no_login(keep, scripted):
+    provider = keep(age=EXPIRED)
+    scripted.on("/token", Answer(400))
+    with pytest.raises(ProviderRejected) as raised:
+        store.session_for(provider).get("x")
+    assert raised.value.error == "refused_without_reason"
+    assert (row(provider).status, row(provider).error_since) == ("active", None)
 
 
 def test_an_answer_that_is_lost_puts_the_token_in_doubt_and_backs_off(keep, scripted, monkeypatch):

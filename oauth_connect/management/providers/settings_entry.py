@@ -1,0 +1,80 @@
+"""The settings of a provider, to paste. Fields that may hold a secret are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from oauth_connect import presets
+from oauth_connect.management.providers.summary import entry_of, variables
+from oauth_connect.protocol.provider import ENDPOINTS, Provider
+from oauth_connect.protocol.quirks import Variable
+
+LOCATIONS = ("issuer", *ENDPOINTS, "api_base_url")
+
+
+def pasted(slug: str, provider: Provider) -> Iterator[str]:
+    """Yield the lines of a settings entry to paste. Fields that may hold a secret are left out."""
+    entry = entry_of(slug)
+    name = str(entry.get("preset", slug))
+    is_preset = presets.load(name) is not None
+    yield 'OAUTH_CONNECT["PROVIDERS"] = {'
+    yield f"    {quoted(slug)}: {{"
+    if is_preset and name != slug:
+        yield f'        "preset": {quoted(name)},'
+    yield from _client(slug, provider)
+    if not is_preset:
+        for endpoint in LOCATIONS:
+            if value := getattr(provider, endpoint):
+                yield f'        "{endpoint}": {quoted(value)},'
+    yield from _lists(provider)
+    if is_preset:
+        yield from _missing_variables(provider)
+    if provider.variables and not is_preset:
+        yield f'        "variables": {{{", ".join(map(_pattern, provider.variables.items()))}}},'
+    yield "    },"
+    yield "}"
+
+
+def _client(slug: str, provider: Provider) -> Iterator[str]:
+    if provider.hooks.register_client:
+        return
+    yield f'        "client_id": {quoted(provider.client_id)},'
+    if provider.client_authentication != "none":
+        yield f'        "client_secret": os.environ["{_variable(slug)}_CLIENT_SECRET"],'
+
+
+def _lists(provider: Provider) -> Iterator[str]:
+    yield f'        "scopes": [{", ".join(map(quoted, provider.scopes))}],'
+    if provider.grant_types:
+        yield f'        "grant_types": [{", ".join(map(quoted, provider.grant_types))}],'
+
+
+def _missing_variables(provider: Provider) -> Iterator[str]:
+    """Yield the variables without a value. Users enter some of them. The settings must have the others."""
+    missing = variables(provider)
+    required = [name for name in missing if provider.variables[name].source == "config"]
+    entered = [name for name in missing if name not in required]
+    if entered:
+        yield f"        # Users enter {' and '.join(entered)} when connecting. One value for all of them:"
+        yield f"        # {_values(missing)}"
+    if required:
+        yield f"        {_values(required)}"
+
+
+def _values(names: Iterable[str]) -> str:
+    pairs = ", ".join(f'{quoted(name)}: "..."' for name in names)
+    return f'"variables": {{{pairs}}},'
+
+
+def _pattern(variable: tuple[str, Variable]) -> str:
+    name, value = variable
+    default = f', "default": {quoted(value.default)}' if value.default else ""
+    return f'{quoted(name)}: {{"pattern": {quoted(value.pattern)}{default}}}'
+
+
+def _variable(slug: str) -> str:
+    return slug.upper().replace("-", "_")
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
