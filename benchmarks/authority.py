@@ -6,17 +6,24 @@ import http.client
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from benchmarks import certificate
+
 
 class Authority:
-    """A running `benchmarks.server`."""
+    """A running `benchmarks.server`. `bundle`: a file with the CAs of certifi and that of its certificate."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, process_id: int, port: int, tls_port: int, bundle: Path) -> None:
+        self.process_id = process_id
         self.port = port
+        self.tls_port = tls_port
+        self.bundle = bundle
 
     def ask(self, path: str, **parameters: Any) -> Any:
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -45,11 +52,13 @@ class Authority:
 
 @contextmanager
 def running() -> Iterator[Authority]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield Authority(int(process.stdout.readline()))
-        finally:
-            process.terminate()
+    with tempfile.TemporaryDirectory() as folder:
+        files = certificate.written(Path(folder))
+        command = [sys.executable, "-m", "benchmarks.server", str(files.server)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                ports = map(int, process.stdout.readline().split())
+                yield Authority(process.pid, *ports, files.bundle)
+            finally:
+                process.terminate()

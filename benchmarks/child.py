@@ -12,11 +12,20 @@ from typing import Any
 import django
 from django.utils.module_loading import import_string
 
+from benchmarks import machine
 from benchmarks.authority import Authority
 from tests.support.databases import ATTACH, DATABASE_URL
 
 PORT = "OAUTH_CONNECT_BENCHMARK_PORT"
+API = "OAUTH_CONNECT_BENCHMARK_API"
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
+
+OTHERS_SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": "benchmarks.others.settings",
+    # requests-oauthlib and Authlib accept no http without these.
+    "OAUTHLIB_INSECURE_TRANSPORT": "1",
+    "AUTHLIB_INSECURE_TRANSPORT": "1",
+}
 
 
 class Failed(Exception):
@@ -49,6 +58,21 @@ def environment(authority: Authority) -> dict[str, str]:
 def measured(authority: Authority, work: Callable[..., Any], **orders: Any) -> Any:
     """Run a function of this package in a new process; return what it returns."""
     return result(f"{work.__module__}.{work.__qualname__}", orders, environment(authority))
+
+
+def among_others(authority: Authority, work: Callable[..., Any], *, tls: bool = False, **orders: Any) -> Any:
+    """Run a function in a new process whose site also has the other packages that are installed.
+
+    The client and the server each have a core of their own, if there are two. `tls`: the API is https.
+    Every client of the process trusts the same CAs: those of certifi and the server's.
+    """
+    settings = {**environment(authority), **OTHERS_SETTINGS}
+    if tls:
+        bundle = str(authority.bundle)
+        settings[API] = f"https://127.0.0.1:{authority.tls_port}"
+        settings |= {"REQUESTS_CA_BUNDLE": bundle, "SSL_CERT_FILE": bundle}
+    with machine.apart_from(authority.process_id):
+        return result(f"{work.__module__}.{work.__qualname__}", orders, settings)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def in_turn(due: Due, repetitions: int) -> dict[str, Any]:
 def next_of(due: Due) -> list[batch.Claimed]:
     again = due.horizon + timedelta(seconds=LEASE)
     leases = batch.claim_due(due.of(SLUG), AT_ONCE, seconds=LEASE, retry_at=again, index=due.index)
-    return batch.read_claimed(leases)
+    return batch.read_claimed(leases, leases.due_at)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

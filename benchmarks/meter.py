@@ -71,10 +71,19 @@ def counting(cost: Cost) -> Iterator[None]:
             opened.execute_wrappers.remove(count)
 
 
+def resident() -> float:
+    """The memory this process has now, in MiB; where that cannot be read, the most it has had."""
+    return from_status("VmRSS") if STATUS.exists() else peak_resident()
+
+
+def from_status(name: str) -> float:
+    found = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
+    return int(found.split()[1]) / 1024
+
+
 def peak_resident() -> float:
     """The most memory this process has had, in MiB."""
     if STATUS.exists():  # the other way also remembers what the parent had before exec
-        found = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(found.split()[1]) / 1024
+        return from_status("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

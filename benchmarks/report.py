@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks import comparison
+from benchmarks.bars import BARS
+from benchmarks.markdown import middle, ratios, table
+
 RECIPES = {
     "ours": "`oauth_refresh`",
     "threads": "64 threads, one writer",
@@ -19,29 +23,40 @@ def lines(results: dict[str, Any]) -> Iterable[str]:
     for subject, title in TITLES.items():
         measured = {name: one[subject] for name, one in results["databases"].items() if subject in one}
         if measured:
-            yield from ["", f"## {title(results['options'])}", ""]
-            yield from TABLES[subject](measured)
+            yield from section(title(results["options"]), TABLES[subject](measured))
+            yield from verdicts(subject, measured)
+    if results.get("imports"):
+        yield from section("Imports, beyond Django alone", comparison.imports(results["imports"]))
+
+
+def section(title: str, table: Iterable[str]) -> Iterable[str]:
+    rows = list(table)
+    while not rows[-1]:
+        rows.pop()
+    yield from ["", f"### {title}", "", *rows]
+
+
+def verdicts(subject: str, measured: dict[str, Any]) -> Iterable[str]:
+    if subject not in BARS:
+        return
+    yield ""
+    for name, one in measured.items():
+        yield from (f"- {name}: {bar}" for bar in BARS[subject](one))
 
 
 def about(results: dict[str, Any]) -> Iterable[str]:
     machine = results["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    options = results["options"]
+    yield f"Commit {machine['commit'] or 'unknown'}, {options['rounds']} rounds."
     yield f"{machine['system']}, {machine['cores']} cores (load {machine['load_at_start']} when it began)."
-    yield f"{machine['python']}, {packages}."
+    yield f"{machine['python']}{', free-threaded' if machine['free_threaded'] else ''}, {packages}."
+    if machine["others"]:
+        others = ", ".join(f"{name} {version}" for name, version in machine["others"].items())
+        yield f"Compared with: {others}."
     for name, one in results["databases"].items():
         durability = ", ".join(f"{key} {value}" for key, value in one["about"]["durability"].items())
         yield f"{name} {one['about']['version']} ({durability})."
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterable[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(map(str, row))} |"
-
-
-def middle(runs: Sequence[dict[str, Any]], key: str) -> float:
-    return median(run[key] for run in runs)
 
 
 # --- each subject ---------------------------------------------------------------------------------
@@ -54,10 +69,9 @@ def bulk(measured: dict[str, Any]) -> Iterable[str]:
     yield from table(header, [bulk_row(*case) for case in each])
     yield ""
     for name, one in measured.items():
-        rates = [[run["per_second"] for run in one[which]] for which in ("ours", "threads")]
-        ratios = [ours / theirs for ours, theirs in zip(*rates, strict=True)]
-        by_round = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        yield f"- {name}, {RECIPES['ours']} to threads: {by_round}; median {median(ratios):.2f}"
+        by_round = ratios(one["ours"], one["threads"], "per_second")
+        rounds = ", ".join(f"{found:.2f}" for found in by_round)
+        yield f"- {name}, {RECIPES['ours']} to threads, each round: {rounds}"
 
 
 def bulk_row(name: str, recipe: str, measured: dict[str, Any]) -> Sequence[object]:
@@ -100,21 +114,14 @@ def expiry(measured: dict[str, Any]) -> Iterable[str]:
     yield from table(header, [both_ways(name, one["ours"], one["lease"]) for name, one in measured.items()])
 
 
-def call(measured: dict[str, Any]) -> Iterable[str]:
-    header = ("database", "ours, µs", "requests, µs", "ratio", "middle half of the ratios")
-    header += ("ours, CPU µs", "requests, CPU µs")
-    yield from table(header, [both_ways(name, one["ours"], one["plain"]) for name, one in measured.items()])
-
-
 def both_ways(name: str, ours: Sequence[Any], theirs: Sequence[Any]) -> Sequence[object]:
     """By the clock, with ratios of the runs that followed one another; then of the processor."""
-    pairs = zip(ours, theirs, strict=True)
-    ratios = sorted(our["took"] / their["took"] for our, their in pairs)
-    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+    found = sorted(ratios(ours, theirs))
+    low, high = found[len(found) // 4], found[-1 - len(found) // 4]
     took, processor = (
         [f"{middle(runs, key):.0f}" for runs in (ours, theirs)] for key in ("took", "processor")
     )
-    return (name, *took, f"{median(ratios):.2f}", f"{low:.2f} to {high:.2f}", *processor)
+    return (name, *took, f"{median(found):.2f}", f"{low:.2f} to {high:.2f}", *processor)
 
 
 def due(measured: dict[str, Any]) -> Iterable[str]:
@@ -138,10 +145,22 @@ def due_row(name: str, state: dict[str, Any]) -> Sequence[object]:
 
 
 TITLES = {
+    "held_call": lambda o: "A call with a valid token, on a session that is held",
+    "first_call": lambda o: "From the row to the first response",
+    "callback": lambda o: "Connecting an account",
     "bulk": lambda o: f"{o['count']:,} due, a token request takes {o['latency']:.0f} ms",
     "memory": lambda o: f"Memory with {o['count']:,} and with {o['many']:,} due",
     "expiry": lambda o: "One expiry, 32 callers, until the last one has its answer",
     "due": lambda o: f"The next 500 due of {o['rows']:,}",
-    "call": lambda o: "A call with a valid token",
+    "loaded": lambda o: f"The memory of {o['loaded']:,} loaded rows",
 }
-TABLES = {"bulk": bulk, "memory": memory, "expiry": expiry, "due": due, "call": call}
+TABLES = {
+    "held_call": comparison.held_call,
+    "first_call": comparison.first_call,
+    "callback": comparison.callback,
+    "bulk": bulk,
+    "memory": memory,
+    "expiry": expiry,
+    "due": due,
+    "loaded": comparison.loaded,
+}

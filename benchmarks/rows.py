@@ -65,6 +65,11 @@ def enough_users(count: int) -> None:
         User.objects.bulk_create(User(username=f"user {number}") for number in numbers)
 
 
+def users(count: int) -> list[User]:
+    enough_users(count)
+    return list(User.objects.order_by("pk")[:count])
+
+
 def _connection(family: int, user: int, now: datetime) -> Connection:
     owner = Owner(f"user:{user}", "")
     row = Connection(

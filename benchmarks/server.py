@@ -1,16 +1,20 @@
-"""A token endpoint that is strict about rotation and never in the way: `python -m benchmarks.server`.
+"""A token endpoint that is strict about rotation and never in the way: `python -m benchmarks.server [FILE]`.
 
-It prints its port. A refresh token works once; a second use is counted, refused, and ends the grant
-(RFC 9700 section 4.14.2). What becomes of a request is decided when it arrives; the answer leaves `latency`
+It prints its port for http and its port for https, which is 0 without a FILE of a certificate and its key.
+A refresh token works once; a second use is counted, refused, and ends the grant (RFC 9700 section 4.14.2).
+What becomes of a request is decided when it arrives; the answer leaves `latency`
 milliseconds later, and when it left is kept on the monotonic clock, which all processes of a machine share.
 
-`POST /token`, `GET /api`; and for who measures: `/configure`, `/seed`, `/report`, `/sent`, `/grants`.
+`POST /token`, `GET /api`, `GET /user`; and for who measures: `/configure`, `/seed`, `/report`, `/sent`,
+`/grants`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +24,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 FILLING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" * 16
 ACCESS_TOKEN_LENGTH = 800
+PROFILE = {"id": 1, "login": "ada", "name": "Ada", "email": "ada@example.com"}
+SERVERS: list[asyncio.Server] = []  # nothing else keeps them
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
 
 
@@ -63,8 +69,10 @@ class Provider:
         return {**self.counts, "processor_seconds": time.process_time()}
 
     def rotate(self, form: Mapping[str, str]) -> tuple[int, dict[str, Any], int | None]:
-        """Answer a refresh: status, document, and whose it was."""
+        """Answer a token request: status, document, and whose it was. A code is of the first grant."""
         self.counts["token_requests"] += 1
+        if form.get("grant_type") == "authorization_code":
+            return self._issue(0)
         try:
             _, family, generation = form["refresh_token"].split(".")
             grant = self.grants[int(family)]
@@ -73,15 +81,19 @@ class Provider:
         if grant.revoked or grant.generation != int(generation):
             grant.revoked = True
             return self._refuse("reuses")
-        grant.generation += 1
         self.counts["rotations"] += 1
+        return self._issue(int(family))
+
+    def _issue(self, family: int) -> tuple[int, dict[str, Any], int]:
+        grant = self.grants[family]
+        grant.generation += 1
         document = {
-            "access_token": access_token(int(family), grant.generation),
+            "access_token": access_token(family, grant.generation),
             "token_type": "Bearer",
             "expires_in": self.lifetime,
-            "refresh_token": refresh_token(int(family), grant.generation),
+            "refresh_token": refresh_token(family, grant.generation),
         }
-        return 200, document, int(family)
+        return 200, document, family
 
     def _refuse(self, why: str) -> tuple[int, dict[str, Any], None]:
         self.counts[why] += 1
@@ -134,6 +146,9 @@ class Exchange(asyncio.Protocol):
         elif target.path == "/api":
             status = 200 if self.provider.accepts(headers.get("authorization", "")) else 401
             self._send(status, {"id": 1, "name": "a resource"}, closing)
+        elif target.path == "/user":
+            status = 200 if self.provider.accepts(headers.get("authorization", "")) else 401
+            self._send(status, PROFILE, closing)
         elif command := self.commands.get(target.path):
             self._send(200, command(**dict(parse_qsl(target.query))), closing)
         else:
@@ -168,14 +183,23 @@ class Exchange(asyncio.Protocol):
                 self.transport.close()
 
 
-async def serve() -> None:
+async def serve(certificate: str | None) -> None:
     provider = Provider()
+    ports = [await listen(provider, None), 0]
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        ports[1] = await listen(provider, tls)
+    print(*ports, flush=True)
+    await asyncio.Event().wait()
+
+
+async def listen(provider: Provider, tls: ssl.SSLContext | None) -> int:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Exchange(provider), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    async with server:
-        await server.serve_forever()
+    server = await loop.create_server(lambda: Exchange(provider), "127.0.0.1", 0, backlog=1024, ssl=tls)
+    SERVERS.append(server)
+    return int(server.sockets[0].getsockname()[1])
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:] or [None]))

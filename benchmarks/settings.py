@@ -17,7 +17,10 @@ INSTALLED_APPS = [
 DATABASES = {"default": databases.configured()["default"]}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHORITY = f"http://127.0.0.1:{os.environ.get('OAUTH_CONNECT_BENCHMARK_PORT', '0')}"
+# The API is the token server, or the same server behind TLS.
+API = os.environ.get("OAUTH_CONNECT_BENCHMARK_API") or AUTHORITY
 OAUTH_CONNECT = {
+    "BASE_URL": "http://127.0.0.1:8000",
     "KEYS": [base64.urlsafe_b64encode(b"for the benchmark only".ljust(32, b".")).decode()],
     "PROVIDERS": {
         "bench": {
@@ -25,7 +28,8 @@ OAUTH_CONNECT = {
             "client_secret": "secret",
             "authorization_endpoint": f"{AUTHORITY}/authorize",
             "token_endpoint": f"{AUTHORITY}/token",
-            "api_base_url": f"{AUTHORITY}/",
+            "userinfo_endpoint": f"{AUTHORITY}/user",
+            "api_base_url": f"{API}/",
         }
     },
 }
