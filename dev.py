@@ -33,7 +33,7 @@ EXECUTABLE_SUFFIX = ".exe" if os.name == "nt" else ""
 EXTRAS = {
     "demo": ("demo",),
     "test": ("demo", "test"),
-    "bench": ("demo", "test"),
+    "bench": ("bench", "demo", "test"),
     "lint": ("demo", "dev", "test"),
     "fix": ("demo", "dev", "test"),
 }
