@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
-from django.db import connection as database
 
 from oauth_connect.jobs.refresh import due as due_module
 from oauth_connect.jobs.refresh import outcomes, worker_pool
@@ -123,20 +122,6 @@ def test_a_chunk_at_a_time_is_read(monkeypatch, make_connection, django_assert_n
         walk = due.connections("scripted")
         next(walk)
         next(walk)
-
-
-def test_the_index_is_used(make_connection):
-    make_connection(age=EXPIRED)
-    due = due_module.Due()
-    with database.cursor() as cursor:
-        if database.vendor == "postgresql":
-            cursor.execute("SET enable_seqscan = off")  # with a handful of rows it would read them all
-        try:
-            plan = due.of("scripted").order_by("refresh_at", "pk")[: due_module.CHUNK].explain()
-        finally:
-            if database.vendor == "postgresql":
-                cursor.execute("RESET enable_seqscan")
-    assert "oauth_connect_due" in plan
 
 
 def test_a_dry_run_sends_nothing(command, configure, scripted, scripted_entry, make_connection):
