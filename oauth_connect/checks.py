@@ -21,7 +21,7 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 
 from oauth_connect import crypto
-from oauth_connect.conf import KEY_HINT, KNOWN, RESERVED, conf, names_a_key
+from oauth_connect.conf import KEY_HINT, KNOWN, conf, names_a_key
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.flows.login_url import HINT as LOGIN_URL_HINT
 from oauth_connect.flows.login_url import login_url_problem
@@ -32,6 +32,7 @@ from oauth_connect.models.row import ConnectionRow
 from oauth_connect.protocol.definition import suggestion
 from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.registry import RESERVED, registry
 from oauth_connect.site_origin import base_url_problem, in_test_environment, may_use_request_host
 from oauth_connect.stores.columns import bindings
 from oauth_connect.tracebacks import without_locals
@@ -134,10 +135,10 @@ def check_providers(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
         )
     for slug in slugs:
         try:
-            provider = conf.declared_provider(slug)
+            provider = registry.declared_provider(slug)
             provider.check_hooks()
-            conf.check_other_entries(provider)
-            if problem := conf.issuer_problem(slug):
+            registry.check_other_entries(provider)
+            if problem := registry.issuer_problem(slug):
                 raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.issuer: {problem}')
         except (ImproperlyConfigured, InvalidProvider) as error:
             if _lacks_environment(slug):
@@ -156,7 +157,7 @@ def _lacks_environment(slug: str) -> bool:
 
     Its environment variables are often missing there, and a fake provider needs none of them.
     """
-    entry = conf.mapping["PROVIDERS"][slug]
+    entry = conf.entries[slug]
     values = entry.values() if isinstance(entry, Mapping) else ()
     return in_test_environment() and any(value in ("", None) for value in values)
 
@@ -478,6 +479,6 @@ def _valid_providers() -> Iterator[Provider]:
         return
     for slug in slugs:
         try:
-            yield conf.declared_provider(slug)
+            yield registry.declared_provider(slug)
         except ImproperlyConfigured:
             continue

@@ -13,7 +13,7 @@ from django.urls import include, path, reverse_lazy
 
 from oauth_connect import checks
 from oauth_connect.models import Connection
-from tests.test_conf import ACME, KEY
+from tests.support.acme import ACME, KEY
 
 pytestmark = pytest.mark.django_db  # one of them reads rows
 
@@ -86,6 +86,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("E004", {"HISTORY_DAYS": -1}, "HISTORY_DAYS"),
     ("E004", {"HISTORY_DAYS": 10**9}, "None keeps it for ever"),
     ("E004", {"OWNER": "x"}, "OWNER"),
+    ("E004", {"DISCOVERY_PRIVATE_HOSTS": "id.corp"}, "DISCOVERY_PRIVATE_HOSTS"),
+    ("E004", {"DISCOVERY_CACHE": "nowhere"}, "DISCOVERY_CACHE"),
     ("E004", {"CONNECTION_STATE": "mysite.tenants"}, "CONNECTION_STATE"),
     ("E004", {"CONNECTION_STATE": (print,)}, "CONNECTION_STATE"),
     ("E004", {"PROVIDER_LOADER": "site.providers.load"}, "PROVIDER_LOADER"),

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from oauth_connect import signals
-from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
+from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused, CallError, ProtocolError, ProviderUnavailable
 from oauth_connect.flows import finished, flow_cookie
@@ -45,6 +45,7 @@ from oauth_connect.protocol.grants.callback import Callback, check_issuer, read_
 from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
+from oauth_connect.registry import InvalidLoadedEntry, UnknownProvider, registry
 from oauth_connect.stores.transactions import write_transaction
 from oauth_connect.tracebacks import without_locals
 
@@ -94,7 +95,7 @@ def begin(
         raise PermissionDenied("This user has been deactivated.")
     owner = owner_of(request)
     unresolved = _provider(slug, owner.key)
-    conf.check_other_entries(unresolved, owner.key)  # an error must come before the user consents
+    registry.check_other_entries(unresolved, owner.key)  # an error must come before the user consents
     values = initial_values(unresolved, variables or {}, connection)
     provider = unresolved.resolve_with_client(values)
     asked = asked_scopes(provider, scopes, connection)
@@ -155,7 +156,7 @@ def store_connection(
         raise _inactive()
     # Asked before: when the token is stored, an error of the site's loader must not look like a failed flow.
     slugs = [slug, *(other.provider.slug for other in others)]
-    replaces = [one for one in slugs if conf.declared_provider(one, owner.key).one_account]
+    replaces = [one for one in slugs if registry.declared_provider(one, owner.key).one_account]
     with _one_transaction() if others else nullcontext():
         connections = [_store_token(token, account, owner, present, fields)]
         connections += [_store_other(other, fields) for other in others]
@@ -222,7 +223,7 @@ def _inactive() -> CallbackRefused:
 
 def _after_commit(connection: Connection, has_alarm: bool) -> None:
     # With several clients, the others may still be refused.
-    if has_alarm and conf.has_one_client(connection.provider):
+    if has_alarm and registry.has_one_client(connection.provider):
         access.end_alarm(connection)
     signals.connected.send_robust(sender=Connection, connection=connection)
 
@@ -327,7 +328,7 @@ def _finish(
 
 
 def _provider(slug: str, owner: str) -> Provider:
-    provider = conf.provider(slug, owner)
+    provider = registry.provider(slug, owner)
     check_allowed(provider, "authorization_code")
     if not provider.connects_accounts:
         raise ImproperlyConfigured(
@@ -339,7 +340,7 @@ def _provider(slug: str, owner: str) -> Provider:
 def _same_provider(pending: PendingAuthorization) -> Provider:
     """Return the provider of a flow. Raises CallbackRefused if it is not offered any more."""
     try:
-        provider = conf.provider(pending.provider, pending.owner)
+        provider = registry.provider(pending.provider, pending.owner)
     except (UnknownProvider, InvalidLoadedEntry) as error:
         raise _changed() from error
     if not provider.connects_accounts:
@@ -402,7 +403,7 @@ def _path_to_retry(request: HttpRequest, slug: str, pending: PendingAuthorizatio
     if (slug, str(request.user.pk)) != (pending.provider, pending.user):
         return ""
     try:
-        provider = conf.declared_provider(pending.provider, pending.owner)
+        provider = registry.declared_provider(pending.provider, pending.owner)
     except ImproperlyConfigured:
         return ""
     usual = {*provider.scopes, *provider.authorize.offline_scopes}

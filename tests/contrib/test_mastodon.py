@@ -10,9 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections
 
-from oauth_connect.conf import conf
 from oauth_connect.contrib.mastodon import register_client
 from oauth_connect.models import Connection, RegisteredClient
+from oauth_connect.registry import registry
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor, query_of, state_of
@@ -74,7 +74,7 @@ def test_of_two_that_register_at_the_same_time_one_client_is_kept(visitor, scrip
 
     def register() -> None:
         try:
-            provider = conf.declared_provider("scripted").resolve({"place": "here"})
+            provider = registry.declared_provider("scripted").resolve({"place": "here"})
             found.append(register_client(provider, {})["client_id"])
         finally:
             connections.close_all()
@@ -124,7 +124,7 @@ def test_a_server_that_registers_no_client_gets_a_page_that_says_so(visitor, scr
 )
 def test_a_site_without_one_redirect_uri_is_told_so(visitor, scripted, configure, changes, user) -> None:
     configure(**changes)
-    provider = conf.declared_provider("scripted").resolve({"place": "here"})
+    provider = registry.declared_provider("scripted").resolve({"place": "here"})
     with pytest.raises(ImproperlyConfigured, match="one redirect URI"):
         register_client(provider, {})
     assert not scripted.asked("/api/v1/apps")

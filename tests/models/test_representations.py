@@ -22,12 +22,12 @@ from django.test.utils import isolate_apps
 from django.urls import include, path
 
 from oauth_connect import checks as our_checks
-from oauth_connect.conf import conf
 from oauth_connect.contrib.httpx import ConnectionAuth
 from oauth_connect.errors import IncompleteConnection
 from oauth_connect.models import PROTOCOL_COLUMNS, Connection, PendingRevocation
 from oauth_connect.models.lifecycle.access import ConnectionSource
 from oauth_connect.models.row import IDENTITY_COLUMNS, identity_of
+from oauth_connect.registry import registry
 from tests.accounts.models import User
 from tests.support.tokens import protocol_state, stored
 
@@ -166,7 +166,7 @@ def test_a_json_column_of_the_ciphertext_is_plain_text(make_connection: Any) -> 
         lambda row: ConnectionAuth(row),
         lambda row: row.token,
         lambda row: row.get_provider(),
-        lambda row: conf.provider("scripted"),
+        lambda row: registry.provider("scripted"),
         lambda row: [row.get_declared_provider()],
     ],
 )
@@ -184,7 +184,7 @@ def test_a_pickled_connection_holds_the_sealed_token_only(make_connection: Any) 
 
 
 def test_a_provider_can_still_be_copied() -> None:
-    provider = conf.provider("scripted")
+    provider = registry.provider("scripted")
     assert copy.copy(provider) is provider is copy.deepcopy(provider)
 
 

@@ -46,6 +46,7 @@ from oauth_connect.protocol.device import DeviceAuthorization, await_token
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenAuth
 from oauth_connect.protocol.token import Token
+from oauth_connect.registry import registry
 from oauth_connect.stores import keyring as our_keyring
 from oauth_connect.stores.row import RowStore
 from tests.reporters import reports, site
@@ -137,7 +138,7 @@ def held() -> Token:
 
 
 def provider(slug: str = "header") -> Provider:
-    return conf.provider(slug)
+    return registry.provider(slug)
 
 
 # --- the token endpoint fails, at each entrance that reaches it -----------------------------------
@@ -373,8 +374,8 @@ WRONG: dict[str, Callable[[], dict[str, Any]]] = {
     "a nested typo": lambda: {"token_request": {"params": {"a": canary("parameter")}, "bdy": "form"}},
 }
 WAYS: dict[str, Case] = {
-    "conf": lambda: conf.provider("wrong"),
-    "declared": lambda: conf.declared_provider("wrong"),
+    "provider": lambda: registry.provider("wrong"),
+    "declared": lambda: registry.declared_provider("wrong"),
     "session_for": lambda: flows.session_for(user(), "wrong"),
     "machine": lambda: flows.machine_session("wrong").get("me"),
     "store": lambda: connection("wrong"),
@@ -384,11 +385,11 @@ WAYS: dict[str, Case] = {
     "the checks": lambda: run_checks(include_deployment_checks=True),
     "the command": lambda: call_command("oauth_doctor", stdout=Nothing(), stderr=Nothing()),
     "from_mapping": lambda: Provider.from_mapping("wrong", settings.OAUTH_CONNECT["PROVIDERS"]["wrong"]),
-    "the secret": lambda: conf.provider("wrong").secret(),
+    "the secret": lambda: registry.provider("wrong").secret(),
 }
 for _number, (_wrong, _fields) in enumerate(WRONG.items()):
     for _way, _call in WAYS.items():
-        if _number and _way not in ("conf", "session_for", "machine", "the secret"):
+        if _number and _way not in ("provider", "session_for", "machine", "the secret"):
             continue
         CASES[f"{_wrong}, by {_way}"] = lambda fields=_fields, call=_call: (
             configure(PROVIDERS={"wrong": entry(**fields())}, DISCOVERY_CACHE=None),
@@ -409,13 +410,13 @@ def failing_function() -> str:
 @case
 def providers_that_are_no_dict() -> None:
     configure(PROVIDERS=[entry()])
-    conf.provider("header")
+    registry.provider("header")
 
 
 @case
 def settings_that_are_no_dict() -> None:
     settings.OAUTH_CONNECT = [("KEYS", [site.KEY]), ("PROVIDERS", entry())]
-    conf.provider("header")
+    registry.provider("header")
 
 
 @case
@@ -879,9 +880,9 @@ def metadata(**more: Any) -> dict[str, Any]:
 
 
 def discovering() -> None:
-    conf._issuers = type(conf._issuers)()
+    registry._issuers = type(registry._issuers)()
     configure(PROVIDERS={"found": discovered()}, DISCOVERY_CACHE=None)
-    conf.provider("found")
+    registry.provider("found")
 
 
 def discovered() -> dict[str, Any]:

@@ -126,6 +126,7 @@ CLASSES = (
     "protocol.provider.Provider",
     "protocol.session.ApiSession",
     "protocol.session.TokenAuth",
+    "registry.providers.Registry",
     "stores.keyring.KeyringStore",
     "stores.keyring.session.KeyringSource",
 )

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 
-from oauth_connect.conf import UnknownProvider
 from oauth_connect.engine.store import Event
 from oauth_connect.errors import (
     CallError,
@@ -22,6 +21,7 @@ from oauth_connect.errors import (
     ReauthorizationRequired,
 )
 from oauth_connect.protocol.grants.error_codes import shown
+from oauth_connect.registry import UnknownProvider
 
 logger = logging.getLogger("oauth_connect")
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, registry
+from django.core.checks import CheckMessage, Tags
+from django.core.checks.registry import registry as check_registry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections, router
 from django.db.migrations.executor import MigrationExecutor
@@ -28,6 +29,7 @@ from oauth_connect.models.lifecycle import ownership, provider_health
 from oauth_connect.protocol.grants import client_refusal
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.registry import registry
 from oauth_connect.stores.clock import database_now
 from oauth_connect.stores.columns import bindings
 
@@ -114,7 +116,7 @@ class Examination:
         yield from self._system_checks("Providers", f"{self._number} in the settings")
         for slug in self.slugs:
             try:
-                provider = conf.declared_provider(slug)
+                provider = registry.declared_provider(slug)
             except ImproperlyConfigured as error:
                 yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Correct that field.")
             else:
@@ -123,7 +125,7 @@ class Examination:
 
     def redirects(self) -> Iterator[Finding]:
         for provider in self.usable:
-            if conf.connectable_provider(provider.slug) is None:
+            if registry.connectable_provider(provider.slug) is None:
                 continue
             places = mounts()
             for mount in places:
@@ -153,7 +155,7 @@ class Examination:
         found = []
         for slug in self.slugs:
             try:
-                found.append(conf.declared_provider(slug))
+                found.append(registry.declared_provider(slug))
             except ImproperlyConfigured:  # reported by ``providers``
                 continue
         return found
@@ -166,7 +168,7 @@ class Examination:
         """The messages of this package's system checks, without those that query the database."""
         ours = [
             check
-            for check in registry.registry.get_checks(include_deployment_checks=not settings.DEBUG)
+            for check in check_registry.get_checks(include_deployment_checks=not settings.DEBUG)
             if check.__module__.startswith("oauth_connect.") and Tags.database not in check.tags
         ]
         return [message for check in ours for message in check(app_configs=None, databases=None)]
