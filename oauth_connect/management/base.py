@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, Val
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, Error
 
-from oauth_connect.checks import check_time_zone
+from oauth_connect.checks.databases import check_time_zone
 from oauth_connect.errors import InvalidOwner
 from oauth_connect.management.output import progress
 from oauth_connect.models import Connection

@@ -10,21 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.core import checks, serializers
+from django.core import serializers
 from django.core.exceptions import FieldError
 from django.db import models
 from django.forms import modelform_factory
 from django.template import Context, Template
-from django.test.utils import isolate_apps
 from django.urls import include, path
 
-from oauth_connect import checks as our_checks
 from oauth_connect.contrib.httpx import ConnectionAuth
 from oauth_connect.errors import IncompleteConnection
-from oauth_connect.models import PROTOCOL_COLUMNS, Connection, PendingRevocation
+from oauth_connect.models import PROTOCOL_COLUMNS, Connection
 from oauth_connect.models.lifecycle.access import ConnectionSource
 from oauth_connect.models.row import IDENTITY_COLUMNS, identity_of
 from oauth_connect.registry import registry
@@ -186,48 +183,3 @@ def test_a_pickled_connection_holds_the_sealed_token_only(make_connection: Any) 
 def test_a_provider_can_still_be_copied() -> None:
     provider = registry.provider("scripted")
     assert copy.copy(provider) is provider is copy.deepcopy(provider)
-
-
-# --- packages that copy rows ----------------------------------------------------------------------
-
-
-def copies() -> list[str]:
-    return [message.msg for message in our_checks.check_copies(None) if message.id == "oauth_connect.W031"]
-
-
-def test_a_site_without_copies_gets_no_warning() -> None:
-    assert copies() == []
-
-
-def test_the_check_of_copies_is_registered() -> None:
-    assert our_checks.check_copies in checks.registry.registry.get_checks()
-
-
-@isolate_apps("tests.accounts")
-def test_a_model_with_a_copied_column_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """django-simple-history copies the fields of a model into another one, as this does."""
-
-    def history(name: str, columns: list[str]) -> type[models.Model]:
-        fields = {column: copy.copy(Connection._meta.get_field(column)) for column in columns}
-        meta = type("Meta", (), {"app_label": "accounts"})
-        return type(name, (models.Model,), {**fields, "__module__": __name__, "Meta": meta})
-
-    whole = history("HistoricalConnection", ["account_label", "sealed_token"])
-    partly = history("HistoricalPart", ["account_label", "provider"])
-    found = [Connection, PendingRevocation, partly, whole]
-    monkeypatch.setattr(apps, "get_models", lambda **options: found)
-    (message,) = copies()
-    assert "accounts.HistoricalConnection" in message
-
-
-@pytest.mark.parametrize(("fields", "warned"), [(["owner", "sealed_token"], True), (["owner"], False)])
-def test_a_registration_with_django_reversion_is_found(
-    monkeypatch: pytest.MonkeyPatch, fields: list[str], warned: bool
-) -> None:
-    revisions = types.SimpleNamespace(
-        is_registered=lambda model: model is Connection,
-        _get_options=lambda model: types.SimpleNamespace(fields=fields),
-    )
-    monkeypatch.setattr(apps, "is_installed", lambda name: name == "reversion")
-    monkeypatch.setattr(our_checks, "import_module", lambda name: {"reversion.revisions": revisions}[name])
-    assert bool(copies()) is warned

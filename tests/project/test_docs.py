@@ -25,7 +25,8 @@ INTERNAL_ERRORS = {
     "RepeatedResponse",
 }
 PROVIDER_FIELDS = [field.name for field in dataclasses.fields(Provider) if field.name != "slug"]
-CHECK_IDS = sorted(set(re.findall(r'"(oauth_connect\.[EW]\d{3})"', inspect.getsource(checks))))
+CHECKS = "".join(path.read_text("utf-8") for path in Path(checks.__file__).parent.glob("*.py"))
+CHECK_IDS = sorted(set(re.findall(r'"(oauth_connect\.[EW]\d{3})"', CHECKS)))
 ERRORS = sorted(
     name
     for name, value in vars(errors).items()

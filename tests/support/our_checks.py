@@ -17,3 +17,9 @@ OURS = [
 def our_messages(databases: Iterable[str] = ()) -> list[CheckMessage]:
     """Return what ``check --deploy`` reports. With databases, as ``--database`` names them, rows are read."""
     return [message for check in OURS for message in check(app_configs=None, databases=list(databases))]
+
+
+def found() -> dict[str, CheckMessage]:
+    """Return what ``check --deploy --database default`` reports of this package, by the ends of the ids."""
+    messages = our_messages(["default"])
+    return {message.id.removeprefix("oauth_connect."): message for message in messages if message.id}
