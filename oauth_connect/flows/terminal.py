@@ -15,7 +15,7 @@ from oauth_connect.conf import conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused, KeyUnavailable, ProtocolError, ProviderUnavailable
 from oauth_connect.flows.account import Account
-from oauth_connect.flows.authorize import asked_scopes, is_shared, store_connection
+from oauth_connect.flows.authorize import asked_scopes
 from oauth_connect.flows.choice import replaceable
 from oauth_connect.flows.completion import (
     ChooseSite,
@@ -27,6 +27,7 @@ from oauth_connect.flows.completion import (
 )
 from oauth_connect.flows.grant_types import check_allowed, excluded
 from oauth_connect.flows.other_tokens import OtherToken, OtherTokens, holds_token
+from oauth_connect.flows.storage import is_shared, store_connection
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.device import DeviceAuthorization, await_token

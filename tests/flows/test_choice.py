@@ -13,8 +13,8 @@ from oauth_connect.contrib.httpx import client_for
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows import aconnection_for, choice, connection_for, session_for
 from oauth_connect.flows.account import Account
-from oauth_connect.flows.authorize import store_connection
 from oauth_connect.flows.choice import active_accounts, choose, replace_others
+from oauth_connect.flows.storage import store_connection
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.token import Token
 from tests.contrib.test_httpx import run
@@ -211,7 +211,7 @@ def test_flows_that_end_in_parallel_leave_one_account(user, one_account, make_co
         stored.wait(60)
         replace(*args, **options)
 
-    monkeypatch.setattr("oauth_connect.flows.authorize.replace_others", replace_together)
+    monkeypatch.setattr("oauth_connect.flows.storage.replace_others", replace_together)
 
     def flow(account_id):
         try:
