@@ -44,8 +44,8 @@ ON_ONE_WORKER = {
     "tests/project/test_benchmarks.py",
     "tests/project/test_packaging.py",
     "tests/reporters/test_reporters.py",
+    "tests/testing/server/test_pages.py",
     "tests/testing/test_quickstart.py",
-    "tests/testing/test_server_pages.py",
     "tests/typing/test_typing.py",
     "tests/views/test_browser.py",
 }

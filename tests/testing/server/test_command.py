@@ -22,7 +22,7 @@ from tests.testing.oauth_client import TIMEOUT
 
 pytestmark = [pytest.mark.process, pytest.mark.once]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "oauth_connect.testing.server"]
 
 Start = Callable[..., tuple[subprocess.Popen[str], str]]

@@ -14,20 +14,9 @@ import requests
 from oauth_connect.testing.server import FakeServer
 from oauth_connect.testing.server.settings_entry import entry_for, provider_of
 from tests.support.browser import Browser, Tab
-from tests.testing.oauth_client import CALLBACK, TIMEOUT, Client, client_of, outcome, query_of
+from tests.testing.oauth_client import CALLBACK, TIMEOUT, Client, outcome, query_of
 
 WIDTHS = (320, 1280)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(fake: FakeServer) -> Client:
-    return client_of(fake)
 
 
 @pytest.fixture

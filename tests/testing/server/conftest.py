@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from oauth_connect.testing.server import FakeServer
+from tests.testing.oauth_client import Client, client_of
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(fake: FakeServer) -> Client:
+    """A client of the fake provider, in place of Django's."""
+    return client_of(fake)
