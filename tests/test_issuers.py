@@ -22,6 +22,7 @@ from oauth_connect.issuers import MAX_STALE, RETRY_PAUSE, SALT, Issuers, Terms
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.threads import meanwhile
 from tests.support.waiting import TIMEOUT, Tally, tally_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,13 +149,11 @@ def test_no_caller_waits_for_ever(scripted, publish, known, alone, monkeypatch) 
     monkeypatch.setattr(issuers, "LOCK_MARGIN", -4.9)
     given_up = threading.Event()
     publish(until=lambda: given_up.wait(TIMEOUT))
-    leader = threading.Thread(target=known.metadata, args=(scripted.url, alone))
-    leader.start()
-    scripted.wait_for(WELL_KNOWN)
-    with pytest.raises(ProviderUnavailable) as error:
-        known.metadata(scripted.url, alone)
-    given_up.set()
-    leader.join()
+    with meanwhile(lambda: known.metadata(scripted.url, alone)):
+        scripted.wait_for(WELL_KNOWN)
+        with pytest.raises(ProviderUnavailable) as error:
+            known.metadata(scripted.url, alone)
+        given_up.set()
     assert error.value.code == "busy"
 
 

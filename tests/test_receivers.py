@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models.signals import pre_delete
 
 from oauth_connect import signals
@@ -16,6 +16,7 @@ from oauth_connect.models import Connection, ConnectionEvent, PendingRevocation
 from oauth_connect.models.lifecycle.revocation import attempt
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
+from tests.support.threads import meanwhile
 from tests.support.tokens import FRESH
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,14 +151,11 @@ def test_a_row_that_is_deleted_while_it_is_refreshed_leaves_no_living_token_behi
     def refresh() -> None:
         with contextlib.suppress(Exception):
             Connection.objects.get(pk=connection.pk).refresh()
-        connections.close_all()
 
-    refreshing = threading.Thread(target=refresh)
-    refreshing.start()
-    scripted.wait_for("/token")
-    Connection.objects.all().delete()
-    go.set()
-    refreshing.join()
+    with meanwhile(refresh):
+        scripted.wait_for("/token")
+        Connection.objects.all().delete()
+        go.set()
 
     for pending in PendingRevocation.objects.all():
         attempt(pending, Connection)

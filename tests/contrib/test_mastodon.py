@@ -8,7 +8,6 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connections
 
 from oauth_connect.contrib.mastodon import register_client
 from oauth_connect.models import Connection, RegisteredClient
@@ -63,29 +62,22 @@ def test_a_client_is_registered_once_for_each_server(visitor, scripted) -> None:
     assert "canary" not in row.sealed_client.ciphertext
 
 
-def test_of_two_that_register_at_the_same_time_one_client_is_kept(visitor, scripted, configure) -> None:
+def test_of_two_that_register_at_the_same_time_one_client_is_kept(
+    visitor, scripted, configure, calls_at_once
+) -> None:
     both = threading.Barrier(2)
     answers = [
         Answer(body={**CLIENT, "client_id": name}, until=lambda: both.wait(30))
         for name in ("first", "second")
     ]
     scripted.on("/api/v1/apps", *answers)
-    found = []
 
-    def register() -> None:
-        try:
-            provider = registry.declared_provider("scripted").resolve({"place": "here"})
-            found.append(register_client(provider, {})["client_id"])
-        finally:
-            connections.close_all()
+    def register() -> str:
+        provider = registry.declared_provider("scripted").resolve({"place": "here"})
+        return register_client(provider, {})["client_id"]
 
-    threads = [threading.Thread(target=register) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(found)) == 1
-    assert len(found) == 2
+    found = calls_at_once(2, register)
+    assert found == [found[0]] * 2
     assert RegisteredClient.objects.count() == 1
 
 

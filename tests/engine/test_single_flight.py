@@ -9,17 +9,16 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from oauth_connect.engine.single_flight import single_flight
 from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access
 from oauth_connect.stores import transactions
 from tests.servers.scripted import Answer
+from tests.support.threads import meanwhile
 from tests.support.tokens import EXPIRED, FRESH
 
 # Python 3.12 warns of just what is shown here: a thread's locks come along, and the thread does not.
@@ -45,31 +44,13 @@ def succeeded(pid: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-@contextmanager
-def in_a_thread(work: Callable[[], object]) -> Iterator[None]:
-    """Let a thread with database connections of its own work; it has ended when the block has."""
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
 @pytest.fixture
 def led(scripted: Any, scripted_provider: Any, make_connection: Any) -> Iterator[tuple[Connection, Any]]:
     """A connection whose turn a thread has, and the event until which its answer is held back."""
     hold = threading.Event()
     scripted.on("/token", Answer(body=FRESH, hold=hold))
     connection = make_connection(age=EXPIRED)
-    with in_a_thread(Connection.objects.get(pk=connection.pk).access_token):
+    with meanwhile(Connection.objects.get(pk=connection.pk).access_token):
         try:
             scripted.wait_for("/token")
             yield connection, hold

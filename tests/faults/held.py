@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connection as database
-from django.db import connections, transaction
+from django.db import transaction
 
 from oauth_connect.models import Connection
+from tests.support.threads import meanwhile
 from tests.support.waiting import TIMEOUT, Tally, eventually
 
 
@@ -24,22 +25,17 @@ def held_by_another(connection: Connection, seconds: float = 20.0) -> Iterator[N
     locked, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        try:
-            with transaction.atomic():
-                Connection.objects.filter(pk=connection.pk).update(account_label="held")
-                locked.set()
-                done.wait(seconds)
-        finally:
-            connections.close_all()
+        with transaction.atomic():
+            Connection.objects.filter(pk=connection.pk).update(account_label="held")
+            locked.set()
+            done.wait(seconds)
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    try:
-        assert locked.wait(TIMEOUT)
-        yield
-    finally:
-        done.set()
-        holder.join()
+    with meanwhile(hold):
+        try:
+            assert locked.wait(TIMEOUT)
+            yield
+        finally:
+            done.set()
 
 
 def wait_until_somebody_waits(sessions: int = 1) -> None:

@@ -24,6 +24,7 @@ from tests.faults.processes import Worker, let_lease_run_out
 from tests.faults.worker import BEFORE_SAVE
 from tests.servers.proxy import Proxy
 from tests.servers.scripted import Answer
+from tests.support.threads import meanwhile
 from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
@@ -217,10 +218,6 @@ def test_while_no_connection_of_its_own_is_free_a_save_is_retried(make_connectio
             retried.wait_for(1)
         transactions._slots.free.release(transactions.MAX_CONNECTIONS)
 
-    others = threading.Thread(target=occupy)
-    with retries() as retried:
-        others.start()
-        with transaction.atomic():
-            assert connection.access_token() == "access-1"
-        others.join()
+    with retries() as retried, meanwhile(occupy), transaction.atomic():
+        assert connection.access_token() == "access-1"
     assert len(scripted.asked("/token")) == 1

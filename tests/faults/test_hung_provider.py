@@ -12,6 +12,7 @@ from django.db import connection as database
 from oauth_connect.models import Connection
 from tests.faults.processes import Worker
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.threads import meanwhile
 from tests.support.tokens import EXPIRED, FRESH, raw
 from tests.support.waiting import eventually
 
@@ -64,15 +65,13 @@ def test_another_provider_and_other_writers_go_on(hung, hanging, make_connection
 @pytest.mark.compliance("D62")
 def test_in_one_process_another_provider_continues_too(hung, scripted, make_connection, calls_at_once):
     stuck = make_connection("hung", age=EXPIRED)
-    waiter = threading.Thread(target=lambda: calls_at_once(2, stuck.access_token))
-    waiter.start()
-    scripted.wait_for("/token")
+    with meanwhile(lambda: calls_at_once(2, stuck.access_token)):
+        scripted.wait_for("/token")
 
-    assert make_connection("healthy", age=EXPIRED).access_token() == "access-1"
-    assert len(scripted.asked("/token")) == 1
+        assert make_connection("healthy", age=EXPIRED).access_token() == "access-1"
+        assert len(scripted.asked("/token")) == 1
 
-    hung.set()
-    waiter.join()
+        hung.set()
 
 
 @pytest.mark.compliance("D62")

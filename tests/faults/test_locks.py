@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from oauth_connect.stores import row as store
 from tests.faults.held import held_by_another, retries
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.threads import meanwhile
 from tests.support.tokens import EXPIRED, FRESH
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
@@ -90,22 +89,12 @@ def test_a_save_outlasts_a_lock_on_the_row(make_connection, scripted, monkeypatc
             locked.set()
             retried.wait_for(1)
 
-    with retries() as retried, in_a_thread(hold):
+    with retries() as retried, meanwhile(hold):
         assert connection.access_token() == "access-1"
 
     assert len(scripted.asked("/token")) == 1
     stored = Connection.objects.get()
     assert (stored.version, stored.status, stored.token.refresh_token) == (1, ACTIVE, "refresh-1")
-
-
-@contextmanager
-def in_a_thread(work: Callable[[], None]) -> Iterator[None]:
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 def lock_wait_of_the_session() -> Any:

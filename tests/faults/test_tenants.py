@@ -30,6 +30,7 @@ from oauth_connect.stores import connection_state, uncommitted
 from oauth_connect.stores import row as row_module
 from tests.servers.scripted import Answer
 from tests.support.databases import run_name
+from tests.support.threads import in_another_thread
 from tests.support.tokens import EXPIRED, FRESH, raw, rows, stored, tokens
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.vendor("postgresql")]
@@ -110,15 +111,10 @@ def in_a_thread(work: Callable[[], Any]) -> None:
     """Run work in another session of the tenant."""
 
     def body() -> None:
-        try:
-            enter("acme")
-            work()
-        finally:
-            connections.close_all()
+        enter("acme")
+        work()
 
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
+    in_another_thread(body)
 
 
 # --- row-level security, with the setting ---------------------------------------------------------

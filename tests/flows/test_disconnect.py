@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
 from django.utils import timezone
 
 from oauth_connect import signals
@@ -18,6 +17,7 @@ from oauth_connect.models import Connection, Owner, PendingRevocation
 from oauth_connect.protocol.token import Token
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
+from tests.support.threads import meanwhile
 from tests.support.visitor import Visitor, answer_of_codeyard
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -91,14 +91,12 @@ def disconnecting_while_the_provider_thinks(scripted, owner, pk):
     """Disconnect in another thread; its end is that of the block, in which the provider has been asked."""
     answers = threading.Event()
     scripted.on("/revoke", Answer(200, hold=answers))
-    other = threading.Thread(target=lambda: (disconnect(owner, pk), connections.close_all()))
-    other.start()
-    try:
-        scripted.wait_for("/revoke")
-        yield
-    finally:
-        answers.set()
-        other.join()
+    with meanwhile(lambda: disconnect(owner, pk)):
+        try:
+            scripted.wait_for("/revoke")
+            yield
+        finally:
+            answers.set()
 
 
 WAY_OUT = 'PendingRevocation.objects.filter(last_error="key_unavailable").delete()'

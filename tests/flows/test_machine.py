@@ -37,6 +37,7 @@ from tests.servers.codeyard import MACHINE_ID
 from tests.servers.scripted import Answer
 from tests.support.aging import age, long_back_offs
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.threads import meanwhile
 
 pytestmark = pytest.mark.django_db
 transactional = pytest.mark.django_db(transaction=True)
@@ -589,18 +590,10 @@ def test_one_that_is_issued_while_staff_revokes_is_revoked_and_asked_for_again(m
     machine.on("/token", replace(issued(2), hold=go_on), issued(3))
     answered: list[str] = []
 
-    def ask() -> None:
-        try:
-            answered.append(age(connection, HOUR).access_token())
-        finally:
-            connections.close_all()
-
-    caller = threading.Thread(target=ask)
-    caller.start()
-    machine.wait_for("/token", 2)
-    Connection.objects.get().disconnect()
-    go_on.set()
-    caller.join()
+    with meanwhile(lambda: answered.append(age(connection, HOUR).access_token())):
+        machine.wait_for("/token", 2)
+        Connection.objects.get().disconnect()
+        go_on.set()
 
     assert answered == ["access-3"]
     assert [request.form["token"] for request in machine.asked("/revoke")] == ["access-1", "access-2"]

@@ -28,6 +28,7 @@ from oauth_connect.stores.row import RowStore
 from tests.management.conftest import finished
 from tests.servers.scripted import Answer
 from tests.support.aging import long_back_offs
+from tests.support.threads import meanwhile
 from tests.support.tokens import EXPIRED, FRESH, rows, stored
 from tests.support.waiting import TIMEOUT, eventually, tally_of
 
@@ -483,11 +484,8 @@ def test_ctrl_c_again_and_again_waits_for_what_is_in_flight(
         hold.set()
 
     monkeypatch.setattr(Saves, "run", failing)
-    person = threading.Thread(target=interrupt)
-    person.start()
-    with pytest.raises(KeyboardInterrupt):
+    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
         command("oauth_refresh", "--workers", "2")
-    person.join()
     row = stored(connection)
     assert (row.version, row.token.refresh_token, row.lease_owner) == (1, "refresh-1", "")
 

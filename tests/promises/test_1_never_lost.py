@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from oauth_connect.models.querysets import ProtocolColumnsError
 from oauth_connect.protocol.client import AuthorizationServer
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.threads import in_another_thread
 from tests.support.tokens import FRESH, raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -318,7 +318,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
 
         def interrupted(self: AuthorizationServer, *args: Any, **kwargs: Any) -> Any:
             if pending:
-                in_another_thread(pending.pop())
+                as_another_process(pending.pop())
             return refresh(self, *args, **kwargs)
 
         monkeypatch.setattr(AuthorizationServer, "refresh", interrupted)
@@ -326,21 +326,11 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
     return arrange
 
 
-def in_another_thread(happening: Callable[[], None]) -> None:
-    """Threads of this process wait for the one that leads; another process would not."""
-    failures: list[BaseException] = []
+def as_another_process(happening: Callable[[], None]) -> None:
+    """Act in a thread that does not wait for the one that leads, as another process would not."""
 
     def run() -> None:
         single_flight._renew()
-        try:
-            happening()
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            database.close()
+        happening()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
+    in_another_thread(run)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.stores.transactions import Placement, placement, write_transaction
 from tests.servers.scripted import Answer
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.threads import in_another_thread
 from tests.support.tokens import EXPIRED, FRESH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,8 +105,8 @@ def test_while_the_provider_thinks_no_lock_and_no_transaction_of_ours_is_open(ma
     def look(self: AuthorizationServer, *args: Any, **kwargs: Any) -> Any:
         seen["in transaction"] = database.in_atomic_block
         # Another thread writes to the very row; a lock of ours would hold it up.
-        with in_a_thread() as run:
-            run(lambda: Connection.objects.filter(pk=connection.pk).update(account_label="written meanwhile"))
+        row = Connection.objects.filter(pk=connection.pk)
+        in_another_thread(lambda: row.update(account_label="written meanwhile"))
         return refresh(self, *args, **kwargs)
 
     monkeypatch.setattr(AuthorizationServer, "refresh", look)
@@ -148,32 +146,10 @@ def test_inside_a_repeatable_read_transaction_the_newest_token_is_found(make_con
         with database.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         assert Connection.objects.get(pk=connection.pk).version == 0
-        with in_a_thread() as run:
-            run(lambda: Connection.objects.get(pk=connection.pk).refresh())
+        in_another_thread(lambda: Connection.objects.get(pk=connection.pk).refresh())
         assert Connection.objects.get(pk=connection.pk).version == 0, "the snapshot is an old one"
         assert connection.access_token() == "access-1"
         assert connection.version == 1
-
-
-@contextmanager
-def in_a_thread() -> Iterator[Any]:
-    failures: list[BaseException] = []
-
-    def run(work: Any) -> None:
-        def body() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-            finally:
-                connections.close_all()
-
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-
-    yield run
-    assert failures == []
 
 
 @pytest.mark.once

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db import connection as database
 from django.db.backends.signals import connection_created
 
@@ -31,6 +31,7 @@ from oauth_connect.stores.row import RowStore
 from tests.faults.held import held_by_another
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.threads import meanwhile
 from tests.support.tokens import EXPIRED, FRESH, rows
 from tests.support.waiting import Tally, eventually
 
@@ -263,10 +264,8 @@ def test_a_stop_finishes_the_requests_in_flight(scripted, scripted_provider, mak
         run.stop()
         hold.set()
 
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    assert outcomes(run) == {"refreshed": 2}
-    stopper.join()
+    with meanwhile(stop):
+        assert outcomes(run) == {"refreshed": 2}
     assert Connection.objects.filter(lease_owner="", version=0).count() == 4
 
 
@@ -317,15 +316,13 @@ def test_a_row_locked_while_its_response_arrives_is_saved_once_free_and_the_othe
         saved.append(connection.pk)
 
     signals.refreshed.connect(note)
-    runner = threading.Thread(target=lambda: (outcomes(refresh_due(Due())), connections.close_all()))
-    runner.start()
     try:
-        scripted.wait_for("/token", 3)
-        with held_by_another(due[0]):
-            hold.set()
-            eventually(lambda: len(saved) >= 2, "two saved while the other row is locked")
-            assert set(saved) == {due[1].pk, due[2].pk}
-        runner.join()
+        with meanwhile(lambda: outcomes(refresh_due(Due()))):
+            scripted.wait_for("/token", 3)
+            with held_by_another(due[0]):
+                hold.set()
+                eventually(lambda: len(saved) >= 2, "two saved while the other row is locked")
+                assert set(saved) == {due[1].pk, due[2].pk}
     finally:
         signals.refreshed.disconnect(note)
     assert set(Connection.objects.values_list("version", flat=True)) == {1}
@@ -498,10 +495,8 @@ def test_a_provider_gets_no_more_parallel_requests_than_its_entry_says(
         most.append(len(scripted.asked("/token")))
         hold.set()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    assert outcomes(run) == {"refreshed": 6}
-    watcher.join()
+    with meanwhile(watch):
+        assert outcomes(run) == {"refreshed": 6}
     assert most == [2]
 
 
