@@ -303,12 +303,19 @@ class Exchanged:
 def new_session(pool_size: int = 10) -> ServerSession:
     """Return a session for token endpoints: deadline, no redirects, no retries, no compression, no cookies.
 
-    ``pool_size``: the number of connections kept open per host, and the number of hosts.
+    It does not read ``.netrc``. ``pool_size``: the number of connections kept open per host, and the number
+    of hosts.
     """
     session = ServerSession(pool_size)
+    session.auth = _without_credentials
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept-Encoding"] = "identity"
     session.headers["Accept"] = "application/json"
     for prefix in ("https://", "http://"):
         session.mount(prefix, DeadlineAdapter(pool_size))
     return session
+
+
+def _without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add no credentials. With an ``auth``, requests does not read ``.netrc``."""
+    return request
