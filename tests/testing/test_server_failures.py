@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ import requests
 from oauth_connect.testing.server import ENDPOINTS, FakeServer
 from tests.support.waiting import eventually
 from tests.testing.oauth_client import TIMEOUT, Client, client_of, outcome
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ WIDTHS = (320, 1280)
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture
 def client(fake: FakeServer) -> Client:
     return client_of(fake)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
@@ -68,12 +67,6 @@ headers = st.fixed_dictionaries(
 bodies = (
     parameters.map(lambda form: urlencode(form).encode()) | st.binary(max_size=40) | st.just(b'{"token": 1}')
 )
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize("preset", PRESETS)
