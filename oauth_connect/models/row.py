@@ -227,7 +227,7 @@ class ConnectionRow(models.Model):
     def note_opened(self, token: Token) -> None:
         """Note the token that ``sealed_token`` seals, so that it is not unsealed again."""
         if self.sealed_token:
-            self.__dict__["_opened"] = (self.sealed_token, token)
+            self.__dict__[OPENED] = (self.sealed_token, token)
 
     def has_scopes(self, *scopes: str) -> bool:
         """Return whether all of these scopes were granted, by themselves or by one that includes them."""

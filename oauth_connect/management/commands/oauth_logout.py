@@ -10,6 +10,7 @@ from oauth_connect.flows.disconnect import Outlook, awaits_revocation, outlook
 from oauth_connect.flows.keyring import forget_in_keyring
 from oauth_connect.management.base import Command as Base
 from oauth_connect.models import Connection
+from oauth_connect.models.owner import key_of
 from oauth_connect.registry import registry
 from oauth_connect.stores import keyring
 
@@ -108,7 +109,7 @@ class Command(Base):
                 f"{username} has no account {account!r} at {slug}. Connected: {named(connected)}."
             )
         if not connected:
-            registry.declared_provider(slug, f"user:{user.pk}")  # the error lists the known names
+            registry.declared_provider(slug, key_of(user))  # the error lists the known names
         return found[0] if found else None
 
     def _end(self, connection: Connection, user: Any) -> None:

@@ -79,7 +79,7 @@ class ConnectionSource:
     def renewed(self, rejected: Token) -> Token | None:
         """Return the token to use after a 401: a newer stored one, else one from a refresh.
 
-        Return None if the token was itself got after a 401 just now. Then the API has another reason.
+        Return None if the token was itself requested after a 401 just now. Then the API has another reason.
         """
         token = self._renewed(rejected)
         if self._has_moved():
