@@ -13,7 +13,9 @@ from typing import Any
 from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, SynchronousOnlyOperation
+from django.db import Error
+from django.http import Http404
 
 from oauth_connect import presets
 from oauth_connect.errors import CallError, ForbiddenDestination, InvalidProvider
@@ -59,6 +61,10 @@ class UnknownProvider(ImproperlyConfigured):
 
 class InvalidLoadedEntry(ImproperlyConfigured):
     """PROVIDER_LOADER returned an entry that cannot be used. It may contain a user's text."""
+
+
+class LoaderFailed(ImproperlyConfigured):
+    """PROVIDER_LOADER raised an error, which is the ``__cause__``. Other providers are not concerned."""
 
 
 class _Entry(dict[str, Any]):
@@ -401,8 +407,7 @@ class Conf:
 
     def _entry(self, slug: str, owner: str) -> tuple[_Entry, bool]:
         """Return an entry, and whether it is in the settings. A loader's entry may contain a user's input."""
-        loader = self.provider_loader
-        entry: Any = loader(slug, owner) if loader is not None else None
+        entry = self._loaded(slug, owner)
         trusted = entry is None
         if entry is None:
             entry = self._providers.get(slug)
@@ -417,6 +422,30 @@ class Conf:
                 raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
         return _Entry(entry), trusted
+
+    def _loaded(self, slug: str, owner: str) -> Any:
+        """Return what PROVIDER_LOADER returns, or None.
+
+        Django would answer an Http404 or a PermissionDenied for the whole page, which lists other providers
+        too. So every error is one of this provider's settings, but not an error of the database: the caller
+        may have to repeat its transaction.
+        """
+        loader = self.provider_loader
+        if loader is None:
+            return None
+        try:
+            return loader(slug, owner)
+        except (ImproperlyConfigured, Error, SynchronousOnlyOperation):
+            raise
+        except (Http404, ObjectDoesNotExist):
+            raise UnknownProvider(
+                f'OAUTH_CONNECT["PROVIDER_LOADER"] found no provider {slug!r} for this owner.'
+            ) from None
+        except Exception as error:
+            raise LoaderFailed(
+                f'OAUTH_CONNECT["PROVIDER_LOADER"] raised {type(error).__name__}. It must return a dict or '
+                "None; correct it."
+            ) from error
 
     def _data(self, slug: str, entry: _Entry, trusted: bool) -> _Entry:
         """Return an entry composed with its preset. Raises InvalidProvider with the path."""

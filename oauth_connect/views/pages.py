@@ -16,7 +16,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
-from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
+from oauth_connect.conf import InvalidLoadedEntry, LoaderFailed, UnknownProvider, conf
 from oauth_connect.flows.paths import mount_of, without_response
 from oauth_connect.flows.pending import has_messages_in_session, is_in_cookie
 from oauth_connect.models.owner import Owner, owner_of
@@ -161,7 +161,8 @@ def offered(slug: str, owner: str) -> Provider | None:
     except Http404:
         return None
     except ImproperlyConfigured as error:
-        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
+        details = {"action": "provider_invalid", "provider": slug}
+        logger.error("%s", error, exc_info=isinstance(error, LoaderFailed), extra=details)
         return None
 
 
