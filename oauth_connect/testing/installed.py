@@ -17,6 +17,7 @@ from typing import Any
 from oauth_connect import presets
 from oauth_connect.conf import conf, names_a_key
 from oauth_connect.errors import InvalidProvider
+from oauth_connect.protocol.definition import suggestion
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.site_origin import may_use_request_host
 from oauth_connect.testing.errors import FakeProviderError
@@ -170,6 +171,21 @@ def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 _open: dict[str, Entry] = {}
 _lock = threading.Lock()
+
+
+def check_name(name: str) -> None:
+    """Raise FakeProviderError for a name that nobody knows, if it is similar to a known one.
+
+    Nothing is known of the names of a PROVIDER_LOADER.
+    """
+    known = {*conf.provider_slugs, *presets.names(), *presets.installed()}
+    if conf.loads_providers or name in known:
+        return
+    if similar := suggestion(name, known):
+        raise FakeProviderError(
+            f"{name!r} is neither in PROVIDERS nor a preset{similar} If the name is right, pass an entry: "
+            f"FakeProvider({name!r}, entry={{}}) is a plain provider that only the test knows."
+        )
 
 
 def install(entry: Entry) -> None:

@@ -161,7 +161,8 @@ def offered(slug: str, owner: str) -> Provider | None:
     except Http404:
         return None
     except ImproperlyConfigured as error:
-        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
+        details = {"action": "provider_invalid", "provider": slug}
+        logger.error("%s", error, exc_info=isinstance(error, LoaderFailed), extra=details)
         return None
 
 

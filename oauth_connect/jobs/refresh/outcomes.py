@@ -96,6 +96,7 @@ def _reauthorization_required(error: Any) -> Outcome:
 
 
 _OUTCOMES_OF_ERRORS: tuple[tuple[Any, Callable[[Any], Outcome]], ...] = (
+    (LoaderFailed, lambda error: CRASHED),  # logged with its traceback
     (UnknownProvider, lambda error: Outcome("skipped", "provider_missing")),
     ((ImproperlyConfigured, InvalidProvider), lambda error: Outcome("misconfigured", "invalid_settings")),
     (ProviderMisconfigured, _misconfigured),
