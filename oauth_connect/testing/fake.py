@@ -19,7 +19,6 @@ from oauth_connect.conf import conf
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import scope_tuple
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.testing import rows, walk
 from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.installed import Entry, check_name, install, remove
@@ -107,7 +106,7 @@ class FakeProvider:
         try:
             install(entry)
             if not conf.loads_providers:  # a loader may query a database that a test may not use
-                registry.declared_provider(self.name)
+                conf.declared_provider(self.name)
         except BaseException:
             _close(entry)
             raise

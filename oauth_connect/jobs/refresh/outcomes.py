@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 
+from oauth_connect.conf import LoaderFailed, UnknownProvider
 from oauth_connect.engine.store import Event
 from oauth_connect.errors import (
     CallError,
@@ -21,7 +22,6 @@ from oauth_connect.errors import (
     ReauthorizationRequired,
 )
 from oauth_connect.protocol.grants.error_codes import shown
-from oauth_connect.registry import UnknownProvider
 
 logger = logging.getLogger("oauth_connect")
 

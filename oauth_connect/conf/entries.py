@@ -11,7 +11,7 @@ from django.db import Error
 from django.http import Http404
 
 from oauth_connect import presets
-from oauth_connect.conf import conf
+from oauth_connect.conf.settings import Settings
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets import untrusted
 from oauth_connect.protocol.definition import suggestion
@@ -69,17 +69,17 @@ class Entry:
         raise InvalidProvider(f"{self.slug}.{problem}")
 
 
-def read_entry(slug: str, owner: str) -> Entry:
+def read_entry(settings: Settings, slug: str, owner: str) -> Entry:
     """Return an entry. Raises UnknownProvider, or ImproperlyConfigured if it is not a dict."""
-    values = _loaded(slug, owner)
+    values = _loaded(settings, slug, owner)
     trusted = values is None
     if values is None:
-        values = conf.entries.get(slug)
+        values = settings.entries.get(slug)
     if values is None:
-        slugs = ", ".join(map(repr, conf.entries)) or "none yet"
+        slugs = ", ".join(map(repr, settings.entries)) or "none yet"
         raise UnknownProvider(
             f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
-            f"{suggestion(slug, conf.entries) or '.'} Add it, or correct the name."
+            f"{suggestion(slug, settings.entries) or '.'} Add it, or correct the name."
         )
     if not isinstance(values, Mapping):
         if not trusted:
@@ -88,14 +88,14 @@ def read_entry(slug: str, owner: str) -> Entry:
     return Entry(slug, Values(values), trusted)
 
 
-def _loaded(slug: str, owner: str) -> Any:
+def _loaded(settings: Settings, slug: str, owner: str) -> Any:
     """Return what PROVIDER_LOADER returns, or None.
 
     Django would answer an Http404 or a PermissionDenied for the whole page, which lists other providers
     too. So every error is one of this provider's settings, but not an error of the database: the caller
     may have to repeat its transaction.
     """
-    loader = conf.provider_loader
+    loader = settings.provider_loader
     if loader is None:
         return None
     try:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 
+from oauth_connect.conf import conf
 from oauth_connect.issuers import Issuers
-from oauth_connect.registry import registry
-from tests.registry.issuer import CLIENT, WELL_KNOWN
+from tests.conf.issuer import CLIENT, WELL_KNOWN
 from tests.servers.scripted import Answer, ScriptedServer
 
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_issuers", Issuers())
+    monkeypatch.setattr(conf, "_issuers", Issuers())
     caches["default"].clear()
 
 
