@@ -419,7 +419,7 @@ class Variable:
         try:
             re.compile(self.pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise InvalidProvider(f"pattern: {error}") from None
+            raise InvalidProvider(f"pattern: not a regular expression ({error})") from None
         if self.default and self.value_of(self.default) is None:
             raise InvalidProvider("default: does not match the pattern, or is not among the choices")
         if self.source in ("token_response", "identity"):

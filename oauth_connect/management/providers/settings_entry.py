@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from oauth_connect import presets
-from oauth_connect.management.providers.summary import entry_of, variables
+from oauth_connect.management.providers.summary import about_of, entry_of, takes_scopes, variables
+from oauth_connect.presets.about import About
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 from oauth_connect.protocol.quirks import Variable
 
@@ -14,19 +15,23 @@ LOCATIONS = ("issuer", *ENDPOINTS, "api_base_url")
 
 def pasted(slug: str, provider: Provider) -> Iterator[str]:
     """Yield the lines of a settings entry to paste. Fields that may hold a secret are left out."""
-    entry = entry_of(slug)
+    entry, about = entry_of(slug), about_of(slug)
     name = str(entry.get("preset", slug))
     is_preset = presets.load(name) is not None
+    if about and about.client_secret:
+        module, name_of_class = _class_of(about.client_secret)
+        yield f"from {module} import {name_of_class}"
+        yield ""
     yield 'OAUTH_CONNECT["PROVIDERS"] = {'
     yield f"    {quoted(slug)}: {{"
     if is_preset and name != slug:
         yield f'        "preset": {quoted(name)},'
-    yield from _client(slug, provider)
+    yield from _client(slug, provider, about)
     if not is_preset:
         for endpoint in LOCATIONS:
             if value := getattr(provider, endpoint):
                 yield f'        "{endpoint}": {quoted(value)},'
-    yield from _lists(provider)
+    yield from _lists(provider, about)
     if is_preset:
         yield from _missing_variables(provider)
     if provider.variables and not is_preset:
@@ -35,16 +40,27 @@ def pasted(slug: str, provider: Provider) -> Iterator[str]:
     yield "}"
 
 
-def _client(slug: str, provider: Provider) -> Iterator[str]:
+def _client(slug: str, provider: Provider, about: About | None) -> Iterator[str]:
     if provider.hooks.register_client:
         return
     yield f'        "client_id": {quoted(provider.client_id)},'
-    if provider.client_authentication != "none":
+    if about and about.client_secret:
+        module, _ = _class_of(about.client_secret)
+        yield f'        "client_secret": {about.client_secret.removeprefix(f"{module}.")},'
+    elif provider.client_authentication != "none":
         yield f'        "client_secret": os.environ["{_variable(slug)}_CLIENT_SECRET"],'
 
 
-def _lists(provider: Provider) -> Iterator[str]:
-    yield f'        "scopes": [{", ".join(map(quoted, provider.scopes))}],'
+def _class_of(call: str) -> tuple[str, str]:
+    """Return the module and the name of the class that an expression such as ``site.secrets.Made()`` calls."""
+    module, _, name = call.partition("(")[0].rpartition(".")
+    return module, name
+
+
+def _lists(provider: Provider, about: About | None) -> Iterator[str]:
+    scopes = provider.scopes or (about and about.least_scopes) or ()
+    if takes_scopes(provider):
+        yield f'        "scopes": [{", ".join(map(quoted, scopes))}],'
     if provider.grant_types:
         yield f'        "grant_types": [{", ".join(map(quoted, provider.grant_types))}],'
 
