@@ -81,8 +81,8 @@ class About:
     ``access_token_seconds``: the usual lifetime, 0 if unknown. ``redirect_uri``: what the provider demands of
     it. ``client_secret``: the call that makes the secret, with the dotted path of its class, if the secret is
     not a string. ``least_scopes``: enough to connect. It is empty if no scope is needed, and missing if that
-    is not known. ``scopes_for``: a common task -> the scopes for it. ``errors``: the provider's error code -> its
-    meaning. ``differences``: where a library has another value, and why this one is used.
+    is not known. ``scopes_for``: a common task -> the scopes for it. ``errors``: the provider's error code
+    -> its meaning. ``differences``: where a library has another value, and why this one is used.
     """
 
     category: Category

@@ -59,17 +59,22 @@ def _problems_of(provider: Provider, data: Mapping[str, Any], about: About) -> I
             yield f"{path}: must be an https URL"
     for path in provider.identity.id:
         if path.rpartition(".")[2] in MUTABLE:
-            yield f"identity.id: {path!r} can be changed by the account's owner; use an id that stays the same"
-    urls = "".join(url for _, url in _urls(data))
+            yield f"identity.id: {path!r} can be changed by the account's owner; use an id that stays"
     for variable, rules in provider.variables.items():
         yield from _problems_of_variable(variable, rules)
-        if f"{{{variable}}}" in urls and (accepted := _separator(rules)):
-            yield f"variables.{variable}.pattern: accepts {accepted!r}, which leads to another host or path"
+    yield from _unsafe_patterns(provider, data)
     for path in (*about.unverified, *about.fields):
         if not _has(data, path):
             yield f"about: {path!r} is not a field of this preset"
     yield from _problems_of_evidence(about)
     yield from _unlabelled(provider, about)
+
+
+def _unsafe_patterns(provider: Provider, data: Mapping[str, Any]) -> Iterator[str]:
+    urls = "".join(url for _, url in _urls(data))
+    for name, rules in provider.variables.items():
+        if f"{{{name}}}" in urls and (accepted := _separator(rules)):
+            yield f"variables.{name}.pattern: accepts {accepted!r}, which leads to another host or path"
 
 
 def _separator(rules: Variable) -> str:

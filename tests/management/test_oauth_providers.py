@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -349,6 +350,21 @@ def test_a_preset_needs_what_it_lacks(command, name, needs, line):
     pasted = command("oauth_providers", name, json=True).document["settings"]
     assert line in pasted
     assert ("scopes" in pasted) is bool(line)
+
+
+def test_what_is_pasted_for_a_preset_of_this_site_names_its_file(command, own):
+    pasted = command("oauth_providers", "own", json=True).document["settings"]
+    assert f'"preset": {json.dumps(str(own))}' in pasted
+    assert "token_endpoint" not in pasted
+
+
+def test_what_is_pasted_for_a_mapping_keeps_the_rules_of_its_variables(command, own, configure):
+    rules = {"source": "user", "label": "Shop", "choices": ["a", "b"], "lowercase": True}
+    mapping = {**tomllib.loads(ABOUT), "variables": {"shop": rules}}
+    configure(PROVIDERS={"own": {"preset": mapping, "client_id": "c", "client_secret": SECRET}})
+    namespace: dict[str, Any] = {"OAUTH_CONNECT": {}, "os": Environment()}
+    exec(command("oauth_providers", "own", json=True).document["settings"], namespace)  # noqa: S102
+    assert namespace["OAUTH_CONNECT"]["PROVIDERS"]["own"]["variables"] == {"shop": rules}
 
 
 def test_a_client_secret_that_is_no_string_is_made_by_its_class(command):

@@ -31,7 +31,7 @@ EFFECTS = {
     "grant": "ends the user's grant",
     "account": "ends every connection of this account",
 }
-# RFC 6749 sections 4.1.2.1 and 5.2, and RFC 8628 section 3.5. A provider's own error is treated as one of these.
+# RFC 6749 sections 4.1.2.1 and 5.2, and RFC 8628 section 3.5. A provider's own errors are treated as these.
 MEANINGS = {
     "invalid_grant": "The code or the refresh token is wrong, spent or has ended.",
     "invalid_client": "The client id or the client secret is wrong.",

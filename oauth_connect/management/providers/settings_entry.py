@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
 
 from oauth_connect import presets
 from oauth_connect.management.providers.summary import about_of, entry_of, takes_scopes, variables
@@ -16,16 +18,16 @@ LOCATIONS = ("issuer", *ENDPOINTS, "api_base_url")
 def pasted(slug: str, provider: Provider) -> Iterator[str]:
     """Yield the lines of a settings entry to paste. Fields that may hold a secret are left out."""
     entry, about = entry_of(slug), about_of(slug)
-    name = str(entry.get("preset", slug))
-    is_preset = presets.load(name) is not None
+    preset = entry.get("preset", slug)
+    is_preset = isinstance(preset, str | Path) and presets.read(preset) is not None
     if about and about.client_secret:
         module, name_of_class = _class_of(about.client_secret)
         yield f"from {module} import {name_of_class}"
         yield ""
     yield 'OAUTH_CONNECT["PROVIDERS"] = {'
     yield f"    {quoted(slug)}: {{"
-    if is_preset and name != slug:
-        yield f'        "preset": {quoted(name)},'
+    if is_preset and preset != slug:
+        yield f'        "preset": {quoted(str(preset))},'
     yield from _client(slug, provider, about)
     if not is_preset:
         for endpoint in LOCATIONS:
@@ -35,7 +37,7 @@ def pasted(slug: str, provider: Provider) -> Iterator[str]:
     if is_preset:
         yield from _missing_variables(provider)
     if provider.variables and not is_preset:
-        yield f'        "variables": {{{", ".join(map(_pattern, provider.variables.items()))}}},'
+        yield f'        "variables": {{{", ".join(map(_rules, provider.variables.items()))}}},'
     yield "    },"
     yield "}"
 
@@ -52,7 +54,7 @@ def _client(slug: str, provider: Provider, about: About | None) -> Iterator[str]
 
 
 def _class_of(call: str) -> tuple[str, str]:
-    """Return the module and the name of the class that an expression such as ``site.secrets.Made()`` calls."""
+    """Return the module and the name of the class in a call such as ``site.secrets.Made()``."""
     module, _, name = call.partition("(")[0].rpartition(".")
     return module, name
 
@@ -82,10 +84,19 @@ def _values(names: Iterable[str]) -> str:
     return f'"variables": {{{pairs}}},'
 
 
-def _pattern(variable: tuple[str, Variable]) -> str:
-    name, value = variable
-    default = f', "default": {quoted(value.default)}' if value.default else ""
-    return f'{quoted(name)}: {{"pattern": {quoted(value.pattern)}{default}}}'
+def _rules(variable: tuple[str, Variable]) -> str:
+    """Return a variable with the fields that are not as usual."""
+    name, rules = variable
+    usual = {one.name: one.default for one in fields(rules)}
+    stated = {key: getattr(rules, key) for key in usual if getattr(rules, key) != usual[key]}
+    pairs = ", ".join(f"{quoted(key)}: {_literal(value)}" for key, value in stated.items())
+    return f"{quoted(name)}: {{{pairs}}}"
+
+
+def _literal(value: str | bool | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(quoted, value))}]"
+    return quoted(value) if isinstance(value, str) else str(value)
 
 
 def _variable(slug: str) -> str:
