@@ -132,10 +132,9 @@ class About:
     def doubts(self) -> str:
         """What to say wherever this preset is offered; "" if the data is well known."""
         if self.confidence == "low":
-            return "not verified: the data of this preset is from few or indirect sources"
-        if self.unverified:
-            return f"not verified: {', '.join(self.unverified)}"
-        return ""
+            worst = f", above all {', '.join(self.unverified)}" if self.unverified else ""
+            return f"not verified: the data of this preset is from few or indirect sources{worst}"
+        return f"not verified: {', '.join(self.unverified)}" if self.unverified else ""
 
 
 def day_of(text: str) -> date:

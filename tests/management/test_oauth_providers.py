@@ -370,7 +370,7 @@ def test_what_is_pasted_for_a_mapping_keeps_the_rules_of_its_variables(command, 
 def test_a_client_secret_that_is_no_string_is_made_by_its_class(command):
     pasted = command("oauth_providers", "apple", json=True).document["settings"]
     assert pasted.startswith("from oauth_connect.contrib.apple import ClientSecret\n\nOAUTH_CONNECT")
-    assert '"client_secret": ClientSecret(client_id="...", team_id="..."' in pasted
+    assert '"client_secret": ClientSecret(\n            client_id="...", team_id="..."' in pasted
 
 
 def test_a_good_preset_passes_the_rules(command, own):

@@ -21,8 +21,8 @@ def pasted(slug: str, provider: Provider) -> Iterator[str]:
     preset = entry.get("preset", slug)
     is_preset = isinstance(preset, str | Path) and presets.read(preset) is not None
     if about and about.client_secret:
-        module, name_of_class = _class_of(about.client_secret)
-        yield f"from {module} import {name_of_class}"
+        module, name, _ = _call(about.client_secret)
+        yield f"from {module} import {name}"
         yield ""
     yield 'OAUTH_CONNECT["PROVIDERS"] = {'
     yield f"    {quoted(slug)}: {{"
@@ -47,16 +47,19 @@ def _client(slug: str, provider: Provider, about: About | None) -> Iterator[str]
         return
     yield f'        "client_id": {quoted(provider.client_id)},'
     if about and about.client_secret:
-        module, _ = _class_of(about.client_secret)
-        yield f'        "client_secret": {about.client_secret.removeprefix(f"{module}.")},'
+        _, name, arguments = _call(about.client_secret)
+        yield f'        "client_secret": {name}('
+        yield f"            {arguments}"
+        yield "        ),"
     elif provider.client_authentication != "none":
         yield f'        "client_secret": os.environ["{_variable(slug)}_CLIENT_SECRET"],'
 
 
-def _class_of(call: str) -> tuple[str, str]:
-    """Return the module and the name of the class in a call such as ``site.secrets.Made()``."""
-    module, _, name = call.partition("(")[0].rpartition(".")
-    return module, name
+def _call(text: str) -> tuple[str, str, str]:
+    """Return the module, the name of the class and the arguments of a call such as ``site.secrets.Made()``."""
+    path, _, arguments = text.removesuffix(")").partition("(")
+    module, _, name = path.rpartition(".")
+    return module, name, arguments
 
 
 def _lists(provider: Provider, about: About | None) -> Iterator[str]:
