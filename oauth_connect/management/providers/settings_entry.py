@@ -56,7 +56,7 @@ def _client(slug: str, provider: Provider, about: About | None) -> Iterator[str]
 
 
 def _call(text: str) -> tuple[str, str, str]:
-    """Return the module, the name of the class and the arguments of a call such as ``site.secrets.Made()``."""
+    """Return the module, the class and the arguments of a call such as ``site.secrets.Made()``."""
     path, _, arguments = text.removesuffix(")").partition("(")
     module, _, name = path.rpartition(".")
     return module, name, arguments
