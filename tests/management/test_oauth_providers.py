@@ -313,8 +313,7 @@ def test_what_is_known_is_shown_with_its_marks(command, own):
 
 def test_what_helps_to_paste_and_to_register_is_shown(command, own):
     own.write_text(
-        f"{ABOUT}\n[variables.tenant]\npattern='[a-z]+'\nexample='acme'\ndefault='common'\n"
-        "[authorize]\noffline_scopes=['offline']\n"
+        f"{ABOUT}\n[authorize]\noffline_scopes=['offline']\n"
         "[token_response.errors]\nbad_code='invalid_grant'\nslow='slow_down'\n"
         "'denied: token'='invalid_grant'\nok=''\n[revocation]\neffect='account'\n".replace(
             "caveats", "least_scopes = []\ncaveats"
@@ -323,7 +322,6 @@ def test_what_helps_to_paste_and_to_register_is_shown(command, own):
     )
     lines = [" ".join(line.split()) for line in command("oauth_providers", "own").lines]
     for line in (
-        "tenant: from the settings, default common, such as acme",  # though it has a value
         "added for a refresh token offline",
         "revocation ends every connection of this account",
         "least scopes none",
@@ -350,6 +348,12 @@ def test_a_preset_needs_what_it_lacks(command, name, needs, line):
     pasted = command("oauth_providers", name, json=True).document["settings"]
     assert line in pasted
     assert ("scopes" in pasted) is bool(line)
+
+
+def test_variables_that_have_a_value_are_shown_too(command):
+    out = command("oauth_providers", "microsoft").out
+    assert "tenant: from the settings, default common, such as contoso.onmicrosoft.com" in out
+    assert "https://login.microsoftonline.com/common/" in out
 
 
 def test_what_is_pasted_for_a_preset_of_this_site_names_its_file(command, own):
