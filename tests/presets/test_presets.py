@@ -138,6 +138,7 @@ def test_doubtful_data_is_marked(name: str) -> None:
     assert about
     assert about.confidence == "low"
     assert about.doubts
+    assert all(path in about.doubts for path in about.unverified)
 
 
 @pytest.mark.parametrize("name", sorted(EXPLAINED))
