@@ -79,8 +79,10 @@ class About:
     known: from the vendor's own pages, from a library's code, or from others' descriptions. ``fields`` says
     it for single fields, by their dotted path. ``unverified`` lists fields that nobody has verified.
     ``access_token_seconds``: the usual lifetime, 0 if unknown. ``redirect_uri``: what the provider demands of
-    it. ``scopes_for``: a common task -> the scopes for it. ``errors``: the provider's error code -> its
-    meaning. ``differences``: where a library has another value, and why this one is used.
+    it. ``client_secret``: the call that makes the secret, with the dotted path of its class, if the secret is
+    not a string. ``least_scopes``: enough to connect. It is empty if no scope is needed, and missing if that
+    is not known. ``scopes_for``: a common task -> the scopes for it. ``errors``: the provider's error code
+    -> its meaning. ``differences``: where a library has another value, and why this one is used.
     """
 
     category: Category
@@ -93,8 +95,9 @@ class About:
     pkce: Literal["required", "supported", "tolerated", "ignored", "unsupported", "unknown"] = "unknown"
     access_token_seconds: int = 0
     redirect_uri: str = ""
+    client_secret: str = ""
     caveats: tuple[str, ...] = ()
-    least_scopes: tuple[str, ...] = ()
+    least_scopes: tuple[str, ...] | None = None
     scope_labels: Mapping[str, str] = field(default_factory=dict)
     scopes_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -129,10 +132,9 @@ class About:
     def doubts(self) -> str:
         """What to say wherever this preset is offered; "" if the data is well known."""
         if self.confidence == "low":
-            return "not verified: the data of this preset is from few or indirect sources"
-        if self.unverified:
-            return f"not verified: {', '.join(self.unverified)}"
-        return ""
+            worst = f", above all {', '.join(self.unverified)}" if self.unverified else ""
+            return f"not verified: the data of this preset is from few or indirect sources{worst}"
+        return f"not verified: {', '.join(self.unverified)}" if self.unverified else ""
 
 
 def day_of(text: str) -> date:

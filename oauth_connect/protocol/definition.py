@@ -29,7 +29,7 @@ def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
             raise InvalidProvider(f"{path}.{key}: unknown key{suggestion(str(key), types_of)}")
     for key in _required(cls):
         if key not in data:
-            raise InvalidProvider(f"{path}.{key}: missing")
+            raise InvalidProvider(f"{path}.{key}: missing{_choices_of(types_of[key])}")
     values = {key: convert(types_of[key], value, f"{path}.{key}") for key, value in data.items()}
     try:
         return cls(**values)
@@ -61,6 +61,16 @@ def _field_types(cls: Any) -> dict[str, Any]:
 @cache
 def _required(cls: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+
+
+def _choices_of(declared: Any) -> str:
+    """Return the end of a message that lists what a field can be, or "" if it can be anything."""
+    is_choice = get_origin(declared) is Literal
+    return f"; expected one of {_named(get_args(declared))}" if is_choice else ""
+
+
+def _named(choices: tuple[Any, ...]) -> str:
+    return ", ".join(repr(choice) for choice in choices)
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
@@ -108,8 +118,7 @@ def _integer(_: Any, value: Any, path: str) -> int:
 
 def _choice(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     if value not in choices:
-        named = ", ".join(repr(choice) for choice in choices)
-        raise InvalidProvider(f"{path}: expected one of {named}, not {_shown(value)}")
+        raise InvalidProvider(f"{path}: expected one of {_named(choices)}, not {_shown(value)}")
     return value
 
 

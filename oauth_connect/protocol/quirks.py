@@ -152,12 +152,13 @@ class TokenResponse:
     ``path``: the list of keys that leads to the token. ``path_optional``: a response without that path has
     the token at the top. ``other_entries``: names of entries of this site that read another token of the same
     response, each at its own ``path``. ``fields``: the RFC's name -> the provider's name.
-    ``success_field`` must be true. ``error_field``: a dotted path. In both paths a number may be the index of
-    a list. ``errors``: the provider's error code -> the RFC's (section 5.2). A key "code: text" matches this
-    code if the description begins with the text. ``http_400`` matches a 400 without a code, and so on. A code
-    of a success leads to "". ``wider_scopes``: granted scopes count that were not requested.
-    ``scopes_ignore_case``: scopes that differ in case only are the same. ``lists_all_scopes``: a response
-    that names scopes names every granted one, so a requested scope that it omits was refused.
+    ``success_field`` must be true. ``error_field`` and ``error_description_field``: dotted paths. In all
+    paths a number may be the index of a list. ``errors``: the provider's error code -> the RFC's (section
+    5.2). A key "code: text" matches this code if the description begins with the text. ``http_400`` matches a
+    400 without a code, and so on. A code of a success leads to "". ``wider_scopes``: granted scopes count
+    that were not requested. ``scopes_ignore_case``: scopes that differ in case only are the same.
+    ``lists_all_scopes``: a response that names scopes names every granted one, so a requested scope that it
+    omits was refused.
     ``assumed_lifetime``: seconds until expiry, if the response has no ``expires_in``.
     ``expires_unit``: ``seconds`` from now, a point in time, or ``jwt`` for the ``exp`` of the access token.
     ``refresh_token_expires_in``: the name of the field, in ``refresh_token_expires_unit``.
@@ -169,6 +170,7 @@ class TokenResponse:
     fields: Mapping[str, str] = field(default_factory=dict)
     success_field: str = ""
     error_field: str = "error"
+    error_description_field: str = "error_description"
     errors: Mapping[str, str] = field(default_factory=dict)
     scope_separator: str = " "
     token_types: tuple[str, ...] = ("bearer",)
@@ -186,7 +188,8 @@ class TokenResponse:
             if name not in RESPONSE_FIELDS:
                 allowed = ", ".join(RESPONSE_FIELDS)
                 raise InvalidProvider(f"fields.{name}: not a field of a token response ({allowed})")
-        check_paths("error_field", [self.error_field] if self.error_field else [])
+        for name in ("error_field", "error_description_field"):
+            check_paths(name, filter(None, [getattr(self, name)]))
         check_keys("path", self.path)
         if self.other_entries and self.path:
             raise InvalidProvider(
@@ -419,7 +422,7 @@ class Variable:
         try:
             re.compile(self.pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise InvalidProvider(f"pattern: {error}") from None
+            raise InvalidProvider(f"pattern: not a regular expression ({error})") from None
         if self.default and self.value_of(self.default) is None:
             raise InvalidProvider("default: does not match the pattern, or is not among the choices")
         if self.source in ("token_response", "identity"):

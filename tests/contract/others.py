@@ -165,6 +165,8 @@ def _main() -> None:
             "allauth.socialaccount",
         ],
         MIDDLEWARE=["allauth.account.middleware.AccountMiddleware"],
+        # Its default is v1 until release 65.19.5, and v5 since 65.19.6.
+        SOCIALACCOUNT_PROVIDERS={"pinterest": {"API_VERSION": "v5"}},
         SECRET_KEY="only for this process",
     )
     importlib.import_module("django").setup()

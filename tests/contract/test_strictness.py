@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.contract.golden import Facts
+from oauth_connect import presets
+from tests.contract.golden import Facts, load
 from tests.contract.matching import Asked, authorization_differences, differences
 from tests.contract.play import Play
 from tests.contract.server import EveryProvider
@@ -17,6 +18,19 @@ from tests.contract.server import EveryProvider
 pytestmark = pytest.mark.once
 
 URL = "https://id.example/token"
+DOCUMENTS_OF_USERS = {"identity", "userinfo_endpoint"}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_document_that_nobody_has_verified_is_marked_as_assumed(name: str) -> None:
+    about = presets.about(name)
+    assert about
+    if not DOCUMENTS_OF_USERS & set(about.unverified):
+        return
+    answers = [step["answer"] for step in load(name)["connect"][1:] if "json" in step["answer"]]
+    assert all(answer.get("shape") == "assumed" for answer in answers)
+
+
 EXPECTED = {
     "method": "POST",
     "url": URL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -310,6 +311,72 @@ def test_what_is_known_is_shown_with_its_marks(command, own):
     assert "* not everything is verified" in listed
 
 
+def test_what_helps_to_paste_and_to_register_is_shown(command, own):
+    own.write_text(
+        f"{ABOUT}\n[authorize]\noffline_scopes=['offline']\n"
+        "[token_response.errors]\nbad_code='invalid_grant'\nslow='slow_down'\n"
+        "'denied: token'='invalid_grant'\nok=''\n[revocation]\neffect='account'\n".replace(
+            "caveats", "least_scopes = []\ncaveats"
+        ),
+        encoding="utf-8",
+    )
+    lines = [" ".join(line.split()) for line in command("oauth_providers", "own").lines]
+    for line in (
+        "added for a refresh token offline",
+        "revocation ends every connection of this account",
+        "least scopes none",
+        "bad_code: The code was used before.",
+        "slow: The client sent too many requests.",
+        'denied (description: "token"): The code or the refresh token is wrong, spent or has ended.',
+    ):
+        assert line in lines
+    assert not any(line.startswith("ok:") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "line"),
+    [
+        ("notion", ["client_id", "client_secret"], ""),  # it has no scopes
+        ("zoom", ["client_id", "client_secret"], '"scopes": [],'),  # they are set at the provider
+        ("twitch", ["client_id", "client_secret", "scopes"], '"scopes": [],'),
+        ("slack", ["client_id", "client_secret", "scopes"], '"scopes": ["channels:read"],'),
+        ("mastodon", ["instance"], '"scopes": ["read:accounts"],'),  # a hook registers its clients
+    ],
+)
+def test_a_preset_needs_what_it_lacks(command, name, needs, line):
+    assert summary(command, name)["needs"] == needs
+    pasted = command("oauth_providers", name, json=True).document["settings"]
+    assert line in pasted
+    assert ("scopes" in pasted) is bool(line)
+
+
+def test_variables_that_have_a_value_are_shown_too(command):
+    out = command("oauth_providers", "microsoft").out
+    assert "tenant: from the settings, default common, such as contoso.onmicrosoft.com" in out
+    assert "https://login.microsoftonline.com/common/" in out
+
+
+def test_what_is_pasted_for_a_preset_of_this_site_names_its_file(command, own):
+    pasted = command("oauth_providers", "own", json=True).document["settings"]
+    assert f'"preset": {json.dumps(str(own))}' in pasted
+    assert "token_endpoint" not in pasted
+
+
+def test_what_is_pasted_for_a_mapping_keeps_the_rules_of_its_variables(command, own, configure):
+    rules = {"source": "user", "label": "Shop", "choices": ["a", "b"], "lowercase": True}
+    mapping = {**tomllib.loads(ABOUT), "variables": {"shop": rules}}
+    configure(PROVIDERS={"own": {"preset": mapping, "client_id": "c", "client_secret": SECRET}})
+    namespace: dict[str, Any] = {"OAUTH_CONNECT": {}, "os": Environment()}
+    exec(command("oauth_providers", "own", json=True).document["settings"], namespace)  # noqa: S102
+    assert namespace["OAUTH_CONNECT"]["PROVIDERS"]["own"]["variables"] == {"shop": rules}
+
+
+def test_a_client_secret_that_is_no_string_is_made_by_its_class(command):
+    pasted = command("oauth_providers", "apple", json=True).document["settings"]
+    assert pasted.startswith("from oauth_connect.contrib.apple import ClientSecret\n\nOAUTH_CONNECT")
+    assert '"client_secret": ClientSecret(\n            client_id="...", team_id="..."' in pasted
+
+
 def test_a_good_preset_passes_the_rules(command, own):
     run = command("oauth_providers", lint=str(own))
     assert (run.status, run.out) == (0, f"{own}: OK\n")
@@ -338,7 +405,33 @@ def test_a_good_preset_passes_the_rules(command, own):
         ("[refresh]", '[variables.shop]\npattern="[a-z]+"\n[refresh]', "variables.shop.example: missing"),
         ('name = "Own"', 'name = "Own"\nclient_id = "x"', "own.client_id: a preset holds no client"),
         ("[refresh]", "[refresh]\nrotate = true", "own.refresh.rotate: unknown key"),
-        ("[refresh]", "[environments.test.refresh]\nrotate = true\n[refresh]", "refresh.rotate: unknown key"),
+        (
+            "[refresh]",
+            "[environments.test.refresh]\nrotate = true\n[refresh]",
+            "own.environments.test.refresh.rotate: unknown key",
+        ),
+        ('category = "forms"', "", "own.about.category: missing; expected one of 'identity', "),
+        ('read = "2026-10"', 'read = "2099-01"', "own.about.read: 2099-01 is in the future"),
+        ('known_by = "vendor"', 'known_by = "library"', "own.about.sources: no library has a version"),
+        ('= ["forms:read"]', '= ["forms:write"]', "own.about.scope_labels: missing for forms:write"),
+        (
+            "[refresh]",
+            '[variables.shop]\npattern="["\nexample="a"\n[refresh]',
+            "variables.shop.pattern: not a regular expression (",
+        ),
+        *(
+            (
+                'https://own.example/api/"\n',
+                f'https://own.example{between}{{part}}/"\n[variables.part]\n'
+                f"pattern='{pattern}'\nexample='{example}'\n",
+                f"own.variables.part.pattern: accepts '{accepted}', which leads to another host or path",
+            )
+            for between, pattern, example, accepted in (
+                ("/", ".+", "acme", "acme/a"),
+                ("/", "[a-z@]+", "acme", "acme@a"),
+                ("", "/[a-z0-9/?]+", "/api/v3", "/api/v3?a"),
+            )
+        ),
     ],
 )
 def test_what_a_preset_lacks_is_named_with_its_path(command, own, old, new, problem):

@@ -15,6 +15,7 @@ from oauth_connect.management.providers.description import (
     PKCE,
     change_line,
     duration,
+    errors,
     lifetimes,
     revocation,
     variable_line,
@@ -29,6 +30,18 @@ MATRIX = DOCS / "providers.md"
 BEGIN, END = "<!-- the matrix, written by tests/presets/pages.py -->", "<!-- the end of the matrix -->"
 MARK = "\\*"
 ABBREVIATIONS = {"cms": "CMS", "crm": "CRM"}
+REFRESH_TOKEN = {
+    "always": "always issued",
+    "conditional": "issued in some cases: see below",
+    "never": "never issued",
+    "exchange": "never issued: a valid access token is exchanged for a new one",
+}
+ROTATION = {
+    "always": "each refresh returns a new refresh token",
+    "sometimes": "some refreshes return a new refresh token",
+    "never": "the refresh token stays the same",
+    "unknown": "not known; a new refresh token in a response replaces the old one",
+}
 HEAD = ("preset", "flows", "PKCE", "refresh token", "rotates", "lifetimes", "variables", "revocation")
 
 
@@ -120,7 +133,7 @@ def _client(provider: Provider, about: About) -> Iterator[str]:
         yield (
             "Redirect URI: your site's address, and the path at which you include the app, then "
             f"`{provider.slug}/callback/`. `manage.py oauth_providers {provider.slug}` prints it. "
-            f"{about.redirect_uri}"
+            f"{about.redirect_uri}".strip()
         )
     kind = {"none": "public, without a secret"}.get(
         provider.client_authentication, "confidential, with a secret"
@@ -146,16 +159,23 @@ def _facts(provider: Provider, about: About) -> Iterator[tuple[str, str]]:
     yield "PKCE", pkce
     if about.access_token_seconds:
         yield "access token", f"valid about {duration(about.access_token_seconds)}"
-    yield "refresh token", row.refresh
-    yield "rotation", row.rotation
+    yield "refresh token", REFRESH_TOKEN[row.refresh]
+    if row.refresh in ("always", "conditional"):
+        yield "rotation", ROTATION[row.rotation]
     if found := "; ".join(lifetimes(provider)):
         yield "a refresh token ends", f"after {found}"
     yield "client authentication", f"`{provider.client_authentication}`"
-    yield "identity", f"{code(provider.identity.id)} from {provider.identity_source}"
-    yield "API", code([provider.api_base_url] if provider.api_base_url else provider.api_hosts)
+    yield "identity", _identity(provider)
+    yield "API", code(dict.fromkeys(filter(None, [provider.api_base_url, *provider.api_hosts])))
     yield "revocation", revocation(provider)
     if provider.environments:
-        yield "environments", code(provider.environments)
+        yield "environments", f"{code(provider.environments)} (the entry's field `environment`)"
+
+
+def _identity(provider: Provider) -> str:
+    if provider.identity_source == "none":
+        return "none: no response names the account"
+    return f"{code(provider.identity.id)} from {provider.identity_source}"
 
 
 def _endpoints(provider: Provider, about: About) -> Iterator[str]:
@@ -171,9 +191,17 @@ def _endpoints(provider: Provider, about: About) -> Iterator[str]:
 
 def _scopes(provider: Provider, about: About) -> Iterator[str]:
     yield "\n## Scopes\n"
+    if not catalogue.takes_scopes(provider):
+        yield (
+            "The authorization request has no scopes. What a token can do: *not verified*. "
+            "See the provider's documentation."
+        )
+        return
     yield f"Requested by default: {code(provider.scopes) or 'none'}."
-    if about.least_scopes:
-        yield f"Enough to connect and to show the account's name: {code(about.least_scopes)}."
+    if provider.authorize.offline_scopes:
+        yield f"Added for a refresh token: {code(provider.authorize.offline_scopes)}."
+    if about.least_scopes is not None:
+        yield f"Enough to connect: {code(about.least_scopes) or 'no scope'}."
     if not about.scope_labels:
         yield "\nWhat each scope allows: *not verified*. See the provider's documentation."
         return
@@ -186,11 +214,9 @@ def _scopes(provider: Provider, about: About) -> Iterator[str]:
 
 
 def _errors(provider: Provider, about: About) -> Iterator[str]:
-    meanings = {**provider.callback.errors, **provider.token_response.errors}
-    names = dict.fromkeys([*meanings, *about.errors])
     rows = [
-        (f"`{name}`", f"`{meanings[name]}`" if meanings.get(name) else "", about.errors.get(name, ""))
-        for name in names
+        (f"`{name}`" + (f", described by `{words}`" if words else ""), f"`{rfc}`" if rfc else "", meaning)
+        for name, words, rfc, meaning in errors(provider, about)
     ]
     yield from section("Its own errors", table(("error", "treated as", "meaning"), rows) if rows else ())
 

@@ -118,6 +118,39 @@ def filled(variables: Any) -> dict[str, str]:
     }
 
 
+# Their endpoints, hosts or most of their data are from few or indirect sources.
+DOUBTFUL = {
+    *("amazon-selling-partner", "forgejo", "garmin", "heroku", "oura", "paypal", "vimeo", "webflow"),
+    *("wordpress-com", "yahoo"),
+}
+# The first twelve, and the others with whose scopes a person is helped.
+EXPLAINED = {
+    *("atlassian", "facebook", "github", "gitlab", "google", "microsoft", "notion", "quickbooks"),
+    *("salesforce", "shopify", "slack", "x"),
+    *("airtable", "calendly", "canva", "discord", "figma", "gitea", "linear", "linkedin", "monday"),
+    *("oura", "reddit", "square", "strava", "todoist"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DOUBTFUL))
+def test_doubtful_data_is_marked(name: str) -> None:
+    about = presets.about(name)
+    assert about
+    assert about.confidence == "low"
+    assert about.doubts
+    assert all(path in about.doubts for path in about.unverified)
+
+
+@pytest.mark.parametrize("name", sorted(EXPLAINED))
+def test_the_scopes_are_explained(name: str) -> None:
+    about, found = presets.about(name), provider(name)
+    assert about
+    assert about.least_scopes is not None
+    if found.authorize.scope_parameter:
+        assert about.scope_labels
+        assert about.scopes_for
+
+
 @every_preset
 def test_a_preset_follows_the_rules(name: str) -> None:
     whole = presets.read_whole(name)

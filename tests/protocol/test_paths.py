@@ -64,6 +64,10 @@ def test_a_number_is_the_index_of_a_list_or_the_key_of_an_object(
         ("accounts.match", lambda path: {"accounts": {"match": [path]}}),
         ("token_response.error_field", lambda path: {"token_response": {"error_field": path or "."}}),
         (
+            "token_response.error_description_field",
+            lambda path: {"token_response": {"error_description_field": path or "."}},
+        ),
+        (
             "variables.host.field",
             lambda path: {
                 "variables": {"host": {"source": "token_response", "pattern": "[a-z]+", "field": path or "."}}

@@ -100,7 +100,7 @@ class Command(Base):
         resolved = _resolved(provider)
         uri = redirect_uri(slug) if connectable(provider) else NO_REDIRECT
         paste = list(pasted(slug, provider))
-        for text in described(resolved, summary, about):
+        for text in described(resolved, summary, about, provider.variables):
             self.line(text)
         self.line("\nRedirect URI to register at the provider:")
         self.line(f"  {uri.uri or uri.problem or uri.note}")
@@ -108,7 +108,7 @@ class Command(Base):
             self.line(f"  {about.redirect_uri}")
         self.line("\nSettings:")
         for text in paste:
-            self.line(f"  {text}")
+            self.line(f"  {text}".rstrip())
         self.document(
             {
                 **asdict(summary),

@@ -26,11 +26,26 @@ PKCE = {
     "unsupported": "not supported",
     "unknown": "not known",
 }
+EFFECTS = {
+    "token": "ends this token",
+    "grant": "ends the user's grant",
+    "account": "ends every connection of this account",
+}
+# RFC 6749 sections 4.1.2.1 and 5.2, and RFC 8628 section 3.5. A provider's own errors are treated as these.
+MEANINGS = {
+    "invalid_grant": "The code or the refresh token is wrong, spent or has ended.",
+    "invalid_client": "The client id or the client secret is wrong.",
+    "slow_down": "The client sent too many requests.",
+    "server_error": "The provider has a problem.",
+    "temporarily_unavailable": "The provider has a problem. Try again later.",
+}
 UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"))
 
 
-def described(provider: Provider, summary: Summary, about: About | None) -> Iterator[str]:
-    """Yield the lines about one provider."""
+def described(
+    provider: Provider, summary: Summary, about: About | None, variables: Mapping[str, Variable]
+) -> Iterator[str]:
+    """Yield the lines about one provider. ``variables``: also those that have a value already."""
     yield f"{provider.label} ({provider.slug})"
     fields = {**_fields(provider, summary), **(_facts(about) if about else {})}
     shown = {name: value for name, value in fields.items() if value}
@@ -38,9 +53,9 @@ def described(provider: Provider, summary: Summary, about: About | None) -> Iter
     for name, value in shown.items():
         mark = " (not verified)" if about and about.is_unverified(name) else ""
         yield f"  {name.ljust(width)}  {value}{mark}"
-    yield from _section("Variables", map(variable_line, provider.variables.items()))
+    yield from _section("Variables", map(variable_line, variables.items()))
     if about:
-        yield from _sections(about)
+        yield from _sections(provider, about)
 
 
 def _fields(provider: Provider, summary: Summary) -> dict[str, str]:
@@ -56,9 +71,11 @@ def _fields(provider: Provider, summary: Summary) -> dict[str, str]:
         "refresh token": "; ".join(lifetimes(provider)),
         "client authentication": provider.client_authentication,
         **{name: getattr(provider, name) for name in LOCATIONS},
+        "API hosts": ", ".join(provider.api_hosts),
         "revocation": revocation(provider),
         "environments": ", ".join(provider.environments),
         "scopes": " ".join(provider.scopes),
+        "added for a refresh token": " ".join(provider.authorize.offline_scopes),
         "needs": ", ".join(summary.needs),
     }
 
@@ -66,24 +83,31 @@ def _fields(provider: Provider, summary: Summary) -> dict[str, str]:
 def _facts(about: About) -> dict[str, str]:
     return {
         "access token": f"about {duration(about.access_token_seconds)}" if about.access_token_seconds else "",
+        "least scopes": "" if about.least_scopes is None else " ".join(about.least_scopes) or "none",
         "PKCE at the provider": PKCE[about.pkce],
         "known from": f"{EVIDENCE[about.known_by]}, read {about.read} ({CONFIDENCE[about.confidence]})",
         "not verified": ", ".join(about.unverified),
     }
 
 
-def _sections(about: About) -> Iterator[str]:
+def _sections(provider: Provider, about: About) -> Iterator[str]:
     yield from _section("What to know", about.caveats)
     yield from _section("Announced changes", map(change_line, about.changes))
     yield from _section("Scopes", _pairs(about.scope_labels))
     tasks = {task: " ".join(scopes) for task, scopes in about.scopes_for.items()}
     yield from _section("Scopes for common tasks", _pairs(tasks))
-    yield from _section("Its errors", _pairs(about.errors))
+    yield from _section("Its errors", map(_error_line, errors(provider, about)))
     if about.console:
         steps = (f"{number}. {step}" for number, step in enumerate(about.console.steps, 1))
         yield from _section(
             f"Register a client: {about.console.page} (read {about.console.read})", steps, always=True
         )
+
+
+def _error_line(error: tuple[str, str, str, str]) -> str:
+    code, words, rfc, meaning = error
+    name = f'{code} (description: "{words}")' if words else code
+    return f"{name}: {meaning or rfc}"
 
 
 def _section(title: str, lines: Iterator[str] | tuple[str, ...], *, always: bool = False) -> Iterator[str]:
@@ -140,7 +164,20 @@ def lifetimes(provider: Provider) -> Iterator[str]:
 def revocation(provider: Provider) -> str:
     if provider.revocation.style == "none" or not provider.revocation_endpoint:
         return "none"
-    return f"ends the {provider.revocation.effect}"
+    return EFFECTS[provider.revocation.effect]
+
+
+def errors(provider: Provider, about: About) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the provider's own error codes, the words in the description, the RFC's code, and the meaning.
+
+    A code that is mapped to nothing is no error, and is left out.
+    """
+    treated_as = {**provider.callback.errors, **provider.token_response.errors}
+    for code in dict.fromkeys([*treated_as, *about.errors]):
+        rfc = treated_as.get(code, "")
+        if rfc or code in about.errors:
+            name, _, words = code.partition(": ")
+            yield name, words, rfc, about.errors.get(code, MEANINGS.get(rfc, ""))
 
 
 def duration(seconds: int) -> str:

@@ -88,11 +88,24 @@ def preset(name: str) -> Summary:
         provider, about = example(name), presets.about(name)
     except InvalidProvider as error:
         return Summary(name, PRESET, problem=str(error))
-    client = ["client_id"]
-    if provider.client_authentication != "none":
-        client.append("client_secret")
-    scopes = () if provider.scopes else ("scopes",)
-    return summary_of(provider, PRESET, (*client, *scopes, *variables(provider)), about)
+    needs = (*_missing_client(provider), *_missing_scopes(provider, about), *variables(provider))
+    return summary_of(provider, PRESET, needs, about)
+
+
+def _missing_client(provider: Provider) -> tuple[str, ...]:
+    if provider.hooks.register_client:
+        return ()
+    return ("client_id",) if provider.client_authentication == "none" else ("client_id", "client_secret")
+
+
+def _missing_scopes(provider: Provider, about: About | None) -> tuple[str, ...]:
+    needs_none = bool(provider.scopes) or not takes_scopes(provider) or (about and about.least_scopes == ())
+    return () if needs_none else ("scopes",)
+
+
+def takes_scopes(provider: Provider) -> bool:
+    """Return whether an authorization request of this provider has scopes."""
+    return bool(provider.authorize.scope_parameter or provider.authorize.extra_scopes)
 
 
 def example(name: str) -> Provider:

@@ -66,9 +66,9 @@ def refusal(
     ``client_only``: the request has no credentials but the client's, so a 401 can mean nothing else.
     """
     provider_code = _code_in(provider, document)
-    said = document.get("error_description") if isinstance(document, Mapping) else None
+    said = pick(document, [provider.token_response.error_description_field, "error_description"])
     # Some servers quote the token that they refuse.
-    description = redacted(printable_line(said or ""))
+    description = redacted(printable_line(said))
     code = _rfc_code(provider, provider_code, description) if provider_code else ""
     if not code or (status in WRONG_ENDPOINT and not _is_explicit(provider, code)):
         code = _rfc_code(provider, f"http_{status}", description)

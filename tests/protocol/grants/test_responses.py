@@ -339,6 +339,20 @@ def test_an_entry_may_name_the_code_of_a_success() -> None:
         read({"error": {"code": "ok"}}, 403, token_response=rules)
 
 
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [("Wrong secret.", "invalid_client"), ("Try again.", "server_error"), (None, "server_error")],
+)
+def test_an_entry_may_name_where_the_description_is(message: str | None, code: str) -> None:
+    rules = {
+        "error_field": "error.code",
+        "error_description_field": "error.message",
+        "errors": {"1: Wrong secret": "invalid_client", "1": "server_error"},
+    }
+    error = refusals.refusal(acme(token_response=rules), 400, {"error": {"code": 1, "message": message}})
+    assert error.code == code
+
+
 def test_a_refusal_that_was_answered_leaves_no_doubt() -> None:
     with pytest.raises(ProviderUnavailable) as raised:
         read({"error": "temporarily_unavailable"}, status=400)

@@ -35,7 +35,7 @@ def refusal(
     rules = provider.token_response
     _put_code(provider, document, code)
     if said := ". ".join(filter(None, (text, description))):
-        document.setdefault("error_description", said)
+        put(document, (rules.error_description_field or "error_description").split("."), said)
     if rules.success_field:
         document[rules.success_field] = False
     if status == 400 and _refuses_with_success(provider):
