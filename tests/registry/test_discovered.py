@@ -9,11 +9,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.errors import ProviderMisconfigured
-from oauth_connect.issuers import Issuers
 from oauth_connect.models import Connection
 from oauth_connect.protocol.metadata.discovery import GuardedProvider
 from oauth_connect.registry import registry
-from tests.registry.issuer import CLIENT, ISS, WELL_KNOWN
+from tests.registry.issuer import CLIENT, ISS
+from tests.support.discovery import WELL_KNOWN, forget_metadata
 from tests.support.our_checks import our_messages
 from tests.support.visitor import state_of
 
@@ -72,11 +72,11 @@ def test_a_changed_entry_is_used_immediately_without_a_request(scripted, acme) -
 def test_processes_share_what_is_learnt_through_the_cache(scripted, acme, monkeypatch, configure) -> None:
     acme()
     registry.provider("acme")
-    monkeypatch.setattr(registry, "_issuers", Issuers())  # another process
+    forget_metadata(monkeypatch)  # another process
     registry.provider("acme")
     assert len(scripted.asked(WELL_KNOWN)) == 1
     configure(DISCOVERY_CACHE=None)
-    monkeypatch.setattr(registry, "_issuers", Issuers())
+    forget_metadata(monkeypatch)
     registry.provider("acme")
     assert len(scripted.asked(WELL_KNOWN)) == 2
 
