@@ -234,9 +234,9 @@ django.setup()
 from django.conf import settings
 from django.core.cache import caches
 settings.CACHES = {"default": {"BACKEND": sys.argv[2], "LOCATION": sys.argv[3]}}
-from oauth_connect.registry import registry
+from oauth_connect.conf import conf
 settings.OAUTH_CONNECT = {"PROVIDERS": {"acme": {"issuer": sys.argv[1], "client_id": "x"}}}
-print(registry.provider("acme").token_endpoint)
+print(conf.provider("acme").token_endpoint)
 """
 
 

@@ -16,9 +16,9 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 from django.utils.translation import npgettext_lazy
 
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.models import Connection
 from oauth_connect.models.row import RECONNECT_SOON
-from oauth_connect.registry import UnknownProvider, registry
 
 NOTHING = "-"
 
@@ -52,7 +52,7 @@ def status_badge(connection: Connection) -> str:
 def provider(connection: Connection) -> str:
     """Return the provider's name, with a note if the settings no longer contain it."""
     try:
-        registry.declared_provider(connection.provider, connection.owner)
+        conf.declared_provider(connection.provider, connection.owner)
     except UnknownProvider:
         note = _("No longer offered by this site")
         return format_html('{} <span class="oauth-quiet">{}</span>', connection.provider, note)
@@ -64,7 +64,7 @@ def provider(connection: Connection) -> str:
 def account_id(connection: Connection) -> str:
     """Return the account's id, with a note if only the browser has named it."""
     try:
-        known = registry.declared_provider(connection.provider, connection.owner)
+        known = conf.declared_provider(connection.provider, connection.owner)
     except ImproperlyConfigured:
         return connection.account_id
     if not connection.account_id or known.proves(known.identity_source):

@@ -9,11 +9,10 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from oauth_connect.conf import conf
+from oauth_connect.conf import RESERVED, conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.protocol.net.destination import allows, origin_of
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import RESERVED, registry
 from oauth_connect.site_origin import in_test_environment
 from oauth_connect.tracebacks import without_locals
 
@@ -44,10 +43,10 @@ def check_providers(app_configs: Any, **kwargs: Any) -> Iterator[CheckMessage]:
         )
     for slug in slugs:
         try:
-            provider = registry.declared_provider(slug)
+            provider = conf.declared_provider(slug)
             provider.check_hooks()
-            registry.check_other_entries(provider)
-            if problem := registry.issuer_problem(slug):
+            conf.check_other_entries(provider)
+            if problem := conf.issuer_problem(slug):
                 raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {slug}.issuer: {problem}')
         except (ImproperlyConfigured, InvalidProvider) as error:
             if _lacks_environment(slug):
@@ -157,6 +156,6 @@ def _valid_providers() -> Iterator[Provider]:
         return
     for slug in slugs:
         try:
-            yield registry.declared_provider(slug)
+            yield conf.declared_provider(slug)
         except ImproperlyConfigured:
             continue

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
+from oauth_connect.engine.logged_once import is_first
+
 logger = logging.getLogger("oauth_connect")
-MAX_REMEMBERED = 1000
-_logged: dict[Hashable, object] = {}
 
 
 def log_refused_again(token: Hashable, *, provider: str, connection: str = "") -> None:
@@ -15,11 +15,7 @@ def log_refused_again(token: Hashable, *, provider: str, connection: str = "") -
 
     ``token``: its store's key and its version. ``connection``: empty for a token in a keyring.
     """
-    if len(_logged) > MAX_REMEMBERED:
-        _logged.clear()
-    own = object()
-    # No lock, which a fork could leave locked: of several threads, setdefault lets one be the first.
-    if _logged.setdefault(token, own) is not own:
+    if not is_first(("refused_again", token)):
         return
     details = {"action": "refused_again", "provider": provider, "connection": connection}
     logger.warning("the API of %s refuses a token that was just requested for it", provider, extra=details)

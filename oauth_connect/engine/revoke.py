@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
+from oauth_connect.engine.logged_once import is_first
 from oauth_connect.errors import CallError, ProviderUnavailable
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
@@ -15,8 +16,6 @@ logger = logging.getLogger("oauth_connect")
 Outcome = Literal["revoked", "unsupported", "refused", "pending"]
 # After the client's secret is corrected, a retry may succeed. Other refusals are final.
 CLIENT_REFUSED = frozenset({"invalid_client", "unauthorized_client", "http_401"})
-MAX_REMEMBERED = 1000
-_logged: dict[tuple[str, str, str], object] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,7 @@ def _after_refused_client(provider: Provider) -> Outcome:
     """Return the outcome after a server refused the client. Log a client without a secret once a process."""
     if provider.has_secret:
         return "pending"
-    if len(_logged) > MAX_REMEMBERED:
-        _logged.clear()
-    client, own = (provider.slug, provider.client_id, provider.revocation_endpoint), object()
-    # Of several threads, setdefault lets one be the first.
-    if _logged.setdefault(client, own) is own:
+    if is_first(("revocation_impossible", provider.slug, provider.client_id, provider.revocation_endpoint)):
         details = {"action": "revocation_impossible", "provider": provider.slug}
         logger.warning(
             "%s revokes no token of a client without a secret. Tokens stay valid there until they expire. "

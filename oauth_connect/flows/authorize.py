@@ -16,7 +16,7 @@ from django.db import router
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
-from oauth_connect.conf import conf
+from oauth_connect.conf import InvalidLoadedEntry, UnknownProvider, conf
 from oauth_connect.engine.revoke import revoke
 from oauth_connect.errors import CallbackRefused, CallError, ProtocolError, ProviderUnavailable
 from oauth_connect.flows import finished, flow_cookie
@@ -41,7 +41,6 @@ from oauth_connect.protocol.grants.callback import Callback, check_issuer, read_
 from oauth_connect.protocol.grants.requests import authorization_url, new_code_verifier
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import InvalidLoadedEntry, UnknownProvider, registry
 from oauth_connect.tracebacks import without_locals
 
 
@@ -90,7 +89,7 @@ def begin(
         raise PermissionDenied("This user has been deactivated.")
     owner = owner_of(request)
     unresolved = _provider(slug, owner.key)
-    registry.check_other_entries(unresolved, owner.key)  # an error must come before the user consents
+    conf.check_other_entries(unresolved, owner.key)  # an error must come before the user consents
     values = initial_values(unresolved, variables or {}, connection)
     provider = unresolved.resolve_with_client(values)
     asked = asked_scopes(provider, scopes, connection)
@@ -218,7 +217,7 @@ def _finish(
 
 
 def _provider(slug: str, owner: str) -> Provider:
-    provider = registry.provider(slug, owner)
+    provider = conf.provider(slug, owner)
     check_allowed(provider, "authorization_code")
     if not provider.connects_accounts:
         raise ImproperlyConfigured(
@@ -230,7 +229,7 @@ def _provider(slug: str, owner: str) -> Provider:
 def _same_provider(pending: PendingAuthorization) -> Provider:
     """Return the provider of a flow. Raises CallbackRefused if it is not offered any more."""
     try:
-        provider = registry.provider(pending.provider, pending.owner)
+        provider = conf.provider(pending.provider, pending.owner)
     except (UnknownProvider, InvalidLoadedEntry) as error:
         raise _changed() from error
     if not provider.connects_accounts:
@@ -293,7 +292,7 @@ def _path_to_retry(request: HttpRequest, slug: str, pending: PendingAuthorizatio
     if (slug, str(request.user.pk)) != (pending.provider, pending.user):
         return ""
     try:
-        provider = registry.declared_provider(pending.provider, pending.owner)
+        provider = conf.declared_provider(pending.provider, pending.owner)
     except ImproperlyConfigured:
         return ""
     usual = {*provider.scopes, *provider.authorize.offline_scopes}

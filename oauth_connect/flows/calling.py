@@ -8,6 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import router
 
+from oauth_connect.conf import conf
 from oauth_connect.errors import AmbiguousConnection, ReauthorizationRequired
 from oauth_connect.flows.choice import account_in_use
 from oauth_connect.flows.paths import choose_path, connect_path, site_path
@@ -16,7 +17,6 @@ from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.grants.scopes import cover
 from oauth_connect.protocol.provider import Provider, scope_tuple
 from oauth_connect.protocol.session import ApiSession
-from oauth_connect.registry import registry
 from oauth_connect.stores.whole_rows import rows_where
 from oauth_connect.tracebacks import without_locals
 
@@ -69,7 +69,7 @@ def connection_for(
     """
     scopes = scope_tuple(scopes)
     owner = Owner.of(user_or_owner)
-    entry = registry.declared_provider(provider, owner.key)
+    entry = conf.declared_provider(provider, owner.key)
     if not getattr(owner.user, "is_active", True):
         raise ReauthorizationRequired("This user has been deactivated.", reason="owner_inactive")
     found = _not_revoked(owner, provider, account_id)
@@ -103,7 +103,7 @@ async def aconnection_for(
 
 def _not_connected(entry: Provider, owner: Owner, scopes: Iterable[str]) -> ReauthorizationRequired:
     """Return the error for an owner without a connection. Without a page that connects, it has no URL."""
-    if entry.enabled and registry.connectable_provider(entry.slug, owner.key) is None:
+    if entry.enabled and conf.connectable_provider(entry.slug, owner.key) is None:
         return ReauthorizationRequired(
             f"No {entry.slug} account is connected, and no page of this site connects one (grant_types and "
             f"endpoints of {entry.slug!r}). Use machine_session() for the site's own token, or oauth_login.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from oauth_connect.conf import conf
 from oauth_connect.errors import CallError
 from oauth_connect.protocol.session import ApiSession
-from oauth_connect.registry import registry
 from oauth_connect.stores import keyring
 from oauth_connect.tracebacks import without_locals
 
@@ -18,11 +17,11 @@ def session_for_keyring(provider: str) -> ApiSession:
     ImproperlyConfigured for an unknown provider. ``oauth_connect.stores.keyring`` works without settings.
     """
     return keyring.session_for(
-        registry.declared_provider(provider),
+        conf.declared_provider(provider),
         leeway=conf.refresh_leeway,
         http_timeout=conf.http_timeout,
         api_timeout=conf.api_timeout,
-        resolved=lambda: registry.provider(provider),
+        resolved=lambda: conf.provider(provider),
     )
 
 
@@ -32,12 +31,12 @@ def forget_in_keyring(provider: str) -> keyring.Forgotten:
 
     Return ``pending`` also where the provider's endpoints cannot be discovered now.
     """
-    declared = registry.declared_provider(provider)
+    declared = conf.declared_provider(provider)
     # First, so that the token is not used any more, even if a step below fails.
     if keyring.KeyringStore(declared).end() is None:
         return "absent"
     try:
-        resolved = registry.provider(provider)
+        resolved = conf.provider(provider)
     except CallError:
         return "pending"
     return keyring.forget(declared, resolved=resolved, http_timeout=conf.http_timeout)

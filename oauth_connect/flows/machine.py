@@ -15,7 +15,6 @@ from oauth_connect.models import Connection
 from oauth_connect.models.lifecycle import access, machine_row
 from oauth_connect.protocol.provider import Provider, is_scope, scope_tuple
 from oauth_connect.protocol.session import ApiSession
-from oauth_connect.registry import registry
 from oauth_connect.tracebacks import without_locals
 
 
@@ -110,7 +109,7 @@ def _entry(slug: str, owner: str) -> Provider:
     """Return the provider, if its client can authenticate. No user authorizes this token, only the client."""
     path = f'OAUTH_CONNECT["PROVIDERS"]: {slug}'
     try:
-        entry = registry.declared_provider(slug, owner).resolve_with_client({})
+        entry = conf.declared_provider(slug, owner).resolve_with_client({})
     except InvalidProvider as error:
         raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {error}') from None
     check_allowed(entry, "client_credentials")

@@ -15,7 +15,6 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.tracebacks import methods_without_locals
 
 
@@ -43,7 +42,7 @@ class OtherTokens:
     """
 
     def __init__(self, provider: Provider, owner: str, initial: Mapping[str, str]) -> None:
-        self._entries = registry.other_entries(provider, owner)
+        self._entries = conf.other_entries(provider, owner)
         self._requested = [*chain.from_iterable(provider.authorize.extra_scopes.values())]
         self._initial = initial
         self.found: list[OtherToken] = []

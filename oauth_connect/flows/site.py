@@ -13,7 +13,6 @@ from oauth_connect.models.row import UNDECIDED, rows_of
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.grants import callback
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 from oauth_connect.stores.transactions import write_transaction
 from oauth_connect.tracebacks import without_locals
 
@@ -50,7 +49,7 @@ def choose_site(connection: Connection, site_id: str) -> Site | None:
     site = next((one for one in sites_of(connection) if one.id == site_id), None)
     if site is None:
         return None
-    provider = registry.provider(connection.provider, connection.owner)
+    provider = conf.provider(connection.provider, connection.owner)
     values = {name: callback.value_from(provider, name, value) for name, value in site.values.items()}
     alias = router.db_for_write(Connection)
     with write_transaction(alias, Connection._meta.db_table):
@@ -72,7 +71,7 @@ def site_in_use(owner: Owner, provider: Provider, account: Account, sites: Seque
 
 def _without_site(connection: Connection) -> Provider:
     """Return the provider as it is before a site was chosen."""
-    provider = registry.provider(connection.provider, connection.owner)
+    provider = conf.provider(connection.provider, connection.owner)
     late = provider.asked_of("accounts")
     return provider.resolve_with_client(
         {name: value for name, value in connection.variables.items() if name not in late}

@@ -11,6 +11,7 @@ from django.db import router, transaction
 from django.db.models import QuerySet
 
 from oauth_connect import signals
+from oauth_connect.conf import conf
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.account import Account
 from oauth_connect.flows.choice import replace_others
@@ -21,7 +22,6 @@ from oauth_connect.models.owner import Owner
 from oauth_connect.models.pending_revocation import GrantKey
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores.transactions import write_transaction
 
 
@@ -42,7 +42,7 @@ def store_connection(
         raise _inactive()
     # Asked before: when the token is stored, an error of the site's loader must not look like a failed flow.
     slugs = [slug, *(other.provider.slug for other in others)]
-    replaces = [one for one in slugs if registry.declared_provider(one, owner.key).one_account]
+    replaces = [one for one in slugs if conf.declared_provider(one, owner.key).one_account]
     with _one_transaction() if others else nullcontext():
         connections = [_store_token(token, account, owner, present, fields)]
         connections += [_store_other(other, fields) for other in others]
@@ -109,7 +109,7 @@ def _inactive() -> CallbackRefused:
 
 def _after_commit(connection: Connection, has_alarm: bool) -> None:
     # With several clients, the others may still be refused.
-    if has_alarm and registry.has_one_client(connection.provider):
+    if has_alarm and conf.has_one_client(connection.provider):
         access.end_alarm(connection)
     signals.connected.send_robust(sender=Connection, connection=connection)
 

@@ -47,7 +47,6 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import DEVICE_CODE
 from oauth_connect.protocol.templates import has_brace
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores import keyring
 from oauth_connect.tracebacks import methods_without_locals
 
@@ -152,7 +151,7 @@ class KeyringTarget:
         )
         for other in login.others.found:
             keyring.keep(
-                registry.declared_provider(other.provider.slug),
+                conf.declared_provider(other.provider.slug),
                 other.token,
                 account=other.account.label if other.account else "",
                 variables=other.completion.values,
@@ -189,10 +188,10 @@ class Login:
         choose: ChooseSite = no_site,
     ) -> None:
         self.target = target
-        self.declared = registry.declared_provider(slug, target.owner)
+        self.declared = conf.declared_provider(slug, target.owner)
         if not self.declared.enabled:
             raise ImproperlyConfigured(f"{slug}.enabled: the provider is disabled in the settings.")
-        self.discovered = registry.provider(slug, target.owner)
+        self.discovered = conf.provider(slug, target.owner)
         values = initial_values(self.declared, variables or {}, None)
         self.completion = Completion(self.discovered, values, [], choose)
         self.provider = self.discovered.resolve_with_client(self.completion.values)
@@ -353,8 +352,8 @@ class BrowserLogin(Login):
 
 
 def has_device_flow(slug: str, owner: str = "") -> bool:
-    """Return whether a provider offers the device flow. Raises as ``registry.provider``."""
-    return _has_device_flow(registry.provider(slug, owner))
+    """Return whether a provider offers the device flow. Raises as ``conf.provider``."""
+    return _has_device_flow(conf.provider(slug, owner))
 
 
 def _has_device_flow(provider: Provider) -> bool:
@@ -362,8 +361,8 @@ def _has_device_flow(provider: Provider) -> bool:
 
 
 def without_device_flow(slug: str, owner: str = "") -> str:
-    """Return why a provider offers no device flow. Raises as ``registry.provider``."""
-    if not registry.provider(slug, owner).allows(DEVICE_CODE):
+    """Return why a provider offers no device flow. Raises as ``conf.provider``."""
+    if not conf.provider(slug, owner).allows(DEVICE_CODE):
         return excluded(slug, DEVICE_CODE)
     return (
         f"{slug}.device_authorization_endpoint: missing. The device flow needs it. Set it, or log in with "

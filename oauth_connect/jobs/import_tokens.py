@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
 
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import CallbackRefused, InvalidProvider, printable_line
 from oauth_connect.models import Connection, Owner, history
 from oauth_connect.models.lifecycle.connect import seal_new
@@ -24,7 +25,6 @@ from oauth_connect.protocol.grants.scopes import granted_scopes
 from oauth_connect.protocol.paths import pick
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import UnknownProvider, registry
 from oauth_connect.stores.lock_timeouts import retried
 from oauth_connect.tracebacks import methods_without_locals
 
@@ -155,7 +155,7 @@ def _result(row: ForeignToken, slug: str, outcome: str) -> Result:
 
 def _entry(slug: str, owner: Owner) -> Provider:
     try:
-        return registry.declared_provider(slug, owner.key)
+        return conf.declared_provider(slug, owner.key)
     except UnknownProvider:
         raise CannotImport("unknown_provider") from None
     except ImproperlyConfigured:

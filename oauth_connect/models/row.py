@@ -17,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from oauth_connect.conf import conf
 from oauth_connect.engine import store
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.errors import IncompleteConnection, OwnerMismatch, ReauthorizationRequired
@@ -25,7 +26,6 @@ from oauth_connect.models.owner import USER, key_of_id, user_id_of
 from oauth_connect.protocol.grants.scopes import cover
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores.columns import COLUMNS, OPENED, opened_token, table_of
 from oauth_connect.tracebacks import without_locals
 
@@ -227,7 +227,7 @@ class ConnectionRow(models.Model):
     def note_opened(self, token: Token) -> None:
         """Note the token that ``sealed_token`` seals, so that it is not unsealed again."""
         if self.sealed_token:
-            self.__dict__["_opened"] = (self.sealed_token, token)
+            self.__dict__[OPENED] = (self.sealed_token, token)
 
     def has_scopes(self, *scopes: str) -> bool:
         """Return whether all of these scopes were granted, by themselves or by one that includes them."""
@@ -238,7 +238,7 @@ class ConnectionRow(models.Model):
         if set(scopes) <= set(self.scopes):
             return True
         try:
-            provider = registry.declared_provider(self.provider, self.owner)
+            provider = conf.declared_provider(self.provider, self.owner)
         except ImproperlyConfigured:  # it left the settings, and its aliases with it
             return False
         return cover(provider, self.scopes, scopes)
@@ -262,12 +262,12 @@ class ConnectionRow(models.Model):
 
         Raises ProviderUnavailable or ProviderMisconfigured if its endpoints cannot be discovered.
         """
-        return registry.provider(self.provider, self.owner).resolve(self.variables)
+        return conf.provider(self.provider, self.owner).resolve(self.variables)
 
     @without_locals
     def get_declared_provider(self) -> Provider:
         """Return the provider from the settings alone, without discovered endpoints. Sends no request."""
-        return registry.declared_provider(self.provider, self.owner).resolve(self.variables)
+        return conf.declared_provider(self.provider, self.owner).resolve(self.variables)
 
     @property
     def connect_url(self) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets import is_name
-from oauth_connect.protocol.provider import ENDPOINTS
+from oauth_connect.protocol.provider import ENDPOINTS, NESTED_ENDPOINTS
 
-NESTED = (("refresh", "endpoint"), ("refresh", "first_endpoint"), ("accounts", "endpoint"))
 NAMED = "not allowed in an entry from PROVIDER_LOADER"
 
 
@@ -88,7 +87,7 @@ def _check_endpoints(whole: Mapping[str, Any], preset: Mapping[str, Any]) -> Non
 
 
 def _endpoints(data: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {f"{part}.{name}": _table(data.get(part)).get(name) for part, name in NESTED}
+    nested = {f"{part}.{name}": _table(data.get(part)).get(name) for part, name in NESTED_ENDPOINTS}
     return {name: url for name, url in {**{one: data.get(one) for one in ENDPOINTS}, **nested}.items() if url}
 
 

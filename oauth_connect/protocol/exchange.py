@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import requests
-from requests.auth import AuthBase
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -68,13 +67,6 @@ class Reply:
     def is_structured(self) -> bool:
         """Whether the body is a JSON object or list, or a form."""
         return isinstance(self.document, Mapping | list)
-
-
-class _Anonymous(AuthBase):
-    """Adds no credentials. With an auth object, requests does not read ``.netrc``."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
 
 
 def _in_header(provider: Provider, authentication: str, secret: str) -> Parameters:
@@ -196,9 +188,7 @@ class Exchange:
         self._check_url(url)
         try:
             with deadline(self.timeout):
-                response = self._session.get(
-                    url, timeout=remaining(), auth=_Anonymous(), allow_redirects=False, stream=True
-                )
+                response = self._session.get(url, timeout=remaining(), allow_redirects=False, stream=True)
                 response.close()
             return response.status_code
         except requests.RequestException as error:

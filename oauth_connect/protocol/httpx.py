@@ -221,8 +221,8 @@ class Call:
         Once removed, the token is not added to later redirects. Raises ForbiddenDestination for a redirect to
         plain http.
         """
-        same_origin = self.bearer.survives_redirect(self.origin, origin_of(request.url))
-        self.keeps_token = self.keeps_token and same_origin
+        survives = self.bearer.survives_redirect(self.origin, origin_of(request.url))
+        self.keeps_token = self.keeps_token and survives
         if self.keeps_token:
             self._add_header(request)
         else:

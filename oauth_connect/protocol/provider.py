@@ -45,6 +45,8 @@ ENDPOINTS = (
     "device_authorization_endpoint",
     "userinfo_endpoint",
 )
+# Further endpoints, in the tables of the entry.
+NESTED_ENDPOINTS = (("refresh", "endpoint"), ("refresh", "first_endpoint"), ("accounts", "endpoint"))
 TEMPLATED = (*ENDPOINTS, "issuer", "api_base_url")
 MAX_RESOLVED = 256
 # No variable has one of these names.
@@ -255,8 +257,8 @@ class Provider:
     @cached_property
     def _token_hosts(self) -> frozenset[tuple[str, int | None]]:
         if self.api_hosts:
-            return destination.parse_hosts(host for host in self.api_hosts if "{" not in host)
-        if not self.api_base_url or "{" in self.api_base_url.partition("://")[2].partition("/")[0]:
+            return destination.parse_hosts(host for host in self.api_hosts if not has_brace(host))
+        if not self.api_base_url or has_brace(netloc(self.api_base_url)):
             return frozenset()
         origin = destination.origin_of(self.api_base_url)
         return frozenset({(origin.host, origin.port)})
@@ -326,11 +328,7 @@ class Provider:
     @property
     def _urls(self) -> dict[str, str]:
         """The URLs by the paths of their fields."""
-        nested = {
-            "refresh.endpoint": self.refresh.endpoint,
-            "refresh.first_endpoint": self.refresh.first_endpoint,
-            "accounts.endpoint": self.accounts.endpoint,
-        }
+        nested = {f"{part}.{name}": getattr(getattr(self, part), name) for part, name in NESTED_ENDPOINTS}
         return {**{name: getattr(self, name) for name in TEMPLATED}, **nested}
 
     @property

@@ -170,7 +170,7 @@ class ApiSession(requests.Session):
                 verify = environment.ca_bundle() or verify
         elif self.trust_env:
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
-        merge: Any = merge_setting
+        merge: Any = merge_setting  # requests declares less than it accepts
         return {
             "proxies": merge(proxies, self.proxies) if proxies or self.proxies else {},
             "stream": merge(stream, self.stream),

@@ -73,11 +73,11 @@ class Token:
         return self.expires_at is not None and now >= self.expires_at
 
     def is_refused_again(self, now: datetime) -> bool:
-        """Return whether another refresh for a 401 is pointless: this token is new, and was got for one.
+        """Return whether another refresh for a 401 is pointless: it is new, and was requested for one.
 
-        Within a minute of its request; for a client's own token within five seconds. One that does not live
-        as long may have expired, and another costs nothing. A token from the future was obtained by a machine
-        with another clock, so its age says nothing.
+        A token is new for a minute, and a client's own token for five seconds. A client's own token that
+        lives for less may have expired, and another one costs nothing. A token from the future was obtained
+        by a machine with another clock, so its age says nothing.
         """
         if self.reissuable and self.short_lived:
             return False

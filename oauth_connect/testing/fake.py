@@ -19,10 +19,9 @@ from oauth_connect.conf import conf
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import scope_tuple
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.testing import rows, walk
 from oauth_connect.testing.errors import FakeProviderError
-from oauth_connect.testing.installed import Entry, install, remove
+from oauth_connect.testing.installed import Entry, check_name, install, remove
 from oauth_connect.testing.server import Account, FakeServer, ReceivedRequest, UnknownToken
 from oauth_connect.testing.walk import sentence
 
@@ -51,8 +50,9 @@ class Options(TypedDict, total=False):
 class FakeProvider:
     """A provider that is not there: real HTTP on 127.0.0.1, while it is open (docs/test-kit.md).
 
-    ``name``: of an entry in PROVIDERS, of a preset, or of a provider that only the test knows. ``entry``:
-    values that override the entry's. ``accounts``: the logins of its accounts; the first is the default.
+    ``name``: of an entry in PROVIDERS, of a preset, or of a provider that only the test knows. A name that is
+    similar to one of the first two needs an ``entry``, which may be empty: it could be a typing error.
+    ``entry``: values that override the entry's. ``accounts``: the logins of its accounts; the first is the default.
     ``keep_api``: the API's URLs stay, for ``responses``, ``requests_mock`` and ``respx``. ``lifetime``: of
     access tokens, in seconds. Misuse raises FakeProviderError.
     """
@@ -71,7 +71,7 @@ class FakeProvider:
             self._server = FakeServer(accounts=accounts, lifetime=lifetime)
         if not isinstance(entry, Mapping | None):
             raise FakeProviderError(f'entry: pass a dict such as {{"scopes": ["repo"]}}, not {entry!r:.100}.')
-        self._own = dict(entry or {})
+        self._own = None if entry is None else dict(entry)
         self._keep_api = keep_api
         self._process = 0  # that opened it
         self._closer: weakref.finalize[..., Any] | None = None
@@ -93,15 +93,20 @@ class FakeProvider:
         self.close()
 
     def open(self) -> Self:
-        """Start the server, and let the site use it. Raises FakeProviderError if the name is in use."""
+        """Start the server, and let the site use it.
+
+        Raises FakeProviderError if the name is in use, or looks like a typing error.
+        """
         if self._closer is not None:
             raise FakeProviderError(f"This fake provider {self.name!r} was open already. Make another one.")
-        entry = Entry(self.name, self._server, self._own, self._keep_api, _caller())
+        if self._own is None:
+            check_name(self.name)
+        entry = Entry(self.name, self._server, self._own or {}, self._keep_api, _caller())
         self._server.start()
         try:
             install(entry)
             if not conf.loads_providers:  # a loader may query a database that a test may not use
-                registry.declared_provider(self.name)
+                conf.declared_provider(self.name)
         except BaseException:
             _close(entry)
             raise

@@ -17,12 +17,18 @@ from typing import Any
 from oauth_connect import presets
 from oauth_connect.conf import conf, names_a_key
 from oauth_connect.errors import InvalidProvider
-from oauth_connect.protocol.provider import ENDPOINTS, Provider
+from oauth_connect.protocol.definition import suggestion
+from oauth_connect.protocol.provider import Provider
 from oauth_connect.site_origin import may_use_request_host
 from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.server import ENDPOINTS as CAN_FAIL
 from oauth_connect.testing.server import FakeServer, shapes
 from oauth_connect.testing.server.rules import CLIENT_ID, CLIENT_SECRET
+from oauth_connect.testing.server.settings_entry import (
+    endpoints_for,
+    missing_variables,
+    nested_endpoints_for,
+)
 
 HOST = "127.0.0.1"
 KEY = base64.urlsafe_b64encode(os.urandom(32)).decode()  # for a site without keys
@@ -97,10 +103,7 @@ class Entry:
 
     def _completed(self, provider: Provider) -> dict[str, Any]:
         """Return values for variables that the settings leave empty, and what a callback must repeat."""
-        empty = [
-            name for name, one in provider.asked_of("config").items() if one.value_of(one.default) is None
-        ]
-        values = {name: {"default": shapes.value_for(provider, name)} for name in empty}
+        values = {name: {"default": value} for name, value in missing_variables(provider).items()}
         changed: dict[str, Any] = {"variables": values} if values else {}
         if query := shapes.authorization_query(provider):
             changed["authorization_endpoint"] = f"{provider.authorization_endpoint}{query}"
@@ -117,31 +120,17 @@ class Entry:
             whole = self._composed(given)
         except InvalidProvider:  # conf raises the same
             whole = dict(given)
-        changed = {**self._endpoints(whole), **_client(whole), **self._nested(whole)}
+        nested = nested_endpoints_for(self.server, whole)
+        changed: dict[str, Any] = {**self._endpoints(whole), **_client(whole), **nested}
         if not (self.keep_api and whole.get("api_base_url")):
             changed |= {"api_base_url": self.server.api_base_url, "api_hosts": []}
         return changed
 
     def _endpoints(self, whole: Mapping[str, Any]) -> dict[str, Any]:
         """Return the endpoints that the provider has. Without a token endpoint of its own, it has all."""
-        ours = self.server.endpoints()
-        if not whole.get("token_endpoint"):
-            iss = {"authorization_response_iss_parameter_supported": True}
-            return {**iss, **{name: ours[name] for name in ("issuer", *ENDPOINTS) if name in ours}}
-        return {name: ours[name] for name in ("issuer", *ENDPOINTS) if whole.get(name)}
-
-    def _nested(self, whole: Mapping[str, Any]) -> dict[str, Any]:
-        token, accounts = self.server.endpoints()["token_endpoint"], self.server.accounts_url
-        urls = (
-            ("refresh", "endpoint", token),
-            ("refresh", "first_endpoint", token),
-            ("accounts", "endpoint", accounts),
-        )
-        nested: dict[str, dict[str, Any]] = {}
-        for part, name, url in urls:
-            if _table(whole, part).get(name):
-                nested.setdefault(part, {})[name] = url
-        return nested
+        if whole.get("token_endpoint"):
+            return endpoints_for(self.server, whole)
+        return {"authorization_response_iss_parameter_supported": True, **self.server.endpoints()}
 
 
 def _client(whole: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +171,21 @@ def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 _open: dict[str, Entry] = {}
 _lock = threading.Lock()
+
+
+def check_name(name: str) -> None:
+    """Raise FakeProviderError for a name that nobody knows, if it is similar to a known one.
+
+    Nothing is known of the names of a PROVIDER_LOADER.
+    """
+    known = {*conf.provider_slugs, *presets.names(), *presets.installed()}
+    if conf.loads_providers or name in known:
+        return
+    if similar := suggestion(name, known):
+        raise FakeProviderError(
+            f"{name!r} is neither in PROVIDERS nor a preset{similar} If the name is right, pass an entry: "
+            f"FakeProvider({name!r}, entry={{}}) is a plain provider that only the test knows."
+        )
 
 
 def install(entry: Entry) -> None:

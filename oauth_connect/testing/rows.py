@@ -9,13 +9,13 @@ from typing import Any
 
 from django.db import router
 
+from oauth_connect.conf import conf
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows.authorize import asked_scopes
 from oauth_connect.models import Connection
 from oauth_connect.models.owner import Owner
 from oauth_connect.models.row import rows_of
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.server import Account, FakeServer, shapes
@@ -25,7 +25,7 @@ AGE = timedelta(hours=1)  # since the expiry of a token that a test expires
 
 def store(server: FakeServer, slug: str, owner: Owner, account: Account, scopes: Sequence[str]) -> Connection:
     """Store a connection as a flow would have, without pages and requests."""
-    declared = registry.provider(slug, owner.key)
+    declared = conf.provider(slug, owner.key)
     entered = {name: shapes.value_for(declared, name) for name in declared.asked_of("user")}
     provider = declared.resolve_with_client(entered)
     asked = asked_scopes(provider, scopes, None)

@@ -23,7 +23,6 @@ from oauth_connect.conf import conf
 from oauth_connect.flows.completion import asked_variables
 from oauth_connect.flows.paths import connect_path
 from oauth_connect.models.owner import Owner, owner_of
-from oauth_connect.registry import registry
 from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.installed import TIMEOUT as SHORT_TIMEOUT
 from oauth_connect.testing.server import FakeServer, shapes
@@ -95,7 +94,7 @@ def walk(visit: Visit) -> Walk:
 
 def _entered(visit: Visit, owner: Owner) -> dict[str, str]:
     """Return what the visitor enters. A variable that the test does not name gets a value that fits."""
-    provider = registry.declared_provider(visit.provider, owner.key)
+    provider = conf.declared_provider(visit.provider, owner.key)
     fitted = {name: shapes.value_for(provider, name) for name in asked_variables(provider)}
     if unknown := ", ".join(sorted(visit.variables.keys() - fitted)):
         names = ", ".join(fitted) or "nothing"

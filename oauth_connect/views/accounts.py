@@ -16,7 +16,6 @@ from oauth_connect.flows.calling import has_consent
 from oauth_connect.flows.site import is_undecided, lists_sites
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 from oauth_connect.views.choose import Use
 from oauth_connect.views.pages import offered
 
@@ -124,6 +123,6 @@ def _entries(provider: Provider | None, rows: Sequence[Connection], owner: str) 
 def is_gone(slug: str, owner: str) -> bool:
     """Return whether a provider has no entry, a wrong one, or is disabled."""
     try:
-        return not registry.declared_provider(slug, owner).enabled
+        return not conf.declared_provider(slug, owner).enabled
     except ImproperlyConfigured:
         return True

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from oauth_connect.flows.paths import CONNECT_PARAMETERS
+from oauth_connect.protocol.grants.bodies import is_json
 
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
@@ -39,16 +40,11 @@ def given(request: HttpRequest) -> Given:
         return Given({**in_url, **named}, form)
     if not request.body:
         return Given(in_url)
-    if not _is_json(request.content_type or ""):
+    if not is_json(request.content_type or ""):
         raise InvalidBody(_("Send JSON with the content type application/json, or a form."))
     document = _document(request.body)
     named = {name: _text(name, document[name]) for name in CONNECT_PARAMETERS if name in document}
     return Given({**in_url, **named}, _variables(document.get("variables", {})))
-
-
-def _is_json(content_type: str) -> bool:
-    main, _slash, sub = content_type.partition("/")
-    return main == "application" and (sub == "json" or sub.endswith("+json"))
 
 
 def _document(body: bytes) -> Mapping[str, Any]:

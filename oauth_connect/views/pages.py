@@ -16,11 +16,11 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
+from oauth_connect.conf import InvalidLoadedEntry, LoaderFailed, UnknownProvider, conf
 from oauth_connect.flows.paths import mount_of, without_response
 from oauth_connect.flows.pending import has_messages_in_session, is_in_cookie
 from oauth_connect.models.owner import Owner, owner_of
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import InvalidLoadedEntry, UnknownProvider, registry
 from oauth_connect.views.json_answers import error_json, not_authenticated, wants_json
 
 logger = logging.getLogger("oauth_connect.views")
@@ -161,7 +161,8 @@ def offered(slug: str, owner: str) -> Provider | None:
     except Http404:
         return None
     except ImproperlyConfigured as error:
-        logger.error("%s", error, extra={"action": "provider_invalid", "provider": slug})
+        details = {"action": "provider_invalid", "provider": slug}
+        logger.error("%s", error, exc_info=isinstance(error, LoaderFailed), extra=details)
         return None
 
 
@@ -177,7 +178,7 @@ def not_offered(slug: str, error: InvalidLoadedEntry) -> Http404:
 def offered_provider(slug: str, owner: str) -> Provider:
     """Return a provider at which this owner can connect accounts. Raises Http404 if it is not one."""
     try:
-        provider = registry.connectable_provider(slug, owner)
+        provider = conf.connectable_provider(slug, owner)
     except UnknownProvider:
         raise Http404 from None
     except InvalidLoadedEntry as error:

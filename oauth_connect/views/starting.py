@@ -14,13 +14,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from oauth_connect import flows
+from oauth_connect.conf import InvalidLoadedEntry
 from oauth_connect.errors import CallError, InvalidProvider, OwnerMismatch
 from oauth_connect.flows import flow_cookie
 from oauth_connect.flows.paths import signed_scopes
 from oauth_connect.flows.pending import note_arrival
 from oauth_connect.models import Connection
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import InvalidLoadedEntry
 from oauth_connect.views.failures import Failure, failure_of, log_our_fault
 from oauth_connect.views.pages import (
     OwnerPage,

@@ -96,7 +96,7 @@ class Facts:
         return _jwt(claims)
 
     def _access_token(self, claims: dict[str, Any]) -> str:
-        """An access token that is a JWT; its ``exp`` is told in seconds from now."""
+        """An access token that is a JWT; its ``exp`` is given in seconds from now."""
         return _jwt({**claims, "exp": int(time.time()) + claims["exp"]})
 
     def _moment(self, seconds: int) -> str:

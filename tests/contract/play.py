@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from oauth_connect import presets
+from oauth_connect.conf import conf
 from oauth_connect.flows import connect_path
 from oauth_connect.models import Connection
-from oauth_connect.registry import registry
 from tests.contract.golden import Facts, fits, hosts_of, load, shown
 from tests.contract.matching import authorization_differences, listed
 from tests.contract.server import EveryProvider, Exchange
@@ -44,7 +44,7 @@ class Play:
         entry = {name: value for name, value in typed.items() if value}
         self.configure(PROVIDERS={self.provider: entry})
         client = {**typed, **self.golden.get("registered", {})}
-        secret = client.get("client_secret") or registry.provider(self.provider).secret()
+        secret = client.get("client_secret") or conf.provider(self.provider).secret()
         self.facts = Facts(
             {
                 "client_id": client["client_id"],

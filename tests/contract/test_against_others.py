@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from oauth_connect import presets
-from oauth_connect.registry import registry
+from oauth_connect.conf import conf
 from tests.contract.others import ADAPTERS, ALLAUTH, BACKENDS, ONLY_SETTINGS, SOCIAL, comparable, known
 
 CLIENT = {"client_id": "client", "client_secret": "secret"}
@@ -32,7 +32,7 @@ def test_a_preset_s_endpoints_are_those_that_others_use(
     package: str, provider: str, configure: Callable[..., None]
 ) -> None:
     configure(PROVIDERS={provider: {**CLIENT, "variables": NEEDED.get(provider, {})}})
-    preset = registry.provider(provider).resolve({})
+    preset = conf.provider(provider).resolve({})
     endpoints = known()[package][provider]
     assert {"authorization_endpoint", "token_endpoint"} <= endpoints.keys(), "nothing to compare with"
 

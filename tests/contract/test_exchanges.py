@@ -9,9 +9,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import errors
+from oauth_connect.conf import conf
 from oauth_connect.flows import machine_session
 from oauth_connect.models import Connection, PendingRevocation
-from oauth_connect.registry import registry
 from tests.contract.golden import PROVIDERS, load, named
 from tests.contract.matching import listed
 from tests.contract.play import Play, refusal_of
@@ -203,7 +203,7 @@ def test_settings_name_what_does_not_fit(provider: str, case: Case, play: Playin
 
     refused = (ImproperlyConfigured, errors.InvalidProvider)
     with pytest.raises(refused, match=rf"{provider}\.variables\.{name}"):
-        registry.provider(provider).resolve({})
+        conf.provider(provider).resolve({})
 
 
 @every("errors_at_connect")

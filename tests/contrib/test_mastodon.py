@@ -9,9 +9,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
+from oauth_connect.conf import conf
 from oauth_connect.contrib.mastodon import register_client
 from oauth_connect.models import Connection, RegisteredClient
-from oauth_connect.registry import registry
 from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor, query_of, state_of
@@ -73,7 +73,7 @@ def test_of_two_that_register_at_the_same_time_one_client_is_kept(
     scripted.on("/api/v1/apps", *answers)
 
     def register() -> str:
-        provider = registry.declared_provider("scripted").resolve({"place": "here"})
+        provider = conf.declared_provider("scripted").resolve({"place": "here"})
         return register_client(provider, {})["client_id"]
 
     found = calls_at_once(2, register)
@@ -116,7 +116,7 @@ def test_a_server_that_registers_no_client_gets_a_page_that_says_so(visitor, scr
 )
 def test_a_site_without_one_redirect_uri_is_told_so(visitor, scripted, configure, changes, user) -> None:
     configure(**changes)
-    provider = registry.declared_provider("scripted").resolve({"place": "here"})
+    provider = conf.declared_provider("scripted").resolve({"place": "here"})
     with pytest.raises(ImproperlyConfigured, match="one redirect URI"):
         register_client(provider, {})
     assert not scripted.asked("/api/v1/apps")

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
+from oauth_connect.conf import conf
 from oauth_connect.models import Connection, ConsumedState
 from oauth_connect.models.lifecycle import provider_health
 from oauth_connect.models.lifecycle.registered_client import client_at
 from oauth_connect.models.provider_state import ProviderState
-from oauth_connect.registry import registry
 from tests.faults.held import wait_until_somebody_waits
 from tests.support.tokens import tokens
 from tests.support.waiting import TIMEOUT
@@ -92,7 +92,7 @@ def test_an_alarm_begins_once(after_a_rollback, caplog):
 
 
 def test_parallel_runs_back_off_from_one_provider(after_a_rollback):
-    after_a_rollback(lambda: provider_health.back_off("default", registry.provider("scripted"), None))
+    after_a_rollback(lambda: provider_health.back_off("default", conf.provider("scripted"), None))
     assert ProviderState.objects.get().blocked_until is not None
 
 

@@ -16,13 +16,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from oauth_connect import flows
+from oauth_connect.conf import conf
 from oauth_connect.contrib.httpx import client
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider, ProviderMisconfigured
 from oauth_connect.flows.completion import initial_values
 from oauth_connect.flows.pending import SESSION_KEY
 from oauth_connect.flows.terminal import BrowserLogin, DeviceLogin, UserConnectionTarget
 from oauth_connect.models import Connection
-from oauth_connect.registry import registry
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED
 from tests.support.visitor import callback_path, query_of, state_of
@@ -150,7 +150,7 @@ def test_a_shop_may_be_written_as_a_browser_shows_it(typed, visitor, user, shops
     request = visitor.request()
     request.user = user
     flows.begin(request, "scripted", variables={"shop": typed})
-    assert initial_values(registry.provider("scripted"), {"shop": typed}, None) == {"shop": "acme"}
+    assert initial_values(conf.provider("scripted"), {"shop": typed}, None) == {"shop": "acme"}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_shop_may_be_written_as_a_browser_shows_it(typed, visitor, user, shops
 )
 def test_nothing_of_a_name_is_dropped_to_make_it_fit(typed, shops):
     with pytest.raises(InvalidProvider, match=r"^scripted\.variables\.shop: "):
-        initial_values(registry.provider("scripted"), {"shop": typed}, None)
+        initial_values(conf.provider("scripted"), {"shop": typed}, None)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,7 @@ def test_nothing_of_a_name_is_dropped_to_make_it_fit(typed, shops):
 def test_a_host_is_one_value_however_it_is_written(typed, shops):
     host = {"source": "user", "pattern": "[A-Za-z0-9.-]+", "lowercase": True}
     shops(variables={"shop": host})
-    assert initial_values(registry.provider("scripted"), {"shop": typed}, None) == {
-        "shop": "git.mills.example"
-    }
+    assert initial_values(conf.provider("scripted"), {"shop": typed}, None) == {"shop": "git.mills.example"}
 
 
 # --- a signed callback --------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from oauth_connect.conf import conf
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows import forget_in_keyring, session_for_keyring
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores import keyring
 from tests.servers.scripted import Answer
 from tests.support.discovery import WELL_KNOWN, document_of, forget_discovery
@@ -30,7 +30,7 @@ def discovered(scripted, configure, monkeypatch) -> dict[str, Any]:
 def log_in() -> None:
     now = datetime.now(UTC)
     token = Token("access-0", now, refresh_token="refresh-0", expires_at=now + timedelta(hours=1))
-    keyring.keep(registry.declared_provider("acme"), token, resolved=registry.provider("acme"))
+    keyring.keep(conf.declared_provider("acme"), token, resolved=conf.provider("acme"))
 
 
 def test_a_logout_while_nothing_can_be_discovered_ends_local_use_and_can_be_repeated(

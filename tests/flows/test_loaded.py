@@ -11,13 +11,13 @@ import httpx2
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from oauth_connect.conf import conf
 from oauth_connect.contrib.httpx import ConnectionAuth, aclient, client
 from oauth_connect.errors import ForbiddenDestination, ProviderMisconfigured
 from oauth_connect.flows import machine_access_token
 from oauth_connect.models import Connection
 from oauth_connect.protocol.net import addresses
 from oauth_connect.protocol.quirks import Refresh, Variable
-from oauth_connect.registry import registry
 from tests.contrib.test_httpx import run
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED
@@ -199,7 +199,7 @@ def test_no_text_forges_a_line_of_a_log_or_a_header(path, changes, loaded, visit
     caplog.set_level(logging.DEBUG)
 
     with pytest.raises(ImproperlyConfigured, match=rf"scripted\.{path}: must not contain unprintable"):
-        registry.provider("scripted", "user:1")
+        conf.provider("scripted", "user:1")
     assert visitor.post("/oauth/scripted/connect/").status_code == 404
     assert caplog.records
     assert all(record.getMessage().isprintable() for record in caplog.records)
@@ -216,7 +216,7 @@ def test_no_text_forges_a_line_of_a_log_or_a_header(path, changes, loaded, visit
 def test_a_regular_expression_comes_from_the_settings_or_a_preset(variables, loaded, configure):
     loaded(preset="shopify", variables=variables)
     with pytest.raises(ImproperlyConfigured, match=r"variables\.\w+\.pattern: not allowed in an entry"):
-        registry.provider("scripted", "user:1")
+        conf.provider("scripted", "user:1")
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,14 @@ def test_an_entry_is_plain_data(changes, loaded):
     """Its checks would not see what another object says."""
     loaded(**changes)
     with pytest.raises(ImproperlyConfigured, match="expected plain data"):
-        registry.provider("scripted", "user:1")
+        conf.provider("scripted", "user:1")
 
 
 def test_an_environment_brings_no_regular_expression_either(loaded):
     own = {"x": {"variables": {"shop": {"pattern": "(a+)+"}}}}
     loaded(preset="shopify", environment="x", environments=own)
     with pytest.raises(ImproperlyConfigured, match=r"variables\.shop\.pattern"):
-        registry.provider("scripted", "user:1")
+        conf.provider("scripted", "user:1")
 
 
 def test_values_choices_and_the_presets_own_patterns_are_allowed(configure):
@@ -245,7 +245,7 @@ def test_values_choices_and_the_presets_own_patterns_are_allowed(configure):
     chosen = {**shop, "variables": {"shop": "acme", "region": {"source": "user", "choices": ["eu", "us"]}}}
     for entry in (shop, chosen):
         configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner, entry=entry: entry)
-        provider = registry.provider("acme", "user:1").resolve({"region": "eu"})
+        provider = conf.provider("acme", "user:1").resolve({"region": "eu"})
         assert provider.token_endpoint == "https://acme.myshopify.com/admin/oauth/access_token"
 
 
@@ -253,7 +253,7 @@ def test_values_choices_and_the_presets_own_patterns_are_allowed(configure):
 def test_an_entry_has_no_say_in_its_guard(key, loaded):
     loaded(**{key: False})
     with pytest.raises(ImproperlyConfigured, match=rf"scripted\.{key}: unknown key"):
-        registry.provider("scripted", "user:1")
+        conf.provider("scripted", "user:1")
 
 
 @pytest.mark.parametrize("entry", [5, [], "x", {"client_id": 5}, {"client_id": "x"}, {"scopes": "a"}])
@@ -327,7 +327,7 @@ FIELDS = ["token_endpoint", "userinfo_endpoint", "revocation_endpoint", "api_bas
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_host_that_a_user_chooses_is_guarded(field, chosen):
     chosen(field)
-    provider = registry.provider("scripted").resolve({"host": "10.0.0.1"})
+    provider = conf.provider("scripted").resolve({"host": "10.0.0.1"})
     assert provider.guard is not None
     assert provider.api_guard is not None
     assert not provider.api_guard.permits("10.0.0.1", "10.0.0.1")
@@ -351,35 +351,35 @@ def test_no_internal_server_is_reached_by_the_name_that_a_user_typed(
 @pytest.mark.parametrize("source", ["token_response", "identity"])
 def test_a_host_that_a_response_chooses_is_guarded(source, chosen):
     chosen("api_base_url", source=source, userinfo_endpoint="https://id.example/me")
-    assert registry.provider("scripted").resolve({"host": "10.0.0.1"}).api_guard is not None
+    assert conf.provider("scripted").resolve({"host": "10.0.0.1"}).api_guard is not None
 
 
 @pytest.mark.parametrize("pattern", [r"(?:[a-z]+\.)+acme\.example", r"a\.acme\.example|b\.acme\.example"])
 def test_a_host_within_a_fixed_domain_needs_no_guard(pattern, chosen):
     chosen("api_base_url", pattern=pattern)
-    assert registry.provider("scripted").api_guard is None
+    assert conf.provider("scripted").api_guard is None
 
 
 @pytest.mark.parametrize("field", ["authorization_endpoint", "issuer"])
 def test_a_host_to_which_no_request_goes_needs_no_guard(field, chosen):
     chosen(field)
-    assert registry.provider("scripted").guard is None
+    assert conf.provider("scripted").guard is None
 
 
 def test_the_hosts_that_the_settings_name_are_still_allowed(chosen):
     chosen("userinfo_endpoint")
-    guard = registry.provider("scripted").guard
+    guard = conf.provider("scripted").guard
     assert guard.permits("127.0.0.1", "127.0.0.1")
     assert not guard.permits("127.0.0.2", "127.0.0.2")
 
 
 def test_a_host_that_the_settings_choose_needs_no_guard(chosen):
     chosen("api_base_url", source="config")
-    assert registry.provider("scripted").api_guard is None
+    assert conf.provider("scripted").api_guard is None
 
 
 def test_a_private_host_that_users_may_choose_is_named_in_the_settings(chosen, configure):
     chosen("api_base_url")
-    assert not registry.provider("scripted").api_guard.permits("git.corp", "10.0.0.1")
+    assert not conf.provider("scripted").api_guard.permits("git.corp", "10.0.0.1")
     configure(DISCOVERY_PRIVATE_HOSTS=["git.corp"])
-    assert registry.provider("scripted").api_guard.permits("git.corp", "10.0.0.1")
+    assert conf.provider("scripted").api_guard.permits("git.corp", "10.0.0.1")

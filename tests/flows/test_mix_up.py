@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from oauth_connect import flows
+from oauth_connect.conf import conf
 from oauth_connect.errors import CallbackRefused
 from oauth_connect.flows.terminal import BrowserLogin, UserConnectionTarget
 from oauth_connect.models import Connection, Owner
-from oauth_connect.registry import registry
 from tests.flows.test_completion import Answering
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.visitor import Visitor, query_of, state_of
@@ -102,14 +102,14 @@ def test_an_issuer_takes_no_endpoints_of_the_entrys_own(endpoints, tenants, visi
     assert visitor.post("/oauth/t/connect/").status_code == 404
     assert evil.requests == []
     with pytest.raises(Exception, match=r"endpoint: not allowed in an entry .* that has an issuer"):
-        registry.declared_provider("t", "org:evil")
+        conf.declared_provider("t", "org:evil")
 
 
 def test_an_issuer_takes_no_endpoints_of_a_preset_either(configure):
     entry = {"preset": "google", "client_id": "c", "issuer": HONEST}
     configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: entry)
     with pytest.raises(Exception, match="that has an issuer"):
-        registry.declared_provider("t", "org:1")
+        conf.declared_provider("t", "org:1")
 
 
 def test_a_presets_own_issuer_and_endpoints_stay_together(configure, monkeypatch):
@@ -117,15 +117,15 @@ def test_a_presets_own_issuer_and_endpoints_stay_together(configure, monkeypatch
     monkeypatch.setattr("oauth_connect.presets._load", lambda name: preset if name == "honest" else None)
     entry = {"preset": "honest", "client_id": "c"}
     configure(PROVIDERS={}, PROVIDER_LOADER=lambda slug, owner: entry)
-    assert registry.declared_provider("t", "org:1").token_endpoint == f"{HONEST}/t"
+    assert conf.declared_provider("t", "org:1").token_endpoint == f"{HONEST}/t"
     entry["token_endpoint"] = "https://evil.example/"
     with pytest.raises(Exception, match=r"token_endpoint: not allowed .* that has an issuer"):
-        registry.declared_provider("t", "org:1")
+        conf.declared_provider("t", "org:1")
 
 
 def test_the_settings_may_still_name_both(configure, scripted_entry):
     configure(PROVIDERS={"mine": {**scripted_entry, "issuer": HONEST}})
-    provider = registry.provider("mine")
+    provider = conf.provider("mine")
     assert (provider.issuer, provider.token_endpoint) == (HONEST, scripted_entry["token_endpoint"])
 
 

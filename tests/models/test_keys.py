@@ -12,6 +12,7 @@ from django.db import connection as database
 from django.db.models import F
 from django.urls import reverse
 
+from oauth_connect.conf import conf
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows import session_for
 from oauth_connect.jobs.prune import EventsOf
@@ -21,7 +22,6 @@ from oauth_connect.models.lifecycle import provider_health
 from oauth_connect.models.lifecycle.revocation import make_kept_due, siblings
 from oauth_connect.models.pending_revocation import GrantKey
 from oauth_connect.models.row import rows_of
-from oauth_connect.registry import registry
 from tests.support.visitor import Visitor
 
 pytestmark = [
@@ -82,7 +82,7 @@ def test_another_account_does_not_share_the_grant(make_connection: Any, key: str
     make_connection(account_id=key)
     rows = rows_of(Connection, "default")
     grant = GrantKey("scripted", "client", "user:x", other, {})
-    assert not siblings(rows, grant, registry.provider("scripted")).exists()
+    assert not siblings(rows, grant, conf.provider("scripted")).exists()
 
 
 @LOOKALIKES

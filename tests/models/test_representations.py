@@ -19,12 +19,12 @@ from django.forms import modelform_factory
 from django.template import Context, Template
 from django.urls import include, path
 
+from oauth_connect.conf import conf
 from oauth_connect.contrib.httpx import ConnectionAuth
 from oauth_connect.errors import IncompleteConnection
 from oauth_connect.models import PROTOCOL_COLUMNS, Connection
 from oauth_connect.models.lifecycle.access import ConnectionSource
 from oauth_connect.models.row import IDENTITY_COLUMNS, identity_of
-from oauth_connect.registry import registry
 from tests.accounts.models import User
 from tests.support.tokens import protocol_state, stored
 
@@ -163,7 +163,7 @@ def test_a_json_column_of_the_ciphertext_is_plain_text(make_connection: Any) -> 
         lambda row: ConnectionAuth(row),
         lambda row: row.token,
         lambda row: row.get_provider(),
-        lambda row: registry.provider("scripted"),
+        lambda row: conf.provider("scripted"),
         lambda row: [row.get_declared_provider()],
     ],
 )
@@ -181,5 +181,5 @@ def test_a_pickled_connection_holds_the_sealed_token_only(make_connection: Any) 
 
 
 def test_a_provider_can_still_be_copied() -> None:
-    provider = registry.provider("scripted")
+    provider = conf.provider("scripted")
     assert copy.copy(provider) is provider is copy.deepcopy(provider)

@@ -28,6 +28,7 @@ FOLDER = DOCS / "providers"
 MATRIX = DOCS / "providers.md"
 BEGIN, END = "<!-- the matrix, written by tests/presets/pages.py -->", "<!-- the end of the matrix -->"
 MARK = "\\*"
+ABBREVIATIONS = {"cms": "CMS", "crm": "CRM"}
 HEAD = ("preset", "flows", "PKCE", "refresh token", "rotates", "lifetimes", "variables", "revocation")
 
 
@@ -48,7 +49,7 @@ def pages() -> dict[Path, str]:
 def matrix(names: Iterable[str]) -> Iterator[str]:
     rows = sorted(map(catalogue.preset, names), key=_order)
     for category, group in groupby(rows, key=lambda row: row.category):
-        yield f"\n### {category.capitalize()}\n"
+        yield f"\n### {ABBREVIATIONS.get(category) or category.capitalize()}\n"
         yield from table(HEAD, map(_row, group))
     yield ""
 

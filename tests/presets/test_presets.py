@@ -12,11 +12,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import presets
+from oauth_connect.conf import conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets import lint
 from oauth_connect.protocol.grants.requests import authorization_url
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 
 NAMES = sorted(path.stem for path in Path(presets.__file__).parent.glob("*.toml"))
 SCOPES = {
@@ -304,21 +304,21 @@ Configure = Callable[..., None]
 def test_a_site_brings_its_own_preset(how: str, own_file: Path, configure: Configure) -> None:
     preset = {"path": own_file, "string": str(own_file), "mapping": OWN_MAPPING}[how]
     configure(PROVIDERS={"mine": {"preset": preset, "client_id": "x"}})
-    assert registry.provider("mine").token_endpoint == "https://own.example/token"
+    assert conf.provider("mine").token_endpoint == "https://own.example/token"
 
 
 @pytest.mark.usefixtures("entry_point")
 def test_an_installed_package_brings_a_preset(configure: Configure) -> None:
     configure(PROVIDERS={"elsewhere": {"client_id": "x"}, "github": {"client_id": "x", "client_secret": "s"}})
-    assert registry.provider("elsewhere").label == "Own"
-    assert registry.provider("github").label == "GitHub"
+    assert conf.provider("elsewhere").label == "Own"
+    assert conf.provider("github").label == "GitHub"
 
 
 def test_an_environment_is_chosen_by_the_entry(own_file: Path, configure: Configure) -> None:
     entry = {"preset": own_file, "client_id": "x", "environment": "sandbox"}
     configure(PROVIDERS={"mine": entry, "over": {**entry, "token_endpoint": "https://o.example/token"}})
-    assert registry.provider("mine").token_endpoint == "https://sandbox.own.example/token"
-    assert registry.provider("over").token_endpoint == "https://o.example/token"
+    assert conf.provider("mine").token_endpoint == "https://sandbox.own.example/token"
+    assert conf.provider("over").token_endpoint == "https://o.example/token"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_what_is_wrong_with_an_entry_is_named(
 ) -> None:
     configure(PROVIDERS={"mine": {"client_id": "x", **entry}})
     with pytest.raises(ImproperlyConfigured, match=re.escape(message)):
-        registry.provider("mine")
+        conf.provider("mine")
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
@@ -403,4 +403,4 @@ def test_an_entry_that_is_named_nearly_like_a_preset(slug: str, data: dict[str, 
 def test_a_variable_may_be_just_its_value(configure: Configure) -> None:
     entry = {"client_id": "x", "client_secret": "s", "variables": {"host": "gitlab.own.example"}}
     configure(PROVIDERS={"gitlab": entry})
-    assert registry.provider("gitlab").resolve({}).token_endpoint == "https://gitlab.own.example/oauth/token"
+    assert conf.provider("gitlab").resolve({}).token_endpoint == "https://gitlab.own.example/oauth/token"

@@ -253,7 +253,7 @@ def test_an_entry_that_cannot_work_shows_no_secret_in_error_pages(
 
     report = ExceptionReporter(rf.get("/"), type(caught.value), caught.value, caught.value.__traceback__)
     frames = [frame for frame in report.get_traceback_frames() if frame["filename"] != __file__]
-    assert any("oauth_connect/registry/" in frame["filename"] for frame in frames)
+    assert any("oauth_connect/conf/" in frame["filename"] for frame in frames)
     assert leaks([frame["vars"] for frame in frames]) == []
 
 

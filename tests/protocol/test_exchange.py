@@ -127,6 +127,14 @@ def test_netrc_is_ignored(scripted, client, netrc, method, path, call) -> None:
     assert (sent == "") is (method == "client_secret_post" and path != "/userinfo")
 
 
+@pytest.mark.compliance("D39")
+def test_a_probe_ignores_netrc(scripted, client, netrc) -> None:
+    scripted.on("/token", Answer(status=405))
+    server = client()
+    server.probe(server.provider.token_endpoint)
+    assert "Authorization" not in asked_once(scripted, "/token").headers
+
+
 def test_no_cookie_is_kept_from_one_exchange_to_the_next(scripted, client) -> None:
     scripted.on("/token", Answer(body=FRESH, headers={"Set-Cookie": "session=1; Path=/"}))
     server = client()

@@ -46,7 +46,6 @@ from oauth_connect.protocol.device import DeviceAuthorization, await_token
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.session import TokenAuth
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores import keyring as our_keyring
 from oauth_connect.stores.row import RowStore
 from tests.reporters import reports, site
@@ -138,7 +137,7 @@ def held() -> Token:
 
 
 def provider(slug: str = "header") -> Provider:
-    return registry.provider(slug)
+    return conf.provider(slug)
 
 
 # --- the token endpoint fails, at each entrance that reaches it -----------------------------------
@@ -374,8 +373,8 @@ WRONG: dict[str, Callable[[], dict[str, Any]]] = {
     "a nested typo": lambda: {"token_request": {"params": {"a": canary("parameter")}, "bdy": "form"}},
 }
 WAYS: dict[str, Case] = {
-    "provider": lambda: registry.provider("wrong"),
-    "declared": lambda: registry.declared_provider("wrong"),
+    "provider": lambda: conf.provider("wrong"),
+    "declared": lambda: conf.declared_provider("wrong"),
     "session_for": lambda: flows.session_for(user(), "wrong"),
     "machine": lambda: flows.machine_session("wrong").get("me"),
     "store": lambda: connection("wrong"),
@@ -385,7 +384,7 @@ WAYS: dict[str, Case] = {
     "the checks": lambda: run_checks(include_deployment_checks=True),
     "the command": lambda: call_command("oauth_doctor", stdout=Nothing(), stderr=Nothing()),
     "from_mapping": lambda: Provider.from_mapping("wrong", settings.OAUTH_CONNECT["PROVIDERS"]["wrong"]),
-    "the secret": lambda: registry.provider("wrong").secret(),
+    "the secret": lambda: conf.provider("wrong").secret(),
 }
 for _number, (_wrong, _fields) in enumerate(WRONG.items()):
     for _way, _call in WAYS.items():
@@ -410,13 +409,13 @@ def failing_function() -> str:
 @case
 def providers_that_are_no_dict() -> None:
     configure(PROVIDERS=[entry()])
-    registry.provider("header")
+    conf.provider("header")
 
 
 @case
 def settings_that_are_no_dict() -> None:
     settings.OAUTH_CONNECT = [("KEYS", [site.KEY]), ("PROVIDERS", entry())]
-    registry.provider("header")
+    conf.provider("header")
 
 
 @case
@@ -880,9 +879,9 @@ def metadata(**more: Any) -> dict[str, Any]:
 
 
 def discovering() -> None:
-    registry._issuers = type(registry._issuers)()
+    conf._issuers = type(conf._issuers)()
     configure(PROVIDERS={"found": discovered()}, DISCOVERY_CACHE=None)
-    registry.provider("found")
+    conf.provider("found")
 
 
 def discovered() -> dict[str, Any]:

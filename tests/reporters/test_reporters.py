@@ -113,7 +113,7 @@ NOT_GUARDED = {
     "views.connection_required": "runs the site's own view, whose locals belong to the site",
 }
 CLASSES = (
-    "conf.Conf",
+    "conf.settings.Settings",
     "contrib.httpx.ConnectionAuth",
     "contrib.importers.allauth.Tokens",
     "contrib.importers.social_auth.Tokens",
@@ -126,7 +126,7 @@ CLASSES = (
     "protocol.provider.Provider",
     "protocol.session.ApiSession",
     "protocol.session.TokenAuth",
-    "registry.providers.Registry",
+    "conf.providers.Conf",
     "stores.keyring.KeyringStore",
     "stores.keyring.session.KeyringSource",
 )

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 
-from tests.servers.proxy import shut
+from tests.servers.proxy import pass_on, shut
 
 
 class ConnectProxy:
@@ -49,13 +49,5 @@ class ConnectProxy:
             server = socket.create_connection((host, int(port)))
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             self._open += [client, server]
-            threading.Thread(target=self._pass_on, args=(server, client), daemon=True).start()
-            self._pass_on(client, server)
-
-    @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        for end in (source, sink):
-            shut(end)
+            threading.Thread(target=pass_on, args=(server, client), daemon=True).start()
+            pass_on(client, server)

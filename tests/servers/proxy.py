@@ -52,14 +52,16 @@ class Proxy:
             server = self._connect()
             self._open |= {client, server}
         for source, sink in ((client, server), (server, client)):
-            threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+            threading.Thread(target=pass_on, args=(source, sink), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        for end in (source, sink):
-            shut(end)
+
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    """Copy what comes, until one of the two ends. Then close both."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for end in (source, sink):
+        shut(end)
 
 
 def shut(end: socket.socket) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 
+from oauth_connect.conf import conf
 from oauth_connect.issuers import Issuers
-from oauth_connect.registry import registry
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 
@@ -25,7 +25,7 @@ def document_of(url: str) -> dict[str, Any]:
 
 def forget_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin as another process: this one knows no metadata. The shared cache still may."""
-    monkeypatch.setattr(registry, "_issuers", Issuers())
+    monkeypatch.setattr(conf, "_issuers", Issuers())
 
 
 def forget_discovery(monkeypatch: pytest.MonkeyPatch) -> None:

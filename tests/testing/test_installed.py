@@ -14,7 +14,6 @@ from django.urls import include, path
 from oauth_connect.conf import conf
 from oauth_connect.flows import session_for
 from oauth_connect.models import Connection, Owner
-from oauth_connect.registry import registry
 from oauth_connect.testing import FakeProvider
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
@@ -75,19 +74,19 @@ def test_the_entry_of_the_site_stays_but_for_its_addresses(configure, client):
     configure(PROVIDERS={"github": entry})
     with FakeProvider("github") as fake:
         connection = fake.connect(client)
-        provider = registry.provider("github")
+        provider = conf.provider("github")
         assert (provider.client_id, provider.label, provider.scopes) == ("ours", "Our GitHub", ("repo",))
         assert provider.token_endpoint.startswith(fake.url)
         assert provider.api_base_url == fake.api_base_url
         assert (connection.client_id, connection.scopes) == ("ours", ["repo"])
-    assert registry.provider("github").resolve({}).api_base_url == "https://api.github.com/"
+    assert conf.provider("github").resolve({}).api_base_url == "https://api.github.com/"
 
 
 def test_values_of_the_test_win(configure, client):
     configure(PROVIDERS={"github": {"client_id": "ours", "client_secret": "s", "scopes": ["repo"]}})
     with FakeProvider("github", entry={"scopes": ["gist"], "one_account": True}) as fake:
         assert fake.connect(client).scopes == ["gist"]
-        assert registry.provider("github").one_account
+        assert conf.provider("github").one_account
 
 
 def test_an_entry_by_discovery_needs_no_discovery(configure, client):
@@ -110,10 +109,10 @@ def test_every_address_of_an_entry_is_on_this_machine(configure):
     }
     configure(PROVIDERS={"acme": entry})
     with FakeProvider("acme") as fake:
-        urls = [url for url in registry.provider("acme")._urls.values() if url]
+        urls = [url for url in conf.provider("acme")._urls.values() if url]
         assert len(urls) == 7
         assert [url for url in urls if not url.startswith(fake.url)] == []
-        assert registry.provider("acme").named_hosts == {"127.0.0.1"}
+        assert conf.provider("acme").named_hosts == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,29 @@ def test_it_must_still_be_open(user):
         fake.open()
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("githb", "github"), ("git_hub", "github"), ("acme-bnk", "acme-bank")]
+)
+def test_a_name_with_a_typing_error_is_refused_before_it_opens(configure, name, meant):
+    configure(PROVIDERS={"acme-bank": {"client_id": "app"}})
+    fake = FakeProvider(name)
+    with pytest.raises(FakeProviderError, match=f"a preset; did you mean '{meant}'") as error:
+        fake.open()
+    assert f"FakeProvider('{name}', entry={{}})" in str(error.value)
+    assert repr(fake).endswith("not open>")
+
+
+def test_a_name_that_is_similar_to_a_known_one_and_right_gets_an_entry(configure):
+    with FakeProvider("githb", entry={}) as fake:
+        assert fake.url
+    configure(PROVIDERS={"githb": {"preset": "github", "client_id": "app"}})
+    with FakeProvider("githb") as fake:
+        assert fake.url
+    configure(PROVIDER_LOADER=lambda slug, owner: None)
+    with FakeProvider("githb") as fake:
+        assert fake.url
+
+
 def test_two_of_one_name_are_refused_and_the_first_is_named():
     with FakeProvider("github"):
         with pytest.raises(FakeProviderError, match=r"is open already, since .*test_misuse\.py:\d+") as error:

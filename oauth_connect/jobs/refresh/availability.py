@@ -7,7 +7,6 @@ from django.core.exceptions import ImproperlyConfigured
 from oauth_connect.conf import conf
 from oauth_connect.jobs.refresh.outcomes import Outcome, outcome_of
 from oauth_connect.models.lifecycle import provider_health
-from oauth_connect.registry import registry
 
 
 def why_unavailable(slug: str, alias: str) -> Outcome | None:
@@ -15,7 +14,7 @@ def why_unavailable(slug: str, alias: str) -> Outcome | None:
     if conf.loads_providers:
         return None  # settings may differ by owner
     try:
-        provider = registry.declared_provider(slug)
+        provider = conf.declared_provider(slug)
     except ImproperlyConfigured as error:
         return outcome_of(error)
     if not provider.enabled:
@@ -25,4 +24,4 @@ def why_unavailable(slug: str, alias: str) -> Outcome | None:
 
 def max_concurrency(slug: str, default: int) -> int:
     """Return how many requests may be sent to a provider in parallel: from its entry, or the default."""
-    return default if conf.loads_providers else registry.declared_provider(slug).refresh.at_once or default
+    return default if conf.loads_providers else conf.declared_provider(slug).refresh.at_once or default

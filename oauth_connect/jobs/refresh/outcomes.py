@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 
+from oauth_connect.conf import LoaderFailed, UnknownProvider
 from oauth_connect.engine.store import Event
 from oauth_connect.errors import (
     CallError,
@@ -21,7 +22,6 @@ from oauth_connect.errors import (
     ReauthorizationRequired,
 )
 from oauth_connect.protocol.grants.error_codes import shown
-from oauth_connect.registry import UnknownProvider
 
 logger = logging.getLogger("oauth_connect")
 
@@ -96,6 +96,7 @@ def _reauthorization_required(error: Any) -> Outcome:
 
 
 _OUTCOMES_OF_ERRORS: tuple[tuple[Any, Callable[[Any], Outcome]], ...] = (
+    (LoaderFailed, lambda error: CRASHED),  # logged with its traceback
     (UnknownProvider, lambda error: Outcome("skipped", "provider_missing")),
     ((ImproperlyConfigured, InvalidProvider), lambda error: Outcome("misconfigured", "invalid_settings")),
     (ProviderMisconfigured, _misconfigured),

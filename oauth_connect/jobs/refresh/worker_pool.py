@@ -33,7 +33,6 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.grants.id_tokens import MISMATCHES
 from oauth_connect.protocol.net.transport import new_session
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 from oauth_connect.stores.batch import Claimed, Leases, claim_due, free_hidden, read_claimed, release_claims
 from oauth_connect.stores.bulk import BulkStore
 from oauth_connect.stores.connection_state import carried, hidden, read_state
@@ -100,7 +99,7 @@ class WorkerPool(Run):
             ProviderQueue(
                 slug,
                 min(most, max_concurrency(slug, most)),
-                registry.has_one_client(slug),
+                conf.has_one_client(slug),
                 slug in failing,
                 alarms.get(slug, ""),
             )
@@ -230,7 +229,7 @@ class WorkerPool(Run):
             if queue.failures_in_a_row == FAILURES_BEFORE_BACKOFF:
                 retry_after = getattr(error, "retry_after", None)
                 self._drop(queue)
-                provider = registry.declared_provider(queue.provider)
+                provider = conf.declared_provider(queue.provider)
                 self._best_effort(lambda: provider_health.back_off(self.due.alias, provider, retry_after))
 
     def _on_own_connection(self, statement: Callable[[], T]) -> T:

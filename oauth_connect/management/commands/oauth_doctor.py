@@ -9,11 +9,11 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.management.base import Command as Base
 from oauth_connect.management.doctor.endpoints import endpoints
 from oauth_connect.management.doctor.finding import Finding
 from oauth_connect.management.doctor.site import Examination
-from oauth_connect.registry import UnknownProvider, registry
 
 STYLES = {"ok": "SUCCESS", "warning": "WARNING", "error": "ERROR"}
 
@@ -71,7 +71,7 @@ class Command(Base):
     def _check_name(self, slug: str) -> None:
         """End the command if there is no provider of this name."""
         try:
-            registry.declared_provider(slug)
+            conf.declared_provider(slug)
         except UnknownProvider as error:
             self.usage_error(str(error))
         except ImproperlyConfigured:  # a finding reports it

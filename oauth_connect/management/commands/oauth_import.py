@@ -19,7 +19,6 @@ from oauth_connect.management.base import (
 from oauth_connect.management.output import humanize, progress, table
 from oauth_connect.management.reports.import_tokens import Report
 from oauth_connect.management.stop import StopRequest, stop_request
-from oauth_connect.registry import registry
 
 # Imported by name, because each needs a package that not every site has.
 SOURCES = {
@@ -93,7 +92,7 @@ class Command(Base):
             self.usage_error(str(error))
         if not conf.loads_providers:
             for _, slug in renames:
-                registry.declared_provider(slug)  # the error lists the known names
+                conf.declared_provider(slug)  # the error lists the known names
 
     def _import(
         self, source: Source, importer: TokenImport, providers: list[str], report: Report, stop: StopRequest

@@ -187,10 +187,10 @@ class Command(Base):
         return UserConnectionTarget(user)
 
     def _login(self, slug: str, target: TokenTarget) -> DeviceLogin | BrowserLogin:
-        by_device = not self.options["browser"] and has_device_flow(slug, target.owner)
-        if self.options["device"] and not by_device:
-            self.usage_error(without_device_flow(slug, target.owner))
         options = self.options
+        by_device = not options["browser"] and has_device_flow(slug, target.owner)
+        if options["device"] and not by_device:
+            self.usage_error(without_device_flow(slug, target.owner))
         redirect = Redirect(options["host"], options["port"], options["path"])
         if by_device and redirect != Redirect():
             self.usage_error("--host, --port and --path belong to --browser.")

@@ -5,12 +5,13 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from oauth_connect.conf import conf
 from oauth_connect.errors import CallError, InvalidProvider, KeyringUnavailable
 from oauth_connect.flows.disconnect import Outlook, awaits_revocation, outlook
 from oauth_connect.flows.keyring import forget_in_keyring
 from oauth_connect.management.base import Command as Base
 from oauth_connect.models import Connection
-from oauth_connect.registry import registry
+from oauth_connect.models.owner import key_of
 from oauth_connect.stores import keyring
 
 WHERE = (
@@ -66,7 +67,7 @@ class Command(Base):
     # --- the keyring ------------------------------------------------------------------------------
 
     def _log_out(self, slug: str, *, dry_run: bool) -> None:
-        provider = registry.declared_provider(slug)
+        provider = conf.declared_provider(slug)
         if dry_run:
             found = keyring.KeyringStore(provider).login()
             number = "no" if found is None else "one"
@@ -108,7 +109,7 @@ class Command(Base):
                 f"{username} has no account {account!r} at {slug}. Connected: {named(connected)}."
             )
         if not connected:
-            registry.declared_provider(slug, f"user:{user.pk}")  # the error lists the known names
+            conf.declared_provider(slug, key_of(user))  # the error lists the known names
         return found[0] if found else None
 
     def _end(self, connection: Connection, user: Any) -> None:

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 
 from oauth_connect import presets
+from oauth_connect.conf import conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.management.base import Command as Base
 from oauth_connect.management.output import table
@@ -21,7 +22,6 @@ from oauth_connect.management.providers.summary import PRESET, Summary, connecta
 from oauth_connect.management.redirect_uris import RedirectURI, redirect_uri
 from oauth_connect.presets import lint
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 
 NO_REDIRECT = RedirectURI(note="none: users connect no accounts in a browser")
 HEAD = ("name", "label", "flows", "refresh", "rotation", "needs")
@@ -96,7 +96,7 @@ class Command(Base):
         if summary.problem:
             self.usage_error(summary.problem)
         about = catalogue.about_of(slug)
-        provider = catalogue.example(slug) if summary.kind == PRESET else registry.declared_provider(slug)
+        provider = catalogue.example(slug) if summary.kind == PRESET else conf.declared_provider(slug)
         resolved = _resolved(provider)
         uri = redirect_uri(slug) if connectable(provider) else NO_REDIRECT
         paste = list(pasted(slug, provider))

@@ -22,7 +22,6 @@ from oauth_connect.management.output import humanize, table
 from oauth_connect.management.reports.refresh import Report, idle, idle_lines, skipped
 from oauth_connect.management.stop import StopRequest, stop_request
 from oauth_connect.models import Connection
-from oauth_connect.registry import registry
 from oauth_connect.stores.connection_state import read_state, restore_state
 
 MAX_SECONDS = 366 * 24 * 3600
@@ -106,7 +105,7 @@ class Command(Base):
         _ = (conf.keys, conf.provider_slugs, conf.refresh_leeway, conf.http_timeout)
         if not conf.loads_providers:
             for slug in set(slugs).difference(conf.provider_slugs):
-                registry.declared_provider(slug)  # the error lists the known names
+                conf.declared_provider(slug)  # the error lists the known names
 
     def _due(self, owner: AbstractBaseUser | None) -> Due:
         return Due(self.options["provider"], self.options["within"], owner=owner)

@@ -19,7 +19,6 @@ from oauth_connect.protocol.net.causes import CAUSES
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 from oauth_connect.protocol.quirks import DEVICE_CODE, GrantType
 from oauth_connect.protocol.templates import has_brace
-from oauth_connect.registry import registry
 
 MAX_PARALLEL = 8
 NOT_FOUND = (404, 410)
@@ -54,7 +53,7 @@ def endpoints(providers: Iterable[Provider]) -> Iterator[Finding]:
 
 def _complete(provider: Provider) -> Provider:
     """Return the provider with its endpoints. Discover those that the settings leave out."""
-    return registry.provider(provider.slug) if provider.needs_discovery else provider
+    return conf.provider(provider.slug) if provider.needs_discovery else provider
 
 
 def _urls(provider: Provider) -> dict[str, str]:

@@ -29,7 +29,6 @@ from oauth_connect.models.lifecycle import ownership, provider_health
 from oauth_connect.protocol.grants import client_refusal
 from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 from oauth_connect.stores.clock import database_now
 from oauth_connect.stores.columns import bindings
 
@@ -116,7 +115,7 @@ class Examination:
         yield from self._system_checks("Providers", f"{self._number} in the settings")
         for slug in self.slugs:
             try:
-                provider = registry.declared_provider(slug)
+                provider = conf.declared_provider(slug)
             except ImproperlyConfigured as error:
                 yield Finding(f"Provider {slug}", "error", sentence(str(error)), "Correct that field.")
             else:
@@ -125,7 +124,7 @@ class Examination:
 
     def redirects(self) -> Iterator[Finding]:
         for provider in self.usable:
-            if registry.connectable_provider(provider.slug) is None:
+            if conf.connectable_provider(provider.slug) is None:
                 continue
             places = mounts()
             for mount in places:
@@ -155,7 +154,7 @@ class Examination:
         found = []
         for slug in self.slugs:
             try:
-                found.append(registry.declared_provider(slug))
+                found.append(conf.declared_provider(slug))
             except ImproperlyConfigured:  # reported by ``providers``
                 continue
         return found

@@ -10,13 +10,12 @@ from typing import Any, get_args
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect import presets
-from oauth_connect.conf import conf
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets.about import About, Category
 from oauth_connect.protocol.definition import suggestion
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import DEVICE_CODE
-from oauth_connect.registry import UnknownProvider, registry
 
 NO_CLIENT = {"client_id": "...", "client_secret": "..."}
 CATEGORIES: tuple[str, ...] = get_args(Category)
@@ -75,7 +74,7 @@ def similar(text: str) -> str:
 def configured(slug: str) -> Summary:
     """Return the summary of a provider of the settings. Raises UnknownProvider."""
     try:
-        provider = registry.declared_provider(slug)
+        provider = conf.declared_provider(slug)
     except UnknownProvider:
         raise
     except ImproperlyConfigured as error:

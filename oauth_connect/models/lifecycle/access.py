@@ -37,7 +37,6 @@ from oauth_connect.protocol.grants.error_codes import shown
 from oauth_connect.protocol.grants.instance import named_variables
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores.columns import COLUMNS, table_of
 from oauth_connect.stores.row import RowStore, check_owner
 from oauth_connect.stores.whole_rows import rows_where
@@ -79,7 +78,7 @@ class ConnectionSource:
     def renewed(self, rejected: Token) -> Token | None:
         """Return the token to use after a 401: a newer stored one, else one from a refresh.
 
-        Return None if the token was itself got after a 401 just now. Then the API has another reason.
+        Return None if the token was itself requested after a 401 just now. Then the API has another reason.
         """
         token = self._renewed(rejected)
         if self._has_moved():
@@ -207,7 +206,7 @@ def _protocol(connection: ConnectionRow, store: RowStore, server: AuthorizationS
 
 def resolved_provider(connection: ConnectionRow) -> Provider:
     """Return the connection's provider with the client that is registered at its instance."""
-    return registry.provider(connection.provider, connection.owner).resolve_with_client(connection.variables)
+    return conf.provider(connection.provider, connection.owner).resolve_with_client(connection.variables)
 
 
 def _read_variables(connection: ConnectionRow, store: RowStore) -> None:
@@ -226,7 +225,7 @@ def follow_instance(connection: ConnectionRow, store: RowStore | None = None) ->
     A value that does not fit its pattern is ignored, and calls go to the old host. The write goes where the
     token is saved, because a rollback must not leave the new token with the old host.
     """
-    provider = registry.declared_provider(connection.provider, connection.owner)
+    provider = conf.declared_provider(connection.provider, connection.owner)
 
     def on_refused(error: InvalidProvider) -> None:
         details = {

@@ -27,7 +27,6 @@ from oauth_connect.protocol.grants import responses
 from oauth_connect.protocol.grants.lifetimes import reconnect_before
 from oauth_connect.protocol.provider import Provider, scope_tuple
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import registry
 from oauth_connect.stores.batch import Slot
 from oauth_connect.stores.columns import UNLEASED, token_columns
 from oauth_connect.stores.compiled import Statement, update
@@ -120,7 +119,7 @@ def store(
     check_actor(connected_by)
     if account_id and not is_account_id(account_id):
         raise ValueError(f"account_id: must be printable, with at most {MAX_ACCOUNT_ID} characters.")
-    entry = registry.declared_provider(provider, owner.key).resolve_with_client(fields.get("variables") or {})
+    entry = conf.declared_provider(provider, owner.key).resolve_with_client(fields.get("variables") or {})
     requested = scope_tuple(fields.get("requested_scopes") or entry.scopes)
     token = _token(entry, token_response, obtained_at or datetime.now(UTC), requested)
     fields["client_id"] = entry.client_id

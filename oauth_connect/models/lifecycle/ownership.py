@@ -23,7 +23,6 @@ from oauth_connect.models.owner import MACHINE, USER, Owner, check_actor, id_of,
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import PROTOCOL_COLUMNS, ConnectionRow, R, rows_of
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry import registry
 from oauth_connect.stores.batched_delete import unreferenced
 
 Repair = Literal["owner_corrected", "user_removed", "user_added", "already_connected", "no_user", "unchanged"]
@@ -109,7 +108,7 @@ def _check_same_provider(row: ConnectionRow, owner: Owner) -> None:
     """
     if not conf.loads_providers:
         return
-    before, after = (registry.declared_provider(row.provider, key) for key in (row.owner, owner.key))
+    before, after = (conf.declared_provider(row.provider, key) for key in (row.owner, owner.key))
     if _servers(before) != _servers(after):
         raise InvalidOwner(
             f"PROVIDER_LOADER returns another client or server for {row.provider!r} and this owner. The "

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import F, Q, QuerySet
 
-from oauth_connect.conf import conf
+from oauth_connect.conf import UnknownProvider, conf
 from oauth_connect.engine.client_credentials import CLIENT_CREDENTIALS
 from oauth_connect.engine.revoke import Revocation, revoke
 from oauth_connect.engine.store import REVOKED
@@ -28,7 +28,6 @@ from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
-from oauth_connect.registry import UnknownProvider, registry
 
 logger = logging.getLogger("oauth_connect")
 RETRY_PAUSE = timedelta(minutes=5)
@@ -81,7 +80,7 @@ def siblings(rows: QuerySet[R], grant: GrantKey, provider: Provider) -> QuerySet
     if effect == "account" and grant.variables:
         shared = Q(variables=dict(grant.variables))
         # Of the entry: a resolved provider has only the variables that still miss a value.
-        declared = registry.declared_provider(grant.provider, grant.owner)
+        declared = conf.declared_provider(grant.provider, grant.owner)
         sources = {variable.source for variable in declared.variables.values()}
         same |= shared if all(map(provider.proves, sources)) else shared & owners
     return rows.filter(same)
@@ -134,7 +133,7 @@ def outlook(connection: ConnectionRow) -> Outlook:
     """
     pending = PendingRevocation.of(connection)
     try:
-        provider = registry.declared_provider(pending.provider, pending.owner)
+        provider = conf.declared_provider(pending.provider, pending.owner)
     except ImproperlyConfigured:
         return "revoked"  # once its settings are back
     if not has_revocation(provider):
@@ -161,7 +160,7 @@ def awaits_revocation(connection: ConnectionRow) -> bool:
 def can_revoke(slug: str, owner: str) -> bool:
     """Return whether the provider's settings name a way to revoke; True where they are unknown."""
     try:
-        provider = registry.declared_provider(slug, owner)
+        provider = conf.declared_provider(slug, owner)
     except ImproperlyConfigured:
         return True  # its settings may come back
     return has_revocation(provider)
@@ -204,7 +203,7 @@ def is_left(pending: PendingRevocation, token: Token) -> bool:
 def _ends_alone(pending: PendingRevocation) -> bool:
     """Return whether a revocation ends nothing but this token, so that there is no reason to keep it."""
     try:
-        provider = registry.declared_provider(pending.provider, pending.owner)
+        provider = conf.declared_provider(pending.provider, pending.owner)
     except ImproperlyConfigured:
         return False
     return provider.revocation.effect == "token"
@@ -279,7 +278,7 @@ def _revoke(
     timeout: float | None,
 ) -> Attempt:
     grant = pending.grant_key()
-    provider = registry.provider(grant.provider, grant.owner).resolve_with_client(grant.variables)
+    provider = conf.provider(grant.provider, grant.owner).resolve_with_client(grant.variables)
     if not has_revocation(provider):
         return Attempt("unsupported")
     if provider.client_id != grant.client_id:
@@ -337,7 +336,7 @@ def keep_again(pending: PendingRevocation, alias: str, is_spared: Callable[[Prov
     pending.next_attempt_at = None
     rows.update(next_attempt_at=None, last_error="")
     # Only now: a connection that ends after this finds the token.
-    if is_spared(registry.declared_provider(pending.provider, pending.owner)):
+    if is_spared(conf.declared_provider(pending.provider, pending.owner)):
         _limit_kept(pending, alias)
     else:
         rows.update(next_attempt_at=datetime.now(UTC))

@@ -9,13 +9,13 @@ from hashlib import sha256
 from typing import Any
 
 from oauth_connect.errors import CallbackRefused, InvalidProvider, printable_line
+from oauth_connect.protocol.grants.id_tokens import ISSUER_LIMIT
 from oauth_connect.protocol.grants.responses import is_printable
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.redaction import redacted
 
 Pairs = Iterable[tuple[str, str]]
 PARAMETER_LIMIT = 4096
-ISSUER_LIMIT = 200  # characters of an unknown issuer in a message
 URL_LIMIT = 6000  # characters before encoding, of all parameters that a redirect repeats
 # Tokens, and the name and address that Apple posts.
 NEVER_IN_A_URL = frozenset({"id_token", "access_token", "refresh_token", "user"})

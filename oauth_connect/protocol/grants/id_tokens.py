@@ -25,10 +25,10 @@ END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 MISMATCHES: dict[Claim, str] = {"iss": "id_token_issuer", "aud": "id_token_audience"}
 
 
-def claims_of(id_token: object) -> dict[str, Any] | None:
-    """Return the claims of an ID token, or None if it is unreadable: not a signed JWT, or encrypted."""
+def claims_of(token: object) -> dict[str, Any] | None:
+    """Return the claims of a token, or None if it is unreadable: not a signed JWT, or encrypted."""
     try:
-        _header, payload, _signature = str(id_token).split(".")
+        _header, payload, _signature = str(token).split(".")
         padded = payload + "=" * (-len(payload) % 4)
         claims = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):

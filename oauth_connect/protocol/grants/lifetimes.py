@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from oauth_connect.protocol.grants.id_tokens import claims_of
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import OWN_PAUSE_AFTER_401 as SHORT
 
@@ -100,12 +99,7 @@ def moment(unit: str, value: object) -> datetime | None:
 
 def _exp_claim(access_token: object) -> object:
     """Return ``exp`` (RFC 7519 section 4.1.4). The token is not verified, so the value is only a hint."""
-    try:
-        payload = str(access_token).split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError, RecursionError):
-        return None
-    return claims.get("exp") if isinstance(claims, dict) else None
+    return (claims_of(access_token) or {}).get("exp")
 
 
 def _number(value: object) -> float | None:

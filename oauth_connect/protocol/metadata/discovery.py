@@ -28,6 +28,7 @@ from oauth_connect.protocol.net.transport import (
 )
 from oauth_connect.protocol.provider import ENDPOINTS, Provider
 from oauth_connect.protocol.quirks import ClientAuthentication, GrantType
+from oauth_connect.protocol.templates import has_brace
 from oauth_connect.redaction import redacted
 from oauth_connect.tracebacks import methods_without_locals, without_locals
 
@@ -267,7 +268,7 @@ def _json(issuer: str, content_type: str, body: bytes) -> Any:
 def _problem_of(url: object, guard: AddressGuard) -> str:
     if not isinstance(url, str) or len(url) > MAX_URL or not url.isprintable() or " " in url:
         return "it is not a URL."
-    if "{" in url or "}" in url:
+    if has_brace(url):
         return "it is a template."
     return endpoint_problem(url) or guard.url_problem(url)
 

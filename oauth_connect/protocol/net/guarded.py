@@ -31,20 +31,11 @@ MAX_GUARDS = 20
 
 
 def guarded_session(guard: AddressGuard) -> ServerSession:
-    """Return a session of ``transport.new_session`` with the guard and without ``.netrc``.
-
-    Its requests may raise AddressRefused.
-    """
+    """Return a session of ``transport.new_session`` with the guard. Its requests may raise AddressRefused."""
     session = new_session()
-    session.auth = _anonymous
     for prefix in ("https://", "http://"):
         session.mount(prefix, GuardedAdapter(guard))
     return session
-
-
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add no credentials. With an ``auth``, requests does not read ``.netrc``."""
-    return request
 
 
 def resolved(host: str) -> list[str]:

@@ -118,9 +118,8 @@ class _Kept:
     def _make_request(self, conn: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
         """Send a request. Send it again on a new connection, if a kept one ends before the response begins.
 
-        Before its first byte: a server that has started to respond has handled the request.
-
-        The server may close a connection while the request is on its way (RFC 9112 section 9.3.1).
+        The server may close a connection while the request is on its way (RFC 9112 section 9.3.1). Once it
+        has sent the first byte of a response, it has handled the request.
         """
         is_kept = conn.is_kept and not conn.is_closed
         send = super()._make_request  # type: ignore[misc]

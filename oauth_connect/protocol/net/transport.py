@@ -10,9 +10,7 @@ import io
 import json
 import socket
 import ssl
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -28,6 +26,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 from urllib3.util import Retry, Timeout
 
+from oauth_connect.protocol.net.bounded import Bounded
 from oauth_connect.protocol.net.causes import CertificatesMissing, HandshakeFailed
 from oauth_connect.protocol.net.contexts import FileMissing, KeptContexts
 from oauth_connect.redaction import hidden
@@ -212,33 +211,6 @@ class _Route:
     headers: Mapping[str, str]
 
 
-class _Routes:
-    """A cache of the routes used last. A removed route is not closed: a thread may still use its pool."""
-
-    def __init__(self, max_routes: int) -> None:
-        self._max_routes = max_routes
-        self._lock = threading.Lock()
-        self._routes: OrderedDict[tuple[Any, ...], _Route] = OrderedDict()
-
-    def get(self, key: tuple[Any, ...]) -> _Route | None:
-        with self._lock:
-            route = self._routes.get(key)
-            if route is not None:
-                self._routes.move_to_end(key)
-            return route
-
-    def store(self, key: tuple[Any, ...], route: _Route) -> None:
-        with self._lock:
-            self._routes[key] = route
-            self._routes.move_to_end(key)
-            if len(self._routes) > self._max_routes:
-                self._routes.popitem(last=False)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._routes.clear()
-
-
 class ServerSession(requests.Session):
     """A thread-safe requests session for authorization servers.
 
@@ -247,7 +219,7 @@ class ServerSession(requests.Session):
 
     def __init__(self, pool_size: int) -> None:
         super().__init__()
-        self._routes = _Routes(pool_size)
+        self._routes: Bounded[_Route] = Bounded(pool_size)
 
     def close(self) -> None:
         super().close()
@@ -303,17 +275,16 @@ class ServerSession(requests.Session):
 
     def _route(self, method: str, url: str, headers: Mapping[str, str]) -> _Route:
         """Return the route of a request. It is cached, because preparing it is half of the cost of a call."""
-        key = (method, url, *headers.items())
-        route = self._routes.get(key)
-        if route is None:
+
+        def find() -> _Route:
             request = requests.Request(method, url, headers={**self.headers, **headers}).prepare()
             environment = self.merge_environment_settings(request.url, {}, True, None, None)
             adapter: Any = self.get_adapter(str(request.url))
             pool, target = adapter.route(request, environment)
             request.headers.pop("Content-Length", None)  # of the empty body
-            route = _Route(pool, target, dict(request.headers))
-            self._routes.store(key, route)
-        return route
+            return _Route(pool, target, dict(request.headers))
+
+        return self._routes.get_or_make((method, url, *headers.items()), find)
 
 
 def _with_query(target: str, query: str) -> str:
@@ -332,12 +303,19 @@ class Exchanged:
 def new_session(pool_size: int = 10) -> ServerSession:
     """Return a session for token endpoints: deadline, no redirects, no retries, no compression, no cookies.
 
-    ``pool_size``: the number of connections kept open per host, and the number of hosts.
+    It does not read ``.netrc``. ``pool_size``: the number of connections kept open per host, and the number
+    of hosts.
     """
     session = ServerSession(pool_size)
+    session.auth = _without_credentials
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept-Encoding"] = "identity"
     session.headers["Accept"] = "application/json"
     for prefix in ("https://", "http://"):
         session.mount(prefix, DeadlineAdapter(pool_size))
     return session
+
+
+def _without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add no credentials. With an ``auth``, requests does not read ``.netrc``."""
+    return request

@@ -8,7 +8,7 @@ from typing import Any
 
 from oauth_connect import presets
 from oauth_connect.errors import InvalidProvider
-from oauth_connect.protocol.provider import ENDPOINTS, Provider
+from oauth_connect.protocol.provider import ENDPOINTS, NESTED_ENDPOINTS, Provider
 from oauth_connect.testing.server import shapes
 from oauth_connect.testing.server.fake_server import FakeServer
 from oauth_connect.testing.server.rules import CLIENT_ID, CLIENT_SECRET
@@ -36,7 +36,7 @@ def entry_for(server: FakeServer, preset: str | None) -> dict[str, Any]:
     provider = provider_of(preset, entry)
     if query := shapes.authorization_query(provider):
         entry["authorization_endpoint"] += query
-    if missing := _missing_variables(provider):
+    if missing := missing_variables(provider):
         entry["variables"] = missing
     return entry
 
@@ -60,22 +60,29 @@ def lines(slug: str, entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _addresses(server: FakeServer, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return this server's URLs for those that a preset has."""
+    hosts: dict[str, Any] = {"api_hosts": []} if data.get("api_hosts") else {}
+    api = {"api_base_url": server.api_base_url, **hosts}
+    return {**endpoints_for(server, data), **api, **nested_endpoints_for(server, data)}
+
+
+def endpoints_for(server: FakeServer, data: Mapping[str, Any]) -> dict[str, str]:
+    """Return this server's issuer and endpoints, for those that an entry or a preset has."""
     ours = server.endpoints()
-    found: dict[str, Any] = {name: ours[name] for name in ("issuer", *ENDPOINTS) if data.get(name)}
-    found["api_base_url"] = server.api_base_url
-    if data.get("api_hosts"):
-        found["api_hosts"] = []
-    for table, name, url in (
-        ("refresh", "endpoint", ours["token_endpoint"]),
-        ("refresh", "first_endpoint", ours["token_endpoint"]),
-        ("accounts", "endpoint", server.accounts_url),
-    ):
-        if data.get(table, {}).get(name):
-            found.setdefault(table, {})[name] = url
+    return {name: ours[name] for name in ("issuer", *ENDPOINTS) if data.get(name)}
+
+
+def nested_endpoints_for(server: FakeServer, data: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the same for the endpoints in the tables of an entry."""
+    urls = {"refresh": server.endpoints()["token_endpoint"], "accounts": server.accounts_url}
+    found: dict[str, dict[str, str]] = {}
+    for part, name in NESTED_ENDPOINTS:
+        table = data.get(part)
+        if isinstance(table, Mapping) and table.get(name):
+            found.setdefault(part, {})[name] = urls[part]
     return found
 
 
-def _missing_variables(provider: Provider) -> dict[str, str]:
+def missing_variables(provider: Provider) -> dict[str, str]:
     """Return a value for each variable that the settings must have."""
     named = provider.asked_of("config")
     missing = [name for name, one in named.items() if one.value_of(one.default) is None]

@@ -22,7 +22,6 @@ from oauth_connect.testing.server.state import State
 
 Form = Mapping[str, str]
 Issued = tuple[Grant, dict[str, Any]]
-EXCHANGE = "exchange_access_token"  # the name for any grant that exchanges a valid access token
 
 
 def token(state: State, request: ReceivedRequest) -> Response:
@@ -189,7 +188,7 @@ _GRANTS: dict[str, Callable[[State, Form], Issued]] = {
     "refresh_token": _refresh,
     "client_credentials": _client_credentials,
     DEVICE_CODE: _device_code,
-    EXCHANGE: _exchange,
+    shapes.EXCHANGE: _exchange,
 }
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", DEVICE_CODE)

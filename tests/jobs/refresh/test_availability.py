@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from oauth_connect.conf import conf
 from oauth_connect.jobs.refresh import worker_pool
 from oauth_connect.jobs.refresh.due import Due
 from oauth_connect.jobs.refresh.run import refresh_due
 from oauth_connect.models import Connection, ProviderState
 from oauth_connect.models.lifecycle import provider_health
-from oauth_connect.registry import registry
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED, FRESH
 
@@ -51,7 +51,7 @@ def test_an_unavailable_secret_ends_no_run_however_many_rows_need_it(two_provide
 
 
 def test_an_unavailable_secret_stops_no_run_while_its_provider_is_backed_off(two_providers, make_connection):
-    provider_health.back_off("default", registry.declared_provider("vaulted"), None)
+    provider_health.back_off("default", conf.declared_provider("vaulted"), None)
     make_connection("vaulted", age=2 * EXPIRED)
     make_connection("scripted", age=EXPIRED)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from oauth_connect.engine import refused_again
+from oauth_connect.engine import logged_once
 from oauth_connect.errors import (
     InvalidProvider,
     KeyringUnavailable,
@@ -247,7 +247,7 @@ def test_a_call_that_is_refused_again_waits_for_a_refresh_under_way(keep, token,
 
 
 def test_that_the_api_refuses_a_token_requested_for_it_is_logged_once(keep, scripted, caplog, monkeypatch):
-    monkeypatch.setattr(refused_again, "_logged", {})
+    monkeypatch.setattr(logged_once, "_logged", {})
     provider = keep(after_401=True)
     scripted.on("/api/x", Answer(401))
     for _ in range(3):

@@ -21,6 +21,7 @@ from oauth_connect.testing.server.shapes.authorization import (
 )
 from oauth_connect.testing.server.shapes.requests import (
     AUTHENTICATION,
+    EXCHANGE,
     SEVERAL,
     bearer_of,
     is_client,
@@ -39,6 +40,7 @@ from oauth_connect.testing.server.shapes.written import Written
 
 __all__ = [
     "AUTHENTICATION",
+    "EXCHANGE",
     "SEVERAL",
     "Written",
     "account_of",

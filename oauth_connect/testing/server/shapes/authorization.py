@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Mapping
 from hashlib import sha256
 from itertools import chain
+from urllib.parse import quote
 
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.testing.server.messages import Account
@@ -97,12 +98,13 @@ def _signed(provider: Provider, sent: dict[str, str], client_secret: str) -> dic
     """Return the parameters with their signature, if this provider signs responses (Shopify)."""
     if provider.callback.verify == "none":
         return sent
-    message = "&".join(sorted(f"{_escaped(name, '=')}={_escaped(value)}" for name, value in sent.items()))
+    message = "&".join(
+        sorted(f"{_escaped(name, '%&=')}={_escaped(value, '%&')}" for name, value in sent.items())
+    )
     secret = client_secret or provider.secret()
     return {**sent, "hmac": hmac.new(secret.encode(), message.encode(), sha256).hexdigest()}
 
 
-def _escaped(text: str, more: str = "") -> str:
-    """Escape the characters that separate parameters, and ``more`` in a name."""
-    escaped = text.replace("%", "%25").replace("&", "%26")
-    return escaped.replace("=", "%3D") if more else escaped
+def _escaped(text: str, characters: str) -> str:
+    """Percent-encode these characters, which separate the parameters."""
+    return "".join(quote(one, safe="") if one in characters else one for one in text)

@@ -15,7 +15,7 @@ from oauth_connect.testing.server.messages import Account
 from oauth_connect.testing.server.shapes.accounts import variables_of
 from oauth_connect.testing.server.shapes.authorization import requested_scopes
 
-EXCHANGE = "exchange_access_token"
+EXCHANGE = "exchange_access_token"  # the name for any grant that exchanges a valid access token
 # Where a request has the client's secret, under the names of ``token_endpoint_auth_method``.
 AUTHENTICATION = "client_authentication"
 BASIC, POST, HEADER, NONE = "client_secret_basic", "client_secret_post", "client_secret_header", "none"

@@ -9,13 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.protocol.quirks import Moment
+from oauth_connect.protocol.quirks import RESPONSE_FIELDS, Moment
 from oauth_connect.testing.server.messages import Account
 from oauth_connect.testing.server.shapes.accounts import fields_of
 from oauth_connect.testing.server.shapes.documents import document_of, with_lists
 from oauth_connect.testing.server.shapes.written import JSON, Written, with_success, written_as_asked
-
-OWN_FIELDS = ("access_token", "refresh_token", "token_type", "scope", "expires_in")
 
 
 def tokens_expire(provider: Provider | None) -> bool:
@@ -88,7 +86,7 @@ def _nested(
 def _fields(provider: Provider, response: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Return the fields of a token response under the provider's names and in its formats."""
     rules = provider.token_response
-    found = {name: value for name, value in response.items() if name not in (*OWN_FIELDS, "id_token")}
+    found = {name: value for name, value in response.items() if name not in (*RESPONSE_FIELDS, "id_token")}
     found |= _refresh_token_expiry(provider, found, now)
     own: dict[str, Any] = {
         "access_token": response["access_token"],

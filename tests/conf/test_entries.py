@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from oauth_connect.registry import UnknownProvider, registry
+from oauth_connect.conf import UnknownProvider, conf
 from tests.support.acme import ACME
 
 
 def test_a_changed_provider_is_used_immediately(configure) -> None:
     configure(PROVIDERS={"acme": ACME})
-    assert registry.provider("acme") is registry.provider("acme")
+    assert conf.provider("acme") is conf.provider("acme")
     configure(PROVIDERS={"acme": {**ACME, "client_id": "another"}})
-    assert registry.provider("acme").client_id == "another"
+    assert conf.provider("acme").client_id == "another"
 
 
 def test_a_preset_is_known_by_the_providers_name(configure) -> None:
     configure(PROVIDERS={"github": {"client_id": "id", "client_secret": "s", "scopes": ["repo"]}})
-    github = registry.provider("github").resolve({})
+    github = conf.provider("github").resolve({})
     assert github.token_endpoint == "https://github.com/login/oauth/access_token"
     assert github.scopes == ("repo",)
     assert github.refresh.rotation == "always"
@@ -30,7 +30,7 @@ def test_a_preset_is_known_by_the_providers_name(configure) -> None:
 def test_a_preset_can_be_named_and_overridden_by_key(configure) -> None:
     entry = {"preset": "github", "client_id": "id", "client_secret": "s", "identity": {"label": ["name"]}}
     configure(PROVIDERS={"github-bot": entry})
-    bot = registry.provider("github-bot").resolve({})
+    bot = conf.provider("github-bot").resolve({})
     assert (bot.slug, bot.api_base_url) == ("github-bot", "https://api.github.com/")
     assert (bot.identity.id, bot.identity.label) == (("id",), ("name",))
 
@@ -50,34 +50,34 @@ class Vault:
 def test_a_secret_may_be_a_method_of_an_object_that_cannot_be_copied(configure) -> None:
     vault = Vault()
     configure(PROVIDERS={"acme": {**ACME, "client_secret": vault.read}})
-    acme = registry.provider("acme")
+    acme = conf.provider("acme")
     vault.value = "secret-2"
 
-    assert registry.provider("acme") is acme
+    assert conf.provider("acme") is acme
     assert acme.secrets() == ("secret-2",)
 
 
 def test_a_change_inside_an_entry_is_noticed(configure) -> None:
     entry = {**ACME, "scopes": ["a"], "authorize": {"params": {"access_type": "offline"}}}
     configure(PROVIDERS={"acme": entry})
-    registry.provider("acme")
+    conf.provider("acme")
     entry["scopes"].append("b")
-    assert registry.provider("acme").scopes == ("a", "b")
+    assert conf.provider("acme").scopes == ("a", "b")
     entry["authorize"]["params"]["access_type"] = "online"
-    assert registry.provider("acme").authorize.params == {"access_type": "online"}
+    assert conf.provider("acme").authorize.params == {"access_type": "online"}
 
 
 @pytest.mark.parametrize("preset", ["nowhere", "../conf", 5, None])
 def test_a_preset_that_is_not_there_is_named(configure, preset: Any) -> None:
     configure(PROVIDERS={"acme": {**ACME, "preset": preset}})
     with pytest.raises(ImproperlyConfigured, match=r"acme\.preset"):
-        registry.provider("acme")
+        conf.provider("acme")
 
 
 def test_an_unknown_provider_is_reported_with_the_known_ones(configure) -> None:
     configure(PROVIDERS={"acme": ACME})
     with pytest.raises(UnknownProvider, match=r"'nowhere'.*has: 'acme'"):
-        registry.provider("nowhere")
+        conf.provider("nowhere")
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_an_unknown_provider_is_reported_with_the_known_ones(configure) -> None:
 def test_what_is_wrong_with_a_provider_is_named_by_its_path(configure, entry: Any, path: str) -> None:
     configure(PROVIDERS={"acme": entry})
     with pytest.raises(ImproperlyConfigured, match=path):
-        registry.provider("acme")
+        conf.provider("acme")
 
 
 def test_providers_are_a_dict(configure) -> None:
     configure(PROVIDERS=["github"])
     with pytest.raises(ImproperlyConfigured, match="PROVIDERS"):
-        registry.provider("github")
+        conf.provider("github")
 
 
 def test_a_loader_keeps_apps_elsewhere_by_owner(configure) -> None:
@@ -110,7 +110,7 @@ def test_a_loader_keeps_apps_elsewhere_by_owner(configure) -> None:
         return {**ACME, "client_id": apps[owner]} if owner in apps else None
 
     configure(PROVIDERS={"acme": ACME}, PROVIDER_LOADER=load)
-    found = [registry.provider("acme", owner).client_id for owner in ("team:1", "team:2", "team:1", "user:9")]
+    found = [conf.provider("acme", owner).client_id for owner in ("team:1", "team:2", "team:1", "user:9")]
     assert found == ["app-1", "app-2", "app-1", "client"]
 
 
@@ -131,11 +131,11 @@ def test_what_a_loader_returns_names_no_code_and_no_file(configure, entry, path)
     words = {"client_id": "x", "token_endpoint": "https://id.test/token", **entry}
     configure(PROVIDER_LOADER=lambda slug, owner: words)
     with pytest.raises(ImproperlyConfigured, match=path):
-        registry.provider("acme")
+        conf.provider("acme")
 
 
 def test_a_misspelt_preset_is_named_with_the_right_one(configure) -> None:
     for entries in ({"githbu": {"client_id": "x"}}, {"mine": {"preset": "githbu", "client_id": "x"}}):
         configure(PROVIDERS=entries)
         with pytest.raises(ImproperlyConfigured, match="did you mean 'github'"):
-            registry.declared_provider(next(iter(entries)))
+            conf.declared_provider(next(iter(entries)))

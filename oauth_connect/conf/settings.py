@@ -44,7 +44,7 @@ KNOWN = frozenset(
 
 
 @methods_without_locals
-class Conf:
+class Settings:
     """Typed access to ``settings.OAUTH_CONNECT``. Raises ImproperlyConfigured for wrong values."""
 
     def __init__(self) -> None:
@@ -247,6 +247,3 @@ def _key(number: int, key: str | bytes) -> bytes:
             f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'
         )
     return base64.urlsafe_b64encode(raw)
-
-
-conf = Conf()

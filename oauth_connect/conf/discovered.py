@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from oauth_connect import presets
+from oauth_connect.conf.declared import Declared
+from oauth_connect.conf.entries import InvalidLoadedEntry, Values
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.protocol.metadata.discovery import GuardedProvider, Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry.declared import Declared
-from oauth_connect.registry.entries import InvalidLoadedEntry, Values
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, SynchronousOnlyOperation
+from django.db import Error
+from django.http import Http404
 
 from oauth_connect import presets
-from oauth_connect.conf import conf
+from oauth_connect.conf.settings import Settings
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.presets import untrusted
 from oauth_connect.protocol.definition import suggestion
@@ -23,6 +25,10 @@ class UnknownProvider(ImproperlyConfigured):
 
 class InvalidLoadedEntry(ImproperlyConfigured):
     """PROVIDER_LOADER returned an entry that cannot be used. It may contain a user's text."""
+
+
+class LoaderFailed(ImproperlyConfigured):
+    """PROVIDER_LOADER raised an error, which is the ``__cause__``. Other providers are not concerned."""
 
 
 class Values(dict[str, Any]):
@@ -63,24 +69,48 @@ class Entry:
         raise InvalidProvider(f"{self.slug}.{problem}")
 
 
-def read_entry(slug: str, owner: str) -> Entry:
+def read_entry(settings: Settings, slug: str, owner: str) -> Entry:
     """Return an entry. Raises UnknownProvider, or ImproperlyConfigured if it is not a dict."""
-    loader = conf.provider_loader
-    values: Any = loader(slug, owner) if loader is not None else None
+    values = _loaded(settings, slug, owner)
     trusted = values is None
     if values is None:
-        values = conf.entries.get(slug)
+        values = settings.entries.get(slug)
     if values is None:
-        slugs = ", ".join(map(repr, conf.entries)) or "none yet"
+        slugs = ", ".join(map(repr, settings.entries)) or "none yet"
         raise UnknownProvider(
             f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
-            f"{suggestion(slug, conf.entries) or '.'} Add it, or correct the name."
+            f"{suggestion(slug, settings.entries) or '.'} Add it, or correct the name."
         )
     if not isinstance(values, Mapping):
         if not trusted:
             raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')
         raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
     return Entry(slug, Values(values), trusted)
+
+
+def _loaded(settings: Settings, slug: str, owner: str) -> Any:
+    """Return what PROVIDER_LOADER returns, or None.
+
+    Django would answer an Http404 or a PermissionDenied for the whole page, which lists other providers
+    too. So every error is one of this provider's settings, but not an error of the database: the caller
+    may have to repeat its transaction.
+    """
+    loader = settings.provider_loader
+    if loader is None:
+        return None
+    try:
+        return loader(slug, owner)
+    except (ImproperlyConfigured, Error, SynchronousOnlyOperation):
+        raise
+    except (Http404, ObjectDoesNotExist):
+        raise UnknownProvider(
+            f'OAUTH_CONNECT["PROVIDER_LOADER"] found no provider {slug!r} for this owner.'
+        ) from None
+    except Exception as error:
+        raise LoaderFailed(
+            f'OAUTH_CONNECT["PROVIDER_LOADER"] raised {type(error).__name__}. It must return a dict or '
+            "None; correct it."
+        ) from error
 
 
 def _copy(value: Any) -> Any:

@@ -12,10 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.urls import reverse
 
+from oauth_connect.conf import conf
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
 from oauth_connect.models import Connection, PendingRevocation
-from oauth_connect.registry import registry
-from tests.registry.issuer import CLIENT, CONNECT, ISS
+from tests.conf.issuer import CLIENT, CONNECT, ISS
 from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET
 from tests.servers.scripted import Answer
 from tests.support.discovery import WELL_KNOWN, forget_metadata
@@ -41,7 +41,7 @@ def test_a_server_that_gives_users_no_grant_is_no_button_once_that_is_known(acme
 @pytest.mark.django_db
 def test_what_another_process_knows_of_a_server_is_enough(acme, user, monkeypatch, scripted) -> None:
     acme(ONLY_MACHINES)
-    registry.provider("acme")
+    conf.provider("acme")
     forget_metadata(monkeypatch)
     assert Visitor(user).get(CONNECT).status_code == 404
     assert len(scripted.requests) == 1
@@ -52,8 +52,8 @@ def test_pages_do_not_wait_for_the_cache_again_and_again(acme, monkeypatch) -> N
     looked: list[str] = []
     monkeypatch.setattr(caches["default"], "get", lambda key: looked.append(key))
     acme(ONLY_MACHINES)
-    assert registry.connectable_provider("acme") is not None
-    assert registry.connectable_provider("acme") is not None
+    assert conf.connectable_provider("acme") is not None
+    assert conf.connectable_provider("acme") is not None
     assert len(looked) == 1
 
 
@@ -68,8 +68,8 @@ def test_pages_do_not_wait_for_the_cache_again_and_again(acme, monkeypatch) -> N
 )
 def test_the_entry_overrides_what_the_server_says_of_grants(acme, says, entry, connects) -> None:
     acme(says, **entry)
-    registry.provider("acme")
-    assert (registry.connectable_provider("acme") is not None) is connects
+    conf.provider("acme")
+    assert (conf.connectable_provider("acme") is not None) is connects
 
 
 # --- without network ----------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_an_entry_is_checked_as_far_as_it_goes(
 ) -> None:
     configure(PROVIDERS={"acme": {"issuer": "https://id.example", **CLIENT, **entry}})
     with pytest.raises(ImproperlyConfigured, match=path):
-        registry.provider("acme")
+        conf.provider("acme")
     assert "oauth_connect.E005" in {message.id for message in our_messages()}
 
 

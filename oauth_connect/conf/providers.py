@@ -1,28 +1,29 @@
-"""Returns the providers of the site by their slugs, and keeps them until an entry or its metadata changes."""
+"""The settings with their providers, which are kept until an entry or its metadata changes."""
 
 from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
 
-from oauth_connect.conf import conf
+from oauth_connect.conf.declared import Declared, declare
+from oauth_connect.conf.discovered import Discovered, complete
+from oauth_connect.conf.entries import RESERVED, read_entry
+from oauth_connect.conf.settings import Settings
 from oauth_connect.errors import CallError, InvalidProvider
 from oauth_connect.issuers import Issuers, Terms
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.provider import Provider
-from oauth_connect.registry.declared import Declared, declare
-from oauth_connect.registry.discovered import Discovered, complete
-from oauth_connect.registry.entries import RESERVED, read_entry
 from oauth_connect.tracebacks import methods_without_locals
 
 CLIENT_AND_SERVER = ("client_id", "issuer", "token_endpoint")
 
 
 @methods_without_locals
-class Registry:
-    """The providers of the site. Entries are read at each access, so that ``override_settings`` works."""
+class Conf(Settings):
+    """The site's settings and providers. Read at each access, so that ``override_settings`` works."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._declared_cache: dict[str, Declared] = {}
         self._discovered_cache: dict[str, Discovered] = {}
         self._issuers = Issuers()
@@ -77,7 +78,7 @@ class Registry:
 
     def has_one_client(self, slug: str) -> bool:
         """Return whether all connections of a provider use the same client at the same server."""
-        return not conf.loads_providers and not self.declared_provider(slug).variables
+        return not self.loads_providers and not self.declared_provider(slug).variables
 
     def issuer_problem(self, slug: str) -> str:
         """Return why a provider in the settings cannot be discovered, or an empty string. Send no request."""
@@ -85,11 +86,11 @@ class Registry:
         return declared.issuer_problem() if declared.provider.needs_discovery else ""
 
     def _declared(self, slug: str, owner: str) -> Declared:
-        entry = read_entry(slug, owner)
+        entry = read_entry(self, slug, owner)
         cached = self._declared_cache.get(slug)
         if cached and cached.is_current(entry):
             return cached
-        declared = self._declared_cache[slug] = declare(entry)
+        declared = self._declared_cache[slug] = declare(self, entry)
         return declared
 
     def _discovered(self, declared: Declared) -> Provider:
@@ -97,7 +98,7 @@ class Registry:
         if problem := declared.issuer_problem():
             raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"]: {provider.slug}.issuer: {problem}')
         guard = declared.guard()
-        metadata = self._issuers.metadata(provider.issuer, _terms(guard))
+        metadata = self._issuers.metadata(provider.issuer, self._terms(guard))
         return self._completed(declared, metadata, guard)
 
     def _known(self, declared: Declared) -> Provider:
@@ -106,7 +107,7 @@ class Registry:
         if not provider.needs_discovery or declared.issuer_problem():
             return provider
         guard = declared.guard()
-        metadata = self._issuers.known(provider.issuer, _terms(guard))
+        metadata = self._issuers.known(provider.issuer, self._terms(guard))
         if metadata is None:
             return provider
         try:
@@ -122,6 +123,5 @@ class Registry:
         completed = self._discovered_cache[slug] = complete(declared, metadata, guard)
         return completed.provider
 
-
-def _terms(guard: AddressGuard) -> Terms:
-    return Terms(guard, conf.http_timeout, conf.discovery_cache)
+    def _terms(self, guard: AddressGuard) -> Terms:
+        return Terms(guard, self.http_timeout, self.discovery_cache)

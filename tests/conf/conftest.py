@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.registry.issuer import CLIENT
+from tests.conf.issuer import CLIENT
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.discovery import WELL_KNOWN, document_of, forget_discovery
 
