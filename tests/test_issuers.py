@@ -22,26 +22,19 @@ from oauth_connect.issuers import MAX_STALE, RETRY_PAUSE, SALT, Issuers, Terms
 from oauth_connect.protocol.metadata.discovery import Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.clock import Clock
+from tests.support.discovery import WELL_KNOWN
 from tests.support.threads import meanwhile
 from tests.support.waiting import TIMEOUT, Tally, tally_of
 
 ROOT = Path(__file__).resolve().parents[1]
-WELL_KNOWN = "/.well-known/oauth-authorization-server"
 HERE = AddressGuard(frozenset({"127.0.0.1"}))
 HOUR = 3600.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(time.time())
 
 
 @pytest.fixture

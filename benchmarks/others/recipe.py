@@ -81,7 +81,23 @@ class TokenOnly(Recipe):
         call(http, headers=bearer(self.access_token()))
 
 
-class Documented(Recipe):
+class WithSession(Recipe):
+    """For what has a session that sends the token by itself."""
+
+    def session(self) -> Any:
+        """Load the row, and return the session."""
+        raise NotImplementedError
+
+    def held(self) -> Callable[[], Any]:
+        http = self.session()
+        return lambda: call(http)
+
+    def first_call(self) -> None:
+        with self.session() as http:
+            call(http)
+
+
+class Documented(WithSession):
     """For a package that stores nothing: the model that Authlib's documentation gives."""
 
     situations = ("held", "first_call")
@@ -101,18 +117,6 @@ class Documented(Recipe):
 
     def row(self) -> DocumentedToken:
         return DocumentedToken.objects.get(user=self.user, name="bench")
-
-    def session(self) -> Any:
-        """Load the row, and return a session of the package."""
-        raise NotImplementedError
-
-    def held(self) -> Callable[[], Any]:
-        http = self.session()
-        return lambda: call(http)
-
-    def first_call(self) -> None:
-        with self.session() as http:
-            call(http)
 
 
 def save(row: DocumentedToken, token: dict[str, Any]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import requests
 
-from benchmarks.others.recipe import BEARER, Documented, Recipe, bearer, call
+from benchmarks.others.recipe import BEARER, Documented, Recipe, WithSession, bearer, call
 
 
-class PlainSession(Recipe):
+class PlainSession(WithSession):
     """The base of the ratios: no row, a header that is fixed."""
 
     name = "requests, fixed header"
@@ -21,14 +18,6 @@ class PlainSession(Recipe):
         http = requests.Session()
         http.headers.update(BEARER)
         return http
-
-    def held(self) -> Callable[[], Any]:
-        http = self.session()
-        return lambda: call(http)
-
-    def first_call(self) -> None:
-        with self.session() as http:
-            call(http)
 
     def call_on(self, http: requests.Session) -> None:
         call(http, headers=BEARER)

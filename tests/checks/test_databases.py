@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.support.our_checks import found
+
+
+@pytest.fixture
+def reported_of(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Callable[..., set[str]]:
+    """Change the entry of the default database, and return the ids of what is reported. Each has a hint."""
+
+    def report(engine: str, **entry: Any) -> set[str]:
+        changed = {**settings.DATABASES["default"], "ENGINE": engine, **entry}
+        monkeypatch.setitem(settings.DATABASES, "default", changed)
+        messages = found()
+        assert all(message.hint for message in messages.values())
+        return set(messages)
+
+    return report
 
 
 def test_times_without_a_time_zone_are_reported(settings) -> None:
@@ -23,18 +40,9 @@ def test_times_without_a_time_zone_are_reported(settings) -> None:
         ("django.db.backends.postgresql", True, set()),
     ],
 )
-def test_atomic_requests_on_sqlite_are_reported(monkeypatch, settings, engine, atomic, told) -> None:
+def test_atomic_requests_on_sqlite_are_reported(reported_of, engine, atomic, told) -> None:
     options = {"transaction_mode": "IMMEDIATE"}  # without which another check speaks
-    entry = {
-        **settings.DATABASES["default"],
-        "ENGINE": engine,
-        "ATOMIC_REQUESTS": atomic,
-        "OPTIONS": options,
-    }
-    monkeypatch.setitem(settings.DATABASES, "default", entry)
-    messages = found()
-    assert set(messages) == told
-    assert all(message.hint for message in messages.values())
+    assert reported_of(engine, ATOMIC_REQUESTS=atomic, OPTIONS=options) == told
 
 
 @pytest.mark.parametrize(
@@ -49,13 +57,9 @@ def test_atomic_requests_on_sqlite_are_reported(monkeypatch, settings, engine, a
     ],
 )
 def test_transactions_on_sqlite_that_begin_as_readers_are_reported(
-    monkeypatch, settings, engine, options, told
+    reported_of, engine, options, told
 ) -> None:
-    entry = {**settings.DATABASES["default"], "ENGINE": engine, "OPTIONS": options}
-    monkeypatch.setitem(settings.DATABASES, "default", entry)
-    messages = found()
-    assert set(messages) == told
-    assert all(message.hint for message in messages.values())
+    assert reported_of(engine, OPTIONS=options) == told
 
 
 @pytest.mark.parametrize(
@@ -68,8 +72,7 @@ def test_transactions_on_sqlite_that_begin_as_readers_are_reported(
     ],
 )
 def test_schemas_of_tenants_without_their_state_are_reported(
-    monkeypatch, settings, engine, state, warned
+    configure, reported_of, engine, state, warned
 ) -> None:
-    settings.OAUTH_CONNECT = {**settings.OAUTH_CONNECT, "CONNECTION_STATE": state}
-    monkeypatch.setitem(settings.DATABASES, "default", {**settings.DATABASES["default"], "ENGINE": engine})
-    assert set(found()) == warned
+    configure(CONNECTION_STATE=state)
+    assert reported_of(engine) == warned

@@ -5,18 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 
-from oauth_connect.conf import conf
-from oauth_connect.issuers import Issuers
-from tests.conf.issuer import CLIENT, WELL_KNOWN
+from tests.conf.issuer import CLIENT
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.discovery import WELL_KNOWN, document_of, forget_discovery
 
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conf, "_issuers", Issuers())
-    caches["default"].clear()
+    forget_discovery(monkeypatch)
 
 
 @pytest.fixture
@@ -34,14 +31,7 @@ def acme(scripted: ScriptedServer, configure: Callable[..., None]) -> Callable[.
     """Configure the scripted server by its issuer alone, varied; ``says`` goes into its document."""
 
     def make(says: dict[str, Any] | None = None, **entry: Any) -> dict[str, Any]:
-        document = {
-            "issuer": scripted.url,
-            "authorization_endpoint": f"{scripted.url}/authorize",
-            "token_endpoint": f"{scripted.url}/token",
-            "revocation_endpoint": f"{scripted.url}/revoke",
-            **(says or {}),
-        }
-        scripted.on(WELL_KNOWN, Answer(body=document))
+        scripted.on(WELL_KNOWN, Answer(body={**document_of(scripted.url), **(says or {})}))
         found = {"issuer": scripted.url, **CLIENT, **entry}
         configure(PROVIDERS={"acme": found})
         return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.urls import reverse
 
-WELL_KNOWN = "/.well-known/oauth-authorization-server"
 CLIENT = {"client_id": "client", "client_secret": "secret"}
 CONNECT = reverse("oauth_connect:connect", kwargs={"provider": "acme"})
 ISS = "authorization_response_iss_parameter_supported"

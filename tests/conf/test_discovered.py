@@ -10,10 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import ProviderMisconfigured
-from oauth_connect.issuers import Issuers
 from oauth_connect.models import Connection
 from oauth_connect.protocol.metadata.discovery import GuardedProvider
-from tests.conf.issuer import CLIENT, ISS, WELL_KNOWN
+from tests.conf.issuer import CLIENT, ISS
+from tests.support.discovery import WELL_KNOWN, forget_metadata
 from tests.support.our_checks import our_messages
 from tests.support.visitor import state_of
 
@@ -72,11 +72,11 @@ def test_a_changed_entry_is_used_immediately_without_a_request(scripted, acme) -
 def test_processes_share_what_is_learnt_through_the_cache(scripted, acme, monkeypatch, configure) -> None:
     acme()
     conf.provider("acme")
-    monkeypatch.setattr(conf, "_issuers", Issuers())  # another process
+    forget_metadata(monkeypatch)  # another process
     conf.provider("acme")
     assert len(scripted.asked(WELL_KNOWN)) == 1
     configure(DISCOVERY_CACHE=None)
-    monkeypatch.setattr(conf, "_issuers", Issuers())
+    forget_metadata(monkeypatch)
     conf.provider("acme")
     assert len(scripted.asked(WELL_KNOWN)) == 2
 

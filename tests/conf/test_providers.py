@@ -14,11 +14,11 @@ from django.urls import reverse
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable
-from oauth_connect.issuers import Issuers
 from oauth_connect.models import Connection, PendingRevocation
-from tests.conf.issuer import CLIENT, CONNECT, ISS, WELL_KNOWN
+from tests.conf.issuer import CLIENT, CONNECT, ISS
 from tests.servers.codeyard import CLIENT_ID, CLIENT_SECRET
 from tests.servers.scripted import Answer
+from tests.support.discovery import WELL_KNOWN, forget_metadata
 from tests.support.our_checks import our_messages
 from tests.support.visitor import Visitor, answer_of_codeyard, query_of
 
@@ -42,7 +42,7 @@ def test_a_server_that_gives_users_no_grant_is_no_button_once_that_is_known(acme
 def test_what_another_process_knows_of_a_server_is_enough(acme, user, monkeypatch, scripted) -> None:
     acme(ONLY_MACHINES)
     conf.provider("acme")
-    monkeypatch.setattr(conf, "_issuers", Issuers())
+    forget_metadata(monkeypatch)
     assert Visitor(user).get(CONNECT).status_code == 404
     assert len(scripted.requests) == 1
 

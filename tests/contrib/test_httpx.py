@@ -32,6 +32,7 @@ from oauth_connect.protocol.background import MAX_PER_PROVIDER, THREADS
 from oauth_connect.protocol.client import AuthorizationServer
 from tests.servers.scripted import Answer, ScriptedServer
 from tests.support.databases import ROOT, worker_environment
+from tests.support.frames import files_of
 from tests.support.processes import send_line
 from tests.support.tokens import EXPIRED, FRESH, raw, stored
 from tests.support.waiting import TIMEOUT, eventually
@@ -256,6 +257,23 @@ def test_connections_of_their_own_are_refreshed_by_eight_threads(rotating, many,
     assert len(threads()) <= THREADS
 
 
+async def served_meanwhile(
+    other: Connection,
+    instances: list[Connection],
+    scripted: ScriptedServer,
+    requests: int,
+    released: threading.Event,
+) -> str:
+    """Return a token of another connection, while instances wait for requests that are held until then."""
+    waiting = [asyncio.create_task(instance.aaccess_token()) for instance in instances]
+    await scripted.awaited("/token", requests)
+    token = await other.aaccess_token()
+    assert not any(task.done() for task in waiting)
+    released.set()
+    assert set(await asyncio.gather(*waiting)) == {"late"}
+    return str(token)
+
+
 @pytest.mark.compliance("D62")
 def test_a_provider_that_hangs_leaves_threads_for_the_others(
     scripted, scripted_entry, make_connection, configure
@@ -269,17 +287,8 @@ def test_a_provider_that_hangs_leaves_threads_for_the_others(
     hanging = [make_connection("scripted", age=EXPIRED) for _ in range(THREADS + 4)]
     other = make_connection("healthy", age=EXPIRED)
 
-    async def ask() -> str:
-        waiting = [asyncio.create_task(connection.aaccess_token()) for connection in hanging]
-        await scripted.awaited("/token", MAX_PER_PROVIDER)
-        token = await other.aaccess_token()
-        assert not any(task.done() for task in waiting)
-        released.set()
-        assert set(await asyncio.gather(*waiting)) == {"late"}
-        return str(token)
-
     try:
-        assert run(ask()) == "access-1"
+        assert run(served_meanwhile(other, hanging, scripted, MAX_PER_PROVIDER, released)) == "access-1"
     finally:
         released.set()
         healthy.close()
@@ -296,17 +305,8 @@ def test_those_who_wait_for_one_row_take_one_thread(
     instances = [stored(connection) for _ in range(MANY)]
     other = make_connection(age=EXPIRED)
 
-    async def ask() -> str:
-        waiting = [asyncio.create_task(instance.aaccess_token()) for instance in instances]
-        await scripted.awaited("/token")
-        token = await other.aaccess_token()
-        assert not any(task.done() for task in waiting)
-        released.set()
-        assert set(await asyncio.gather(*waiting)) == {"late"}
-        return str(token)
-
     try:
-        assert run(ask()) == "access-1"
+        assert run(served_meanwhile(other, instances, scripted, 1, released)) == "access-1"
     finally:
         released.set()
 
@@ -673,11 +673,7 @@ def test_a_failed_calls_error_is_cut_off_from_the_frames_that_hold_the_token(
     with pytest.raises(httpx.HTTPError) as raised:
         calling(connection, is_async, "user", timeout=0.2)
     assert raised.value.__suppress_context__
-    files = set()
-    traceback = raised.value.__traceback__
-    while traceback is not None:
-        files.add(traceback.tb_frame.f_code.co_filename)
-        traceback = traceback.tb_next
+    files = files_of(raised.value)
     assert not any("httpcore" in name or "h11" in name for name in files)
 
 

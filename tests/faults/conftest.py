@@ -1,28 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from oauth_connect.models import Connection
 from tests.faults.processes import Start, Worker
 from tests.support.follow_ups import wait_for_follow_ups
+from tests.support.processes import starting
 
 
 @pytest.fixture
 def start(transactional_db: None) -> Iterator[Start]:
-    """Start worker processes; whatever a failed test leaves running is killed before its database goes."""
-    workers: list[Worker] = []
-
-    def begin(*used: Connection, **orders: Any) -> Worker:
-        workers.append(Worker(*used, **orders))
-        return workers[-1]
-
-    yield begin
-    for worker in workers:
-        if worker.process.returncode is None:
-            worker.kill()
+    """Start worker processes."""
+    with starting(Worker) as begin:
+        yield begin
 
 
 @pytest.fixture(autouse=True)

@@ -124,6 +124,14 @@ def saved() -> int:
 # --- the database goes away -----------------------------------------------------------------------
 
 
+def answer_while_away(run, proxy, hold):
+    """Let the held answers come while the database is away. It is back when the run has repeated a save."""
+    proxy.cut()
+    hold.set()
+    run.retries()
+    proxy.restore()
+
+
 @pytest.mark.compliance("D31")
 @pytest.mark.vendor("postgresql", "mysql")
 def test_answers_that_come_while_the_database_is_away_are_saved_when_it_is_back_and_asked_for_once(
@@ -135,10 +143,7 @@ def test_answers_that_come_while_the_database_is_away_are_saved_when_it_is_back_
     run = start("--workers", "6", proxy=proxy)
     scripted.wait_for("/token", 6)
 
-    proxy.cut()
-    hold.set()
-    run.retries()
-    proxy.restore()
+    answer_while_away(run, proxy, hold)
 
     assert run.ended() == 0, run.told
     assert run.document["providers"]["scripted"]["refreshed"] == saved() == 12
@@ -157,10 +162,7 @@ def test_a_run_that_cannot_claim_on_saves_what_it_has_asked_for_and_ends_with_an
     run = start("--workers", "16", proxy=proxy)
     scripted.wait_for("/token", 76)
 
-    proxy.cut()
-    hold.set()
-    run.retries()
-    proxy.restore()
+    answer_while_away(run, proxy, hold)
 
     assert run.ended() == 1
     assert "The database reports an error" in run.told
@@ -187,10 +189,7 @@ def test_a_loop_whose_database_was_unavailable_continues_with_its_next_pass(
     run = start("--workers", "64", "--loop", "1", proxy=proxy)
     scripted.wait_for("/token", 64)
 
-    proxy.cut()
-    hold.set()
-    run.retries()
-    proxy.restore()
+    answer_while_away(run, proxy, hold)
 
     eventually(lambda: saved() == 300 or run.process.poll() is not None, lambda: f"all saved\n{run.told}")
     run.process.send_signal(signal.SIGTERM)

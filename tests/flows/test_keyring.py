@@ -6,17 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import ReauthorizationRequired
 from oauth_connect.flows import forget_in_keyring, session_for_keyring
-from oauth_connect.issuers import Issuers
 from oauth_connect.protocol.token import Token
 from oauth_connect.stores import keyring
 from tests.servers.scripted import Answer
-
-WELL_KNOWN = "/.well-known/oauth-authorization-server"
+from tests.support.discovery import WELL_KNOWN, document_of, forget_discovery
 
 
 @pytest.fixture
@@ -25,19 +22,9 @@ def discovered(scripted, configure, monkeypatch) -> dict[str, Any]:
     forget_discovery(monkeypatch)
     entry = {"issuer": scripted.url, "client_id": "client", "client_secret": "secret"}
     configure(PROVIDERS={"acme": {**entry, "api_base_url": f"{scripted.url}/api/"}})
-    document = {
-        "issuer": scripted.url,
-        "authorization_endpoint": f"{scripted.url}/authorize",
-        "token_endpoint": f"{scripted.url}/token",
-        "revocation_endpoint": f"{scripted.url}/revoke",
-    }
+    document = document_of(scripted.url)
     scripted.on(WELL_KNOWN, Answer(body=document))
     return document
-
-
-def forget_discovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conf, "_issuers", Issuers())
-    caches["default"].clear()
 
 
 def log_in() -> None:

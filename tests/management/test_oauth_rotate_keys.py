@@ -21,6 +21,7 @@ from oauth_connect.stores.columns import binding, sealed_column
 from tests.faults.held import held_by_another
 from tests.management.conftest import finished
 from tests.support.keys import Worker
+from tests.support.processes import starting
 from tests.support.tokens import raw, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,17 +42,9 @@ def provider(scripted_provider: Any) -> None:
 
 @pytest.fixture
 def worker() -> Iterator[Any]:
-    """Start processes; those that a failed test leaves are killed before its database goes."""
-    workers: list[Worker] = []
-
-    def begin(*arguments: Any, **orders: Any) -> Worker:
-        workers.append(Worker(*arguments, **orders))
-        return workers[-1]
-
-    yield begin
-    for one in workers:
-        if one.process.returncode is None:
-            one.kill()
+    """Start processes."""
+    with starting(Worker) as begin:
+        yield begin
 
 
 def pend(connection: Connection) -> PendingRevocation:

@@ -12,6 +12,7 @@ from oauth_connect.protocol.device import DeviceAuthorization, await_token
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from tests.servers.scripted import Answer
+from tests.support.clock import Clock
 
 AUTHORIZATION = {
     "device_code": "device-1",
@@ -27,19 +28,6 @@ def server(scripted, scripted_entry):
     entry = {**scripted_entry, "device_authorization_endpoint": f"{scripted.url}/device"}
     with AuthorizationServer(Provider.from_mapping("scripted", entry), timeout=50) as server:
         yield server
-
-
-class Clock:
-    """Time that passes only while it is slept."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Script:
@@ -70,7 +58,7 @@ AWAY = ProviderUnavailable("", code="unreachable")
 
 
 def waited(*answers, interval=5.0, expires_in=1800.0, **options):
-    clock = Clock()
+    clock = Clock(1000.0)
     script = Script(clock, *answers)
     authorization = DeviceAuthorization(
         "device", "USER", "https://example.com", interval=interval, expires_in=expires_in
@@ -205,7 +193,7 @@ def test_what_a_server_asks_for_is_waited():
 @pytest.mark.parametrize("body", [b"", {"error": "slow_down"}])
 def test_status_429_lengthens_the_interval_for_the_rest_of_the_flow(scripted, server, body):
     scripted.on("/token", Answer(429, body=body), PENDING_ANSWER, PENDING_ANSWER, Answer(body=ISSUED))
-    clock = Clock()
+    clock = Clock(1000.0)
     authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
     assert await_token(server, authorization, clock=clock, sleep=clock.sleep).access_token == "access-1"
     assert clock.now == 1000 + 1 + 6 + 6 + 6
@@ -216,7 +204,7 @@ def test_status_429_lengthens_the_interval_for_the_rest_of_the_flow(scripted, se
 def test_a_pending_flow_is_pending_with_any_status(scripted, server, status):
     answers = (Answer(status, body={"error": code}) for code in ("slow_down", "authorization_pending"))
     scripted.on("/token", *answers, Answer(body=ISSUED))
-    clock = Clock()
+    clock = Clock(1000.0)
     authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
     assert await_token(server, authorization, clock=clock, sleep=clock.sleep).access_token == "access-1"
     assert clock.now == 1000 + 1 + 6 + 6
@@ -234,7 +222,7 @@ def test_an_end_is_an_end_with_any_status(scripted, server, status, error):
 
 def test_a_400_without_a_body_is_pending(scripted, server):
     scripted.on("/token", Answer(400), Answer(400), Answer(body=ISSUED))
-    clock = Clock()
+    clock = Clock(1000.0)
     authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
     assert await_token(server, authorization, clock=clock, sleep=clock.sleep).access_token == "access-1"
 
@@ -285,7 +273,7 @@ def test_the_real_server_words_are_understood(scripted, server):
         Answer(200, body={"error": "authorization_pending"}),  # as GitHub answers
         Answer(body=ISSUED),
     )
-    clock = Clock()
+    clock = Clock(1000.0)
     authorization = DeviceAuthorization("device-1", "USER", "https://example.com", interval=1)
     token = await_token(server, authorization, scopes=["repo"], clock=clock, sleep=clock.sleep)
     assert token.access_token == "access-1"

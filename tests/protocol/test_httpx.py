@@ -40,6 +40,7 @@ from tests.protocol.providers import acme
 from tests.protocol.test_session import (
     HEADERS,
     Source,
+    each_place,
     moving_source,
     moving_to_another_host,
     tokens_sent,
@@ -108,14 +109,7 @@ def auth(source: Source) -> TokenAuth:
 
 
 @pytest.mark.compliance("A21")
-@pytest.mark.parametrize(
-    ("api", "header", "value"),
-    [
-        ({}, "Authorization", "Bearer token-0"),
-        ({"scheme": "token"}, "Authorization", "token token-0"),
-        ({"header": "X-Api-Token", "scheme": ""}, "X-Api-Token", "token-0"),
-    ],
-)
+@each_place
 def test_the_token_is_in_a_header_and_never_in_the_url(
     scripted, kind, provider_at, api, header, value
 ) -> None:

@@ -25,6 +25,7 @@ from oauth_connect.protocol.token import Token
 from tests.protocol.providers import acme
 from tests.protocol.urls import NEAR_URLS, NOT_THE_API
 from tests.servers.scripted import Answer, ScriptedServer
+from tests.support.frames import files_of
 
 
 class Source:
@@ -81,9 +82,7 @@ def tokens_sent(server: ScriptedServer, path: str, header: str = "Authorization"
 
 # --- placing the token --------------------------------------------------------------------------
 
-
-@pytest.mark.compliance("A21")
-@pytest.mark.parametrize(
+each_place = pytest.mark.parametrize(
     ("api", "header", "value"),
     [
         ({}, "Authorization", "Bearer token-0"),
@@ -91,6 +90,10 @@ def tokens_sent(server: ScriptedServer, path: str, header: str = "Authorization"
         ({"header": "X-Api-Token", "scheme": ""}, "X-Api-Token", "token-0"),
     ],
 )
+
+
+@pytest.mark.compliance("A21")
+@each_place
 def test_the_token_is_in_a_header_and_never_in_the_url(scripted, open_session, api, header, value) -> None:
     scripted.on("/api/user", Answer(body={}))
     response = open_session(api=api).get("user", params={"q": "1"})
@@ -672,11 +675,7 @@ def test_a_failed_calls_error_is_cut_off_from_the_frames_that_hold_the_token(
     with pytest.raises(requests.RequestException) as raised:
         open_session(timeout=0.2).get("user")
     assert raised.value.__suppress_context__
-    files = set()
-    traceback = raised.value.__traceback__
-    while traceback is not None:
-        files.add(traceback.tb_frame.f_code.co_filename)
-        traceback = traceback.tb_next
+    files = files_of(raised.value)
     assert not any("urllib3" in name or name.endswith("adapters.py") for name in files)
 
 

@@ -15,11 +15,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, TypeVar
 
 from tests.support.databases import worker_environment
 from tests.support.forkserver import LENGTH
@@ -27,6 +27,17 @@ from tests.support.forkserver import LENGTH
 ROOT = Path(__file__).resolve().parents[2]
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 WITH_DJANGO = "tests.support.preloaded"
+
+
+class Worker(Protocol):
+    """A test's handle of a process."""
+
+    process: Forked
+
+    def kill(self) -> None: ...
+
+
+W = TypeVar("W", bound=Worker)
 
 
 class Forked:
@@ -191,6 +202,24 @@ def send_line(process: Forked | subprocess.Popen[str], line: str) -> None:
     assert process.stdin is not None
     process.stdin.write(line + "\n")
     process.stdin.flush()
+
+
+@contextlib.contextmanager
+def starting(worker: Callable[..., W]) -> Iterator[Callable[..., W]]:
+    """Return a function that makes workers, each with a process.
+
+    Those that a failed test leaves running are killed before its database goes.
+    """
+    workers: list[W] = []
+
+    def begin(*arguments: Any, **orders: Any) -> W:
+        workers.append(worker(*arguments, **orders))
+        return workers[-1]
+
+    yield begin
+    for one in workers:
+        if one.process.returncode is None:
+            one.kill()
 
 
 processes_of_the_test: list[Forked] = []

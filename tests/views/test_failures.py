@@ -9,12 +9,12 @@ import pytest
 from oauth_connect.errors import ForbiddenDestination
 from oauth_connect.views.failures import failure_of
 from tests.servers.scripted import Answer
+from tests.support.discovery import WELL_KNOWN
 from tests.support.visitor import Visitor, state_of
 
 pytestmark = pytest.mark.django_db
 
 CONNECT = "/oauth/scripted/connect/"
-WELL_KNOWN = "/.well-known/oauth-authorization-server"
 BOX = b"For developers"
 
 

@@ -11,6 +11,7 @@ from oauth_connect.testing.server.devices import DeviceCodes
 from oauth_connect.testing.server.grants import CODE_LIFETIME, Grants, challenge_of
 from oauth_connect.testing.server.messages import Account, AuthorizationRequest, Decision, Refused
 from oauth_connect.testing.server.rules import Rules
+from tests.support.clock import Clock
 
 OCTOCAT, HUBOT = Account.named("octocat"), Account.named("hubot")
 CALLBACK = "https://app.example/callback/"
@@ -18,16 +19,9 @@ VERIFIER = "a-verifier-of-the-tests-with-at-least-43-characters"
 RULES = Rules()
 
 
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture
