@@ -43,8 +43,8 @@ def sites_of(connection: Connection) -> list[Site]:
 def use_site(connection: Connection, site: Site) -> None:
     """Let a connection use this one of ``sites_of``.
 
-    Raises Connection.DoesNotExist if it is disconnected or has another owner by then, because the provider
-    was asked before, and CallbackRefused for a value that does not fit its variable.
+    Raises CallbackRefused for a value that does not fit its variable. Raises Connection.DoesNotExist if the
+    connection was disconnected or handed over while the provider was asked.
     """
     provider = conf.provider(connection.provider, connection.owner)
     values = {name: callback.value_from(provider, name, value) for name, value in site.values.items()}
