@@ -14,7 +14,6 @@ class PlainSession(Recipe):
     """The base of the ratios: no row, a header that is fixed."""
 
     name = "requests, fixed header"
-    is_floor = True
     situations = ("held", "first_call", "call_on")
 
     def session(self) -> requests.Session:
@@ -36,7 +35,6 @@ class PlainSession(Recipe):
 
 class PlainRow(Documented):
     name = "a plain row and requests"
-    is_floor = True
     situations = ("first_call", "call_on", "loaded")
 
     def session(self) -> requests.Session:
