@@ -16,8 +16,6 @@ class Flow:
     begin: str
     callback: str
     connected: str
-    is_ours: bool = False
-    is_floor: bool = False
     begins_with_post: bool = False
 
     @property
@@ -35,7 +33,6 @@ FLOWS = (
         "/oauth/bench/connect/",
         "/oauth/bench/callback/",
         "/oauth/",
-        is_ours=True,
         begins_with_post=True,
     ),
     Flow("Authlib, with profile", "authlib", "/authlib/", "/authlib/callback/", "/connected"),

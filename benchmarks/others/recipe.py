@@ -29,7 +29,7 @@ class Recipe:
     """`situations`: which of `held`, `first_call`, `call_on` and `loaded` this one is for."""
 
     name: str
-    is_ours = is_floor = False
+    is_ours = False
     situations: tuple[str, ...] = ("held", "first_call", "call_on", "loaded")
     model: type[Model]  # of the rows that hold a token
 

@@ -11,7 +11,6 @@ class PlainSession(WithSession):
     """The base of the ratios: no row, a header that is fixed."""
 
     name = "requests, fixed header"
-    is_floor = True
     situations = ("held", "first_call", "call_on")
 
     def session(self) -> requests.Session:
@@ -25,7 +24,6 @@ class PlainSession(WithSession):
 
 class PlainRow(Documented):
     name = "a plain row and requests"
-    is_floor = True
     situations = ("first_call", "call_on", "loaded")
 
     def session(self) -> requests.Session:

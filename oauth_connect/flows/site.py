@@ -40,15 +40,12 @@ def sites_of(connection: Connection) -> list[Site]:
 
 
 @without_locals
-def choose_site(connection: Connection, site_id: str) -> Site | None:
-    """Let a connection use this one of its sites, and return it; None if the account has no such site.
+def use_site(connection: Connection, site: Site) -> None:
+    """Let a connection use this one of ``sites_of``.
 
-    Raises Connection.DoesNotExist if it is disconnected or has another owner by then, because the provider is
-    asked first. Errors as in ``sites_of``.
+    Raises CallbackRefused for a value that does not fit its variable. Raises Connection.DoesNotExist if the
+    connection was disconnected or handed over while the provider was asked.
     """
-    site = next((one for one in sites_of(connection) if one.id == site_id), None)
-    if site is None:
-        return None
     provider = conf.provider(connection.provider, connection.owner)
     values = {name: callback.value_from(provider, name, value) for name, value in site.values.items()}
     alias = router.db_for_write(Connection)
@@ -58,7 +55,6 @@ def choose_site(connection: Connection, site_id: str) -> Site | None:
         present = used.select_for_update().values_list("variables", flat=True).get()
         rows.update(variables={**present, **values})
     connection.variables = {**present, **values}
-    return site
 
 
 def site_in_use(owner: Owner, provider: Provider, account: Account, sites: Sequence[Site]) -> Site | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,13 @@ from oauth_connect.errors import CallbackRefused, CallError, ReauthorizationRequ
 from oauth_connect.flows.account import Site
 from oauth_connect.flows.disconnect import owned
 from oauth_connect.flows.paths import local_path
-from oauth_connect.flows.site import choose_site, lists_sites, sites_of
+from oauth_connect.flows.site import lists_sites, sites_of, use_site
 from oauth_connect.models import Connection
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.views.call_errors import answer_to, page_for
 from oauth_connect.views.pages import OwnerPage, connections_path, offered_provider, say
+
+logger = logging.getLogger("oauth_connect.views")
 
 
 class SiteView(OwnerPage):
@@ -43,20 +46,33 @@ class SiteView(OwnerPage):
 
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         connection, provider = self.connection(pk)
-        try:
-            sites = sites_of(connection)
-        except CallbackRefused:
-            sites = []
-        return self.page(connection, provider, sites)
+        return self.page(connection, provider, self.sites(connection))
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         connection, provider = self.connection(pk)
-        site = choose_site(connection, request.POST.get("site", ""))
-        if site is None:
-            error = _("Choose one of these.")
-            return self.page(connection, provider, sites_of(connection), error=error)
+        sites, wanted = self.sites(connection), request.POST.get("site", "")
+        site = next((one for one in sites if one.id == wanted), None)
+        if site is None or not self.use(connection, site):
+            return self.page(connection, provider, sites, error=_("Choose one of these."))
         say(request, _("%(site)s is used from now on.") % {"site": site.label})
         return redirect(self.next_path() or connections_path(request))
+
+    def sites(self, connection: Connection) -> list[Site]:
+        """Return the sites as the provider lists them now; none if the list does not fit the entry."""
+        try:
+            return sites_of(connection)
+        except CallbackRefused as error:
+            log_misfit(connection, error)
+            return []
+
+    def use(self, connection: Connection, site: Site) -> bool:
+        """Let calls use a site. Return False if its values do not fit the entry."""
+        try:
+            use_site(connection, site)
+        except CallbackRefused as error:
+            log_misfit(connection, error)
+            return False
+        return True
 
     def connection(self, pk: uuid.UUID) -> tuple[Connection, Provider]:
         """Return a connection of this owner, and its provider. Raises Http404."""
@@ -86,3 +102,13 @@ class SiteView(OwnerPage):
 
     def next_path(self) -> str:
         return local_path(self.request.GET.get("next", "") or self.request.POST.get("next", ""))
+
+
+def log_misfit(connection: Connection, error: CallbackRefused) -> None:
+    """Log which field of the entry does not fit what the provider lists. No user can correct it."""
+    details = {
+        "action": "variable_refused",
+        "provider": connection.provider,
+        "connection": str(connection.pk),
+    }
+    logger.warning("%s", error, extra=details)

@@ -8,7 +8,7 @@ import pytest
 
 from oauth_connect.errors import ProviderUnavailable, ReauthorizationRequired
 from oauth_connect.flows import machine_session
-from oauth_connect.flows.site import choose_site, sites_of
+from oauth_connect.flows.site import sites_of, use_site
 from oauth_connect.models import Connection
 from oauth_connect.models.row import UNDECIDED
 from oauth_connect.protocol.client import AuthorizationServer
@@ -190,5 +190,5 @@ def test_a_user_with_several_sites_chooses_one(fake, client):
     assert connection.variables[variable] == UNDECIDED
     first, second = sites_of(connection)
     assert first.id == shapes.variables_of(served(fake), fake.server.accounts[0])[variable]
-    assert choose_site(connection, second.id) == second
+    use_site(connection, second)
     assert Connection.objects.get().variables[variable] == second.id

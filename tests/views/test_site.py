@@ -125,6 +125,35 @@ def test_what_the_account_does_not_have_cannot_be_chosen(visitor, sites, chosen)
     assert Connection.objects.get().variables == {"site": ""}
 
 
+def test_a_wrong_choice_asks_the_provider_once(visitor, sites, scripted) -> None:
+    visitor.connect()
+    asked_before = len(scripted.asked("/sites"))
+    visitor.post(page_of(Connection.objects.get()), {"site": "s-9"})
+    assert len(scripted.asked("/sites")) == asked_before + 1
+
+
+@pytest.mark.parametrize(
+    ("found", "field"),
+    [
+        ([{"id": "s-1", "name": "Acme", "base": "not a base"}], "variables.base"),
+        ([{"id": "s-1", "name": "Acme"}], "accounts.variables.base"),
+        ([{"name": "Acme", "base": "one"}], "accounts.id"),
+    ],
+)
+def test_a_list_that_does_not_fit_the_entry_is_logged_and_changes_nothing(
+    visitor, sites, caplog, found, field
+) -> None:
+    visitor.connect()
+    sites(found)
+    page = page_of(Connection.objects.get())
+    assert visitor.get(page).status_code == 200
+    assert visitor.post(page, {"site": "s-1"}).status_code == 400
+    assert Connection.objects.get().variables == {"site": ""}
+    logged = [record for record in caplog.records if getattr(record, "action", "") == "variable_refused"]
+    assert {record.levelname for record in logged} == {"WARNING"}
+    assert f"scripted.{field}" in logged[-1].getMessage()
+
+
 def test_the_page_refreshes_a_token_that_has_expired(visitor, sites, make_connection, scripted) -> None:
     connection = make_connection(account_id="grace", variables={"site": ""}, age=EXPIRED)
     assert visitor.get(page_of(connection)).status_code == 200
