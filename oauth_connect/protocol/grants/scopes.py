@@ -17,13 +17,11 @@ Pairs = Iterable[tuple[str, str]]
 
 def named_scopes(provider: Provider, value: object) -> list[str]:
     """Return the scopes that the ``scope`` of a token response names."""
-    named: list[object] = []
-    if isinstance(value, str):
-        named = [*value.replace(provider.token_response.scope_separator, " ").split()]
-    elif isinstance(value, list):
-        named = value
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    separator = provider.token_response.scope_separator
+    named = chain.from_iterable(text.replace(separator, " ").split() for text in texts)
     # Some databases refuse unprintable characters. A failed save would lose the token.
-    return [scope for scope in named if isinstance(scope, str) and scope.isprintable()]
+    return [scope for scope in named if scope.isprintable()]
 
 
 def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]) -> tuple[str, ...]:
@@ -38,8 +36,17 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
     named = named_scopes(provider, value)
     if requested:
         asked = (*requested, *chain.from_iterable(provider.authorize.extra_scopes.values()))
-        named = [name for scope in named for name in _as_requested(provider, scope, asked)]
+        parts = [part for scope in named for part in _without_commas(provider, scope, asked)]
+        named = [name for scope in parts for name in _as_requested(provider, scope, asked)]
     return tuple(dict.fromkeys(named))
+
+
+def _without_commas(provider: Provider, scope: str, requested: tuple[str, ...]) -> list[str]:
+    """Return scopes that commas join, if one of them was requested. A comma may also be part of a scope."""
+    keys = {_key(provider, one) for one in requested}
+    parts = scope.split(",")
+    is_list = _key(provider, scope) not in keys and any(_key(provider, part) in keys for part in parts)
+    return [part for part in parts if part] if is_list else [scope]
 
 
 def _as_requested(provider: Provider, scope: str, requested: tuple[str, ...]) -> list[str]:
