@@ -201,7 +201,7 @@ class Exchange:
                 )
                 response.close()
             return response.status_code
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             failure = self._failure(error, url)
         except AddressRefused as refused:
             failure = ProviderMisconfigured(str(refused), error="forbidden_address")
