@@ -5,7 +5,7 @@ RFC 6749 section 3.3 lets a server grant other scopes than were requested. Pure 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 
@@ -97,21 +97,23 @@ def consented_scopes(
 
     Most token responses do not show a refusal, because servers leave out scopes that another one implies.
     """
-    accepted = _accepted_scopes(provider, token, callback)
-    if accepted is None:
-        return list(requested)
-    included = included_scopes(provider, accepted)
+    requested = list(requested)
+    if not token.names_scopes:
+        return _consented_by_callback(provider, requested, callback)
+    if not provider.token_response.lists_all_scopes:
+        return requested
+    included = included_scopes(provider, token.scopes)
     return [scope for scope in requested if _key(provider, scope) in included]
 
 
-def _accepted_scopes(provider: Provider, token: Token, callback: Pairs) -> Collection[str] | None:
-    """Return the scopes that a response lists completely, or None if no response is known to do so.
+def _consented_by_callback(provider: Provider, requested: list[str], callback: Pairs) -> list[str]:
+    """Return the requested scopes that the callback names, in any case.
 
-    A token response does by the provider's entry. The callback does where the token response names no scope.
+    A callback that names none of them says nothing: either it has no scopes, or it has other names for them.
     """
-    if token.names_scopes:
-        return token.scopes if provider.token_response.lists_all_scopes else None
-    return _callback_scopes(provider, callback) or None
+    included = {scope.casefold() for scope in included_scopes(provider, _callback_scopes(provider, callback))}
+    named = [scope for scope in requested if _key(provider, scope).casefold() in included]
+    return named or requested
 
 
 def without_refused(token: Token, consented: Iterable[str]) -> Token:

@@ -226,7 +226,7 @@ def _fetch_from(session: requests.Session, url: str, issuer: str, guard: Address
     found = _json(issuer, response.headers.get("Content-Type", ""), body)
     metadata = read_metadata(issuer, found, guard)
     document = {name: found[name] for name in USED_FIELDS if name in found}
-    if f"/.well-known/{OPENID}" in url and metadata.scopes_supported is None:
+    if f"/.well-known/{OPENID}" in url and not metadata.scopes_supported:
         # The field may be left out, and every OpenID provider supports this scope (Discovery section 3).
         document |= {"scopes_supported": ["openid"]}
         metadata = replace(metadata, scopes_supported=("openid",))

@@ -341,6 +341,7 @@ def test_only_the_scope_that_identifies_the_user_is_requested(changes: Any, scop
     ("place", "listed", "scopes"),
     [
         (OPENID, None, ["openid"]),
+        (OPENID, [], ["openid"]),
         (OPENID, ["email"], None),
         (OAUTH, None, None),
     ],
