@@ -76,6 +76,8 @@ EXPLANATIONS = {
     "temporarily_unavailable": _TEMPORARY,
     "server_error": _TEMPORARY,
     "slow_down": _TEMPORARY,
+    "http_408": _TEMPORARY,
+    "http_425": _TEMPORARY,
     "http_429": gettext_lazy(
         "The provider received too many requests. The request is retried automatically."
     ),

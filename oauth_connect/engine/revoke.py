@@ -16,6 +16,7 @@ logger = logging.getLogger("oauth_connect")
 Outcome = Literal["revoked", "unsupported", "refused", "pending"]
 # After the client's secret is corrected, a retry may succeed. Other refusals are final.
 CLIENT_REFUSED = frozenset({"invalid_client", "unauthorized_client", "http_401"})
+NOT_IMPLEMENTED = "http_501"  # the server has no revocation (RFC 9110 section 15.6.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,14 @@ def revoke(server: AuthorizationServer, token: Token) -> Revocation:
     ``pending`` when the server is unavailable (503, section 2.2.1), or refuses the client's secret. A client
     that has no secret cannot satisfy a server that expects one, so that refusal is final.
     """
+    outcome: Outcome
     try:
         return Revocation("revoked" if server.revoke(token) else "unsupported")
     except ProviderUnavailable as error:
-        return Revocation("pending", error.code, error.retry_after)
+        outcome = "refused" if error.code == NOT_IMPLEMENTED else "pending"
+        return Revocation(outcome, error.code, error.retry_after)
     except CallError as error:
-        code = getattr(error, "code", "")
-        outcome: Outcome = "refused"
+        code, outcome = getattr(error, "code", ""), "refused"
         if code in CLIENT_REFUSED and server.provider.revocation.style == "rfc7009":
             outcome = _after_refused_client(server.provider)
         return Revocation(outcome, code)

@@ -11,7 +11,7 @@ from oauth_connect.errors import CallbackRefused, printable_line
 from oauth_connect.models.row import MAX_ACCOUNT_ID, is_account_id
 from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.grants import id_tokens, responses
-from oauth_connect.protocol.paths import inside, outline, pick
+from oauth_connect.protocol.paths import at, outline, pick
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
@@ -113,8 +113,7 @@ def accessible_sites(server: AuthorizationServer, token: Token) -> list[Site]:
                 code="variable_refused",
             )
     if rules.preferred:
-        path = rules.preferred.split(".")
-        found.sort(key=lambda site: not _is_true(inside(site, path)))
+        found.sort(key=lambda site: not _is_true(at(site, rules.preferred)))
     return [_site(one, server.provider) for one in found]
 
 

@@ -12,6 +12,7 @@ from oauth_connect.errors import CallError, ProtocolError, ProviderRejected, Pro
 from oauth_connect.protocol.device import DeviceAuthorization, read_device_authorization
 from oauth_connect.protocol.exchange import SENT_AS, Exchange, Reply
 from oauth_connect.protocol.grants import id_tokens, refusals, responses
+from oauth_connect.protocol.grants.authorization_errors import clean_code
 from oauth_connect.protocol.grants.bodies import Body
 from oauth_connect.protocol.grants.requests import (
     Parameters,
@@ -153,7 +154,7 @@ class AuthorizationServer:
             self.provider.token_endpoint,
             parameters,
             method=self.provider.token_request.method,
-            is_final=self._is_of_device_flow,
+            is_final=lambda reply: self._is_of_device_flow(reply) or self._ends_grant(reply),
         )
         if reply.status == 400 and reply.is_empty and "http_400" not in self.provider.token_response.errors:
             raise refusals.error_for(self.provider, "authorization_pending", status=400)
@@ -262,8 +263,10 @@ class AuthorizationServer:
         return reply
 
     def _rejected(self, action: str, fields: str, reply: Reply) -> ProviderRejected:
+        code = refusals.code_of(self.provider, reply.document)
+        what = f"HTTP {reply.status}, {clean_code(code)}" if code else f"HTTP {reply.status}"
         return ProviderRejected(
-            f"{self.provider.label} did not {action} (HTTP {reply.status}). Compare "
+            f"{self.provider.label} did not {action} ({what}). Compare "
             f"{fields} and scopes of {self.provider.slug!r} with the provider's documentation.",
             error=f"http_{reply.status}",
             status=reply.status,
@@ -277,10 +280,22 @@ class AuthorizationServer:
             credentials = _bearer(self.provider, token)
             headers = without_missing(self.provider.api.headers)
             body: dict[str, Any] = {SENT_AS[rules.body]: parameters} if parameters else {}
-            return self._exchange.send(rules.method, url, credentials=credentials, headers=headers, **body)
+            return self._exchange.send(
+                rules.method,
+                url,
+                is_final=self._ends_grant,
+                credentials=credentials,
+                headers=headers,
+                **body,
+            )
         authentication = rules.authentication or self.provider.client_authentication
         return self._exchange.post(
-            url, parameters, authentication=authentication, body=rules.body, method=rules.method
+            url,
+            parameters,
+            authentication=authentication,
+            body=rules.body,
+            method=rules.method,
+            is_final=self._ends_grant,
         )
 
     def _ends_grant(self, reply: Reply) -> bool:

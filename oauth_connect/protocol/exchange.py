@@ -128,7 +128,7 @@ class Exchange:
         """Send parameters with the client's credentials, by default as the token endpoint expects them.
 
         If the server refuses the client's secret, try the next one. Such a refusal spends no code or token.
-        ``is_final``: whether a reply with status 429 or 5xx is an answer nevertheless, and is returned. With
+        ``is_final``: whether a reply with a transient status is an answer nevertheless, and is returned. With
         ``method`` GET the parameters are in the query.
         """
         authentication = authentication or self.provider.client_authentication
@@ -191,7 +191,7 @@ class Exchange:
                 response = self._session.get(url, timeout=remaining(), allow_redirects=False, stream=True)
                 response.close()
             return response.status_code
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             failure = self._failure(error, url)
         except AddressRefused as refused:
             failure = ProviderMisconfigured(str(refused), error="forbidden_address")
@@ -253,7 +253,7 @@ class Exchange:
         )
 
     def _check_status(self, reply: Reply, is_final: Callable[[Reply], bool]) -> None:
-        if (reply.status == 429 or reply.status >= 500) and not is_final(reply):
+        if refusals.is_transient_status(reply.status) and not is_final(reply):
             raise ProviderUnavailable(
                 f"{self.provider.label} responded with HTTP {reply.status}. Try again later.",
                 code=f"http_{reply.status}",

@@ -1,4 +1,7 @@
-"""Dotted paths into a provider's documents. A number is a key of an object, or the index of a list."""
+"""Dotted paths into a provider's documents. A number is a key of an object, or the index of a list.
+
+A key that has dots itself, such as a claim whose name is a URL, is a path of its own at the top.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from oauth_connect.errors import InvalidProvider
 
 MAX_DEPTH = 5
 MAX_SHOWN = 20
+MAX_EXACT = 2**53  # a float of this size may stand for several whole numbers
 _INDEX = re.compile("0|[1-9][0-9]{0,8}")
 # Only keys that look like names are shown. A user's data may be a key, too.
 _NAME = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@:-]{0,31}")
@@ -27,19 +31,28 @@ def inside(document: Any, keys: Iterable[str]) -> Any:
     return document
 
 
+def at(document: Any, path: str) -> Any:
+    """Return the value at a dotted path, or None."""
+    if isinstance(document, Mapping) and path in document:
+        return document[path]
+    return inside(document, path.split("."))
+
+
 def pick(document: Any, paths: Iterable[str]) -> str:
     """Return the value at the first path that holds a string or a whole number, else "".
 
     Parts joined by ``+`` form one path. All its parts must have a value, and ``:`` joins the values.
     """
     for path in paths:
-        parts = [_text(inside(document, part.split("."))) for part in path.split("+")]
+        parts = [_text(at(document, part)) for part in path.split("+")]
         if all(parts):
             return ":".join(parts)
     return ""
 
 
 def _text(found: Any) -> str:
+    if isinstance(found, float) and found.is_integer() and abs(found) < MAX_EXACT:
+        found = int(found)  # some servers write 5.0 for 5
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 

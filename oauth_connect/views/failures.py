@@ -127,9 +127,12 @@ def _sentence(error: Exception) -> str:
 
 def _without_provider(error: ProviderRejected, sentence: str) -> str:
     """Return the sentence of a refusal without the provider's words. What to do stays in it."""
-    said = f"{error.code}. {printable_line(redacted(error.description))}"
-    if error.code == shown(error.code) and (not error.description or said in sentence):
-        return sentence.replace(said, f"{error.code}. ", 1).strip()
+    said = f"{error.code}. {printable_line(redacted(error.description)).rstrip('.')}"
+    if error.code == shown(error.code):
+        if not error.description:
+            return sentence
+        if said in sentence:
+            return f"{sentence.replace(said, error.code, 1).rstrip('.')}."
     return f"The provider refused the request ({shown(error.code)})."
 
 

@@ -194,6 +194,13 @@ def test_what_the_callback_shows_as_refused_is_asked_for_again(said, user, entry
     assert session_for(user, "scripted", scopes=["write"])
 
 
+@pytest.mark.parametrize("said", ["READ,WRITE", "https://id.example/read https://id.example/write"])
+def test_scopes_that_the_callback_writes_otherwise_are_not_asked_for_again(said, user, entry, connect):
+    connect(None, said)
+    connection = connection_for(user, "scripted", scopes=["read", "write"])
+    assert connection.requested_scopes == ["read", "write"]
+
+
 @pytest.mark.compliance("A17")
 def test_the_token_response_is_believed_before_the_callback(user, entry, connect):
     connect("read", said="read write admin")

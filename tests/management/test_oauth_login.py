@@ -396,6 +396,8 @@ def test_a_port_in_use_is_an_error_that_names_it(by_browser, scripted, user, com
         ["--port", "-1"],
         ["--path", "callback"],
         ["--path", "/a?b"],
+        ["--path", "//a"],
+        ["--path", "/a//b"],
     ],
 )
 def test_a_redirect_beyond_this_machine_is_refused(by_browser, user, command, where):

@@ -349,6 +349,14 @@ def test_a_client_without_a_secret_at_a_server_that_wants_one_ends_the_tries(
     assert "revocation.style" in logged[0].getMessage()
 
 
+def test_a_server_without_revocation_ends_the_tries(command, pending, scripted):
+    scripted.on("/revoke", Answer(501))
+    pending()
+    run = command("oauth_prune", "--json")
+    assert (run.status, run.document["revocations"]["scripted"]["refused"]) == (0, 1)
+    assert not PendingRevocation.objects.exists()
+
+
 def test_a_provider_that_is_down_is_skipped_after_three_failures(
     command, pending, configure, scripted, scripted_entry
 ):

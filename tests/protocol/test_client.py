@@ -372,6 +372,47 @@ def test_a_refresh_is_refused_for_good_with_any_status(scripted, client, status,
     assert refused.value.error in server.provider.refresh.ended_errors
 
 
+@pytest.mark.parametrize("word", ["INVALID_GRANT", "Invalid_Grant", " invalid_grant "])
+def test_a_code_of_the_rfc_may_be_in_capitals(scripted, client, word) -> None:
+    scripted.on("/token", Answer(400, body={"error": word}))
+    with pytest.raises(ProviderRejected) as refused:
+        client().refresh(HELD)
+    assert refused.value.error == "invalid_grant"
+
+
+def test_the_entry_has_the_last_word_about_a_code_in_capitals(scripted, client) -> None:
+    scripted.on("/token", Answer(400, body={"error": "INVALID_GRANT"}))
+    with pytest.raises(ProviderUnavailable):
+        client(token_response={"errors": {"INVALID_GRANT": "temporarily_unavailable"}}).refresh(HELD)
+
+
+@pytest.mark.parametrize("error", ["0", 0, "", None, False])
+def test_an_empty_error_in_a_success_is_none(scripted, client, error) -> None:
+    scripted.on("/token", Answer(body={**FRESH, "error": error}))
+    assert client().refresh(HELD).refresh_token == "refresh-1"
+
+
+@pytest.mark.parametrize("style", ["rfc7009", "bearer"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_revocation_is_refused_for_good_with_any_status(scripted, client, status, style) -> None:
+    scripted.on("/revoke", Answer(status, body={"error": "invalid_token"}))
+    with pytest.raises(ProviderRejected, match="invalid_token"):
+        client(revocation={"style": style}).revoke(HELD)
+
+
+@pytest.mark.parametrize("status", [403, 404, 200])
+def test_a_refused_document_of_the_account_tells_the_providers_word(scripted, client, status) -> None:
+    scripted.on("/userinfo", Answer(status, body={"error": "insufficient_scope"}))
+    with pytest.raises(ProviderRejected, match=rf"HTTP {status}, insufficient_scope"):
+        client().userinfo(HELD)
+
+
+def test_a_word_about_the_account_that_may_be_a_token_is_not_told(scripted, client) -> None:
+    scripted.on("/userinfo", Answer(403, body={"error": "gho_16C7e42F292c6912E7710c838347Ae178B4a"}))
+    with pytest.raises(ProviderRejected, match=r"HTTP 403, other_error\)"):
+        client().userinfo(HELD)
+
+
 def test_the_entry_may_say_what_a_status_without_a_code_means(scripted, client) -> None:
     scripted.on("/token", Answer(502), Answer(403))
     server = client(token_response={"errors": {"http_502": "invalid_grant", "http_403": "invalid_grant"}})

@@ -211,7 +211,7 @@ def test_a_pending_flow_is_pending_with_any_status(scripted, server, status):
 
 
 @pytest.mark.compliance("A36")
-@pytest.mark.parametrize("error", ["access_denied", "expired_token"])
+@pytest.mark.parametrize("error", ["access_denied", "expired_token", "invalid_grant"])
 @pytest.mark.parametrize("status", [200, 401, 404, 429, 500])
 def test_an_end_is_an_end_with_any_status(scripted, server, status, error):
     scripted.on("/token", Answer(status, body={"error": error}), Answer(body=ISSUED))

@@ -156,7 +156,7 @@ def test_the_client_id_may_be_sent_in_addition_to_basic(scripted, client) -> Non
 
 
 @pytest.mark.compliance("D32")
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", {"error": "invalid_request"}, {"error": "invalid_client"}], ids=str
 )

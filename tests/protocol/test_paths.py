@@ -21,6 +21,9 @@ from tests.protocol.providers import acme
         ({"sub": None, "id": 5}, "5"),
         ({"sub": {"id": 1}, "id": True}, ""),
         ({"id": 1.5}, ""),
+        ({"id": 5.0}, "5"),
+        ({"id": 2.0**53}, ""),
+        ({"id": float("inf")}, ""),
         ({"data": {"user": {"id": "deep"}}}, "deep"),
         ({"data": "x"}, ""),
         ({}, ""),
@@ -52,6 +55,19 @@ def test_a_number_is_the_index_of_a_list_or_the_key_of_an_object(
     document: Any, path: str, found: str
 ) -> None:
     assert pick(document, [path]) == found
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"https://acme.example/id": "claim"}, "claim"),
+        ({"https://acme": {"example/id": "nested"}}, "nested"),
+        ({"https://acme.example/id": "claim", "https://acme": {"example/id": "nested"}}, "claim"),
+        ([{"https://acme.example/id": "in a list"}], ""),
+    ],
+)
+def test_a_key_with_dots_is_a_path_at_the_top(document: Any, found: str) -> None:
+    assert pick(document, ["https://acme.example/id"]) == found
 
 
 @pytest.mark.parametrize("path", ["", ".", "a..b", "a.", ".a", "a+", "+a", "a. .b", "a++b"])

@@ -247,6 +247,7 @@ def test_box_and_log_say_what_to_do_about_a_refusal(
     scripted.on(path, answer)
     sentence = staff.connect().context["developers"]["sentence"]
     assert words in sentence
+    assert ". ." not in sentence
     assert views_log().getMessage().endswith(sentence)
     assert "canary-words" not in sentence
 

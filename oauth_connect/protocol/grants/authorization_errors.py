@@ -48,16 +48,25 @@ def refusal_of(provider: Provider, callback: Callback, redirect_uri: str) -> Cal
     """Return the refusal for a response without a code. ``redirect_uri``: the one that this flow sent."""
     if not callback.error:
         return CallbackRefused(
-            f"{provider.label} sent neither a code nor an error. Compare authorization_endpoint of "
+            f"{provider.label} sent neither a code nor an error.{_said(callback)} Compare "
+            f"authorization_endpoint of "
             f"{provider.slug!r} with the provider's documentation.",
             code="authorization_failed",
         )
-    code, error = provider.callback.errors.get(callback.error, callback.error), clean_code(callback.error)
+    code, error = _rfc_code(provider, callback.error), clean_code(callback.error)
     return CallbackRefused(
         _sentence(provider, code, error, _said(callback), redirect_uri),
         code=ACCESS_DENIED if code == ACCESS_DENIED else "authorization_failed",
         error=error,
     )
+
+
+def _rfc_code(provider: Provider, code: str) -> str:
+    """Return the RFC's code for a provider's. Some servers write it in capitals."""
+    if (known := provider.callback.errors.get(code)) is not None:
+        return known
+    lowered = code.lower()
+    return lowered if lowered in {ACCESS_DENIED, *TRANSIENT, *INTERACTION, *SETTINGS} else code
 
 
 def _said(callback: Callback) -> str:

@@ -33,6 +33,8 @@ class Callback:
     iss: str | None = None
 
 
+# Of an error response that has no ``error``, as Facebook sends it if the app's settings are wrong.
+OTHER_NAMES = {"error_code": "error", "error_message": "error_description"}
 BASIC_PARAMETERS = frozenset(field.name for field in fields(Callback))
 
 
@@ -55,6 +57,7 @@ def read_callback(pairs: Iterable[tuple[str, str]], code_parameter: str = "code"
     or unprintable parameter (RFC 6749 section 3.1, appendix A). A description with line breaks is accepted,
     because real providers send them.
     """
+    pairs = list(pairs)
     found: dict[str, str] = {}
     for name, value in _once(pairs, BASIC_PARAMETERS - {"code"} | {code_parameter}):
         if name == "error_description":
@@ -67,7 +70,15 @@ def read_callback(pairs: Iterable[tuple[str, str]], code_parameter: str = "code"
     found = {name: value for name, value in found.items() if value}  # empty is absent (section 3.1)
     if found.get("code") and found.get("error"):
         raise CallbackRefused("The response contains both a code and an error.", code="malformed_parameter")
+    if not found.get("code") and not found.get("error"):
+        found = {**_error_under_other_names(pairs), **found}
     return Callback(**found)
+
+
+def _error_under_other_names(pairs: Pairs) -> dict[str, str]:
+    """Return the error of a response that names it otherwise than RFC 6749 section 4.1.2.1."""
+    said = {OTHER_NAMES[name]: printable_line(value) for name, value in pairs if name in OTHER_NAMES}
+    return {name: value for name, value in said.items() if value}
 
 
 def _once(pairs: Pairs, names: Collection[str]) -> Iterator[tuple[str, str]]:

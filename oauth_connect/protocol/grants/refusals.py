@@ -30,13 +30,25 @@ MISCONFIGURED = frozenset(
     | {"redirected", *WRONG_URL, "forbidden_address", "variable_missing", "unsendable"}
     | set(id_tokens.MISMATCHES.values())
 )
+REFUSALS = frozenset({"invalid_request", "invalid_grant", "invalid_scope"})  # RFC 6749 section 5.2
 # RFC 8628 section 3.5
 DEVICE_FLOW = frozenset({"authorization_pending", "slow_down", "access_denied", "expired_token"})
+# Timeout, Too Early, Too Many Requests: the server did not act on the request (RFC 9110, 8470, 6585).
+TRY_AGAIN = frozenset({408, 425, 429})
 TRANSIENT = frozenset(
     {"temporarily_unavailable", "server_error", "slow_down"}
     | {"unavailable", "timeout", "answer_lost", "malformed_response"}
+    | {f"http_{status}" for status in TRY_AGAIN}
     | CAUSES
 )
+_NO_ERRORS: tuple[object, ...] = (
+    None,
+    "",
+    0,
+    "0",
+    [],
+    {},
+)  # values of a field "error" that name none; False is 0
 
 
 def is_refusal(provider: Provider, document: Any) -> bool:
@@ -48,7 +60,7 @@ def is_refusal(provider: Provider, document: Any) -> bool:
     named = code not in ("", "0")
     if not isinstance(document, Mapping):
         return named
-    refused = bool(document.get("error")) or document.get("ok") is False
+    refused = document.get("error") not in _NO_ERRORS or document.get("ok") is False
     failed = bool(rules.success_field) and document.get(rules.success_field) is not True
     return named or refused or failed
 
@@ -65,7 +77,7 @@ def refusal(
 
     ``client_only``: the request has no credentials but the client's, so a 401 can mean nothing else.
     """
-    provider_code = _code_in(provider, document)
+    provider_code = code_of(provider, document)
     said = pick(document, [provider.token_response.error_description_field, "error_description"])
     # Some servers quote the token that they refuse.
     description = redacted(printable_line(said))
@@ -85,7 +97,7 @@ def refusal(
     )
 
 
-def _code_in(provider: Provider, document: Any) -> str:
+def code_of(provider: Provider, document: Any) -> str:
     """Return the provider's error code: where its entry says, or where the RFC does."""
     return printable_line(pick(document, [provider.token_response.error_field, "error"]), 64)
 
@@ -105,7 +117,7 @@ def refuses_client(provider: Provider, status: int, document: Any) -> bool:
         return False
     code = refusal(provider, status, document).code
     # Some servers send unauthorized_client for a wrong secret. A 401 confirms that meaning.
-    by_status = code == "unauthorized_client" or not _code_in(provider, document)
+    by_status = code == "unauthorized_client" or not code_of(provider, document)
     return code == "invalid_client" or (status == 401 and by_status)
 
 
@@ -126,12 +138,19 @@ def _rfc_code(provider: Provider, provider_code: str, description: str) -> str:
         code, _, text = key.partition(": ")
         if code == provider_code and description.startswith(text):
             return errors[key]
-    return provider_code
+    # Some servers write the RFC's codes in capitals.
+    known = MISCONFIGURED | DEVICE_FLOW | TRANSIENT | REFUSALS | set(provider.refresh.ended_errors)
+    return lowered if (lowered := provider_code.lower()) in known else provider_code
 
 
 def is_transient(code: str) -> bool:
     """Return whether a code of a server or of this package says that a retry may succeed."""
-    return code in TRANSIENT or code.startswith(("http_429", "http_5"))
+    return code in TRANSIENT or code.startswith("http_5")
+
+
+def is_transient_status(status: int) -> bool:
+    """Return whether an HTTP status alone says that a retry may succeed."""
+    return status in TRY_AGAIN or status >= 500
 
 
 def error_for(

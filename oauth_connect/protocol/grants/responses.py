@@ -327,11 +327,12 @@ def _token_type(provider: Provider, body: Mapping[str, Any], previous: str) -> s
             f"If the field has another name, set {_settings(provider, 'fields')}."
         )
         raise _unfitting(provider, "without token_type", hint, body)
-    if not isinstance(value, str) or value.lower() not in map(str.lower, rules.token_types):
+    kind = value.strip() if isinstance(value, str) else ""
+    if kind.lower() not in map(str.lower, rules.token_types):
         listed = f"{_settings(provider, 'token_types')} ({', '.join(rules.token_types)})"
         hint = f"If it means the type Bearer, add it to {listed}."
         raise _unfitting(provider, "with an unknown token_type", hint, body)
-    return value
+    return kind
 
 
 def _settings(provider: Provider, *names: str) -> str:

@@ -5,7 +5,7 @@ RFC 6749 section 3.3 lets a server grant other scopes than were requested. Pure 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 
@@ -17,13 +17,11 @@ Pairs = Iterable[tuple[str, str]]
 
 def named_scopes(provider: Provider, value: object) -> list[str]:
     """Return the scopes that the ``scope`` of a token response names."""
-    named: list[object] = []
-    if isinstance(value, str):
-        named = [*value.replace(provider.token_response.scope_separator, " ").split()]
-    elif isinstance(value, list):
-        named = value
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    separator = provider.token_response.scope_separator
+    named = chain.from_iterable(text.replace(separator, " ").split() for text in texts)
     # Some databases refuse unprintable characters. A failed save would lose the token.
-    return [scope for scope in named if isinstance(scope, str) and scope.isprintable()]
+    return [scope for scope in named if scope.isprintable()]
 
 
 def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]) -> tuple[str, ...]:
@@ -38,8 +36,17 @@ def granted_scopes(provider: Provider, value: object, requested: tuple[str, ...]
     named = named_scopes(provider, value)
     if requested:
         asked = (*requested, *chain.from_iterable(provider.authorize.extra_scopes.values()))
-        named = [name for scope in named for name in _as_requested(provider, scope, asked)]
+        parts = [part for scope in named for part in _without_commas(provider, scope, asked)]
+        named = [name for scope in parts for name in _as_requested(provider, scope, asked)]
     return tuple(dict.fromkeys(named))
+
+
+def _without_commas(provider: Provider, scope: str, requested: tuple[str, ...]) -> list[str]:
+    """Return scopes that commas join, if one of them was requested. A comma may also be part of a scope."""
+    keys = {_key(provider, one) for one in requested}
+    parts = scope.split(",")
+    is_list = _key(provider, scope) not in keys and any(_key(provider, part) in keys for part in parts)
+    return [part for part in parts if part] if is_list else [scope]
 
 
 def _as_requested(provider: Provider, scope: str, requested: tuple[str, ...]) -> list[str]:
@@ -90,21 +97,23 @@ def consented_scopes(
 
     Most token responses do not show a refusal, because servers leave out scopes that another one implies.
     """
-    accepted = _accepted_scopes(provider, token, callback)
-    if accepted is None:
-        return list(requested)
-    included = included_scopes(provider, accepted)
+    requested = list(requested)
+    if not token.names_scopes:
+        return _consented_by_callback(provider, requested, callback)
+    if not provider.token_response.lists_all_scopes:
+        return requested
+    included = included_scopes(provider, token.scopes)
     return [scope for scope in requested if _key(provider, scope) in included]
 
 
-def _accepted_scopes(provider: Provider, token: Token, callback: Pairs) -> Collection[str] | None:
-    """Return the scopes that a response lists completely, or None if no response is known to do so.
+def _consented_by_callback(provider: Provider, requested: list[str], callback: Pairs) -> list[str]:
+    """Return the requested scopes that the callback names, in any case.
 
-    A token response does by the provider's entry. The callback does where the token response names no scope.
+    A callback that names none of them says nothing: either it has no scopes, or it has other names for them.
     """
-    if token.names_scopes:
-        return token.scopes if provider.token_response.lists_all_scopes else None
-    return _callback_scopes(provider, callback) or None
+    included = {scope.casefold() for scope in included_scopes(provider, _callback_scopes(provider, callback))}
+    named = [scope for scope in requested if _key(provider, scope).casefold() in included]
+    return named or requested
 
 
 def without_refused(token: Token, consented: Iterable[str]) -> Token:

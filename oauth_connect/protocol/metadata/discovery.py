@@ -14,7 +14,7 @@ from typing import Any, get_args
 import requests
 
 from oauth_connect.errors import ProviderMisconfigured, ProviderUnavailable, printable_line
-from oauth_connect.protocol.grants import bodies
+from oauth_connect.protocol.grants import bodies, refusals
 from oauth_connect.protocol.net.addresses import AddressGuard, AddressRefused
 from oauth_connect.protocol.net.causes import CAUSES, UNREACHABLE, cause_of, detail_of, explained
 from oauth_connect.protocol.net.destination import endpoint_problem
@@ -110,8 +110,8 @@ class Metadata:
 
     def _check_pkce(self, declared: Provider) -> None:
         """Refuse a server without S256 (RFC 7636 section 7.2). If it declares no methods, S256 is sent."""
-        methods = self.code_challenge_methods_supported
-        if methods and "S256" not in methods and declared.authorize.code_challenge_method != "none":
+        methods, sent = self.code_challenge_methods_supported, declared.authorize.code_challenge_method
+        if methods and sent != "none" and not {"S256", sent}.intersection(methods):
             raise ProviderMisconfigured(
                 f"{declared.label} offers PKCE without S256, but this package requires S256.",
                 error="pkce_not_supported",
@@ -227,7 +227,7 @@ def _fetch_from(session: requests.Session, url: str, issuer: str, guard: Address
     found = _json(issuer, response.headers.get("Content-Type", ""), body)
     metadata = read_metadata(issuer, found, guard)
     document = {name: found[name] for name in USED_FIELDS if name in found}
-    if f"/.well-known/{OPENID}" in url and metadata.scopes_supported is None:
+    if f"/.well-known/{OPENID}" in url and not metadata.scopes_supported:
         # The field may be left out, and every OpenID provider supports this scope (Discovery section 3).
         document |= {"scopes_supported": ["openid"]}
         metadata = replace(metadata, scopes_supported=("openid",))
@@ -242,7 +242,7 @@ def _unreachable(issuer: str, url: str, cause: str = UNREACHABLE, detail: str = 
 
 def _check_status(issuer: str, response: requests.Response) -> None:
     status = response.status_code
-    if status == 429 or status >= 500:
+    if refusals.is_transient_status(status):
         raise ProviderUnavailable(
             f"{issuer} responded to the metadata request with HTTP {status}. Try again later.",
             code=f"http_{status}",
@@ -274,9 +274,11 @@ def _problem_of(url: object, guard: AddressGuard) -> str:
 
 
 def _strings(issuer: str, document: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    """Return the strings of a field that should be a list. Some servers send one string with spaces."""
     found = document.get(name)
     if found is None:
         return None
+    found = found.split() if isinstance(found, str) else found
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise _invalid(issuer, f"has no list of strings in {name}")
     return tuple(found)

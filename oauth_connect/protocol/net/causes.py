@@ -11,6 +11,7 @@ import requests
 from requests.exceptions import InvalidProxyURL, InvalidSchema
 from urllib3.exceptions import (
     HTTPError,
+    LocationParseError,
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
@@ -29,6 +30,7 @@ CONNECTION_REFUSED = "connection_refused"
 PROXY_FAILED = "proxy_failed"
 # In each case nothing was sent.
 CAUSES = frozenset({UNREACHABLE, CERTIFICATE_INVALID, HOST_NOT_FOUND, CONNECTION_REFUSED, PROXY_FAILED})
+_LABEL = "label empty or too long"  # urllib3 says this of a host
 _STATUS = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
@@ -74,6 +76,9 @@ def cause_of(error: requests.RequestException | HTTPError) -> str:
         return PROXY_FAILED
     if isinstance(reason, NameResolutionError):
         return HOST_NOT_FOUND
+    if isinstance(reason, LocationParseError):
+        # The server's URL was read before. What is left of it is a name that no name server can be asked for.
+        return HOST_NOT_FOUND if _LABEL in str(reason) else PROXY_FAILED
     if isinstance(reason, NewConnectionError) and isinstance(reason.__cause__, ConnectionRefusedError):
         return CONNECTION_REFUSED
     return UNREACHABLE

@@ -26,7 +26,8 @@ HOSTS: Mapping[str, tuple[str, ...]] = {
     "localhost": ("127.0.0.1", "::1"),
     "[::1]": ("::1",),
 }
-VALID_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]*)+")
+# Without "//", because http.server shortens it at the start of a path.
+VALID_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?|/")
 ATTEMPTS = 20  # to find a port that is free at both addresses
 IDLE_TIMEOUT = 10  # seconds without data after which a connection is closed
 PAGE = """<!doctype html>

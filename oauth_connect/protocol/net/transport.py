@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.client import SWITCHING_PROTOCOLS, HTTPResponse
+from http.client import SWITCHING_PROTOCOLS, HTTPException, HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode
@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
 from urllib3.util import Retry, Timeout
 
 from oauth_connect.protocol.net.bounded import Bounded
@@ -124,18 +124,25 @@ class Deadlined:
         return FinalResponse(_DeadlineSocket(sock), **options)  # type: ignore[arg-type]
 
     def connect(self) -> None:
-        # Name resolution and several addresses may take longer than the deadline. Nothing was sent yet.
+        """Connect, with TLS and through a proxy. Its errors show that no request was sent yet."""
         try:
             super().connect()  # type: ignore[misc]
+            remaining()  # name resolution and several addresses may take longer than the deadline
         except ssl.SSLCertVerificationError:
             raise
         except ssl.SSLError as error:
             raise HandshakeFailed(*error.args) from None
-        try:
-            remaining()
         except TimeoutError:
             self.close()  # type: ignore[attr-defined]
             raise ConnectTimeoutError(self, "connecting took too long") from None
+        except OSError as error:  # during the handshake
+            raise NewConnectionError(self, type(error).__name__) from None  # type: ignore[arg-type]
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        except (OSError, HTTPException) as error:
+            raise ProxyError("The proxy opened no tunnel.", error) from None
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send head and body in one system call, because each call may cause a thread switch."""

@@ -137,6 +137,29 @@ def test_a_response_without_code_and_error_says_so():
     assert "authorization_endpoint" in str(found)
 
 
+def test_a_response_with_a_description_alone_quotes_it():
+    callback = Callback(state="s3cr3t-state", error_description="No app s3cr3t-state")
+    said = str(refusal_of(provider(), callback, REDIRECT_URI))
+
+    assert "The provider says: No app" in said
+    assert "s3cr3t-state" not in said
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "text"),
+    [
+        ("ACCESS_DENIED", "access_denied", "You did not give access"),
+        ("Invalid_Scope", "authorization_failed", SETTINGS["invalid_scope"]),
+        ("SERVER_ERROR", "authorization_failed", "Try again later"),
+    ],
+)
+def test_a_code_of_the_rfc_may_be_in_capitals(word, code, text):
+    found = refused(word)
+
+    assert (found.code, found.error) == (code, word)
+    assert text in str(found)
+
+
 def test_a_foreign_issuer_and_the_expected_one_are_named():
     with pytest.raises(CallbackRefused) as caught:
         check_issuer(provider(issuer="https://id.example"), f"https://evil.test/{'x' * 900}")

@@ -46,6 +46,21 @@ def test_an_empty_parameter_is_an_absent_one() -> None:
     assert read_callback([("code", ""), ("error", "access_denied")]).code == ""
 
 
+@pytest.mark.parametrize(
+    ("pairs", "error", "description"),
+    [
+        ([("error_code", "100"), ("error_message", "Not a\nvalid scope")], "100", "Not a valid scope"),
+        ([("error_code", ""), ("error_message", "words")], "", "words"),
+        ([("error_code", "7"), ("error", "access_denied")], "access_denied", ""),
+        ([("error_code", "7"), ("code", "c")], "", ""),
+        ([("error_code", "7"), ("error_description", "own")], "7", "own"),
+    ],
+)
+def test_an_error_may_have_the_names_that_facebook_gives_it(pairs, error, description) -> None:
+    found = read_callback([*pairs, ("state", "s")])
+    assert (found.error, found.error_description) == (error, description)
+
+
 ISSUER = "https://id.example"
 
 

@@ -126,9 +126,9 @@ def test_a_success_without_a_body_is_refused() -> None:
 
 
 @pytest.mark.compliance("A15")
-@pytest.mark.parametrize("token_type", ["bearer", "Bearer", "BEARER"])
+@pytest.mark.parametrize("token_type", ["bearer", "Bearer", "BEARER", " Bearer "])
 def test_the_token_type_is_compared_without_case(token_type: str) -> None:
-    assert read({"token_type": token_type}).token_type == token_type
+    assert read({"token_type": token_type}).token_type == token_type.strip()
 
 
 @pytest.mark.compliance("A15")
@@ -189,7 +189,12 @@ def test_a_refresh_tokens_lifetime_is_read_where_the_provider_says_it() -> None:
         (["x", 5, None], ("x",)),
         ("x y admin", ("x", "y")),
         (["admin"], ()),
-        ("x,y", ()),
+        (["x y"], ("x", "y")),
+        ("x,y", ("x", "y")),
+        ("y, x", ("y", "x")),
+        (["x,y"], ("x", "y")),
+        ("x,admin", ("x",)),
+        ("admin,other", ()),
         (5, ()),
         ({"x": True}, ()),
         (False, ()),
@@ -215,6 +220,10 @@ def test_a_scope_of_a_further_parameter_counts_only_where_the_response_names_it(
     answer = {"access_token": "a", "token_type": "bearer", "scope": said}
     extra = {"extra_scopes": {"optional_scope": ["more", "most"]}}
     assert read(answer, requested=("read",), authorize=extra).scopes == granted
+
+
+def test_a_comma_may_be_part_of_a_scope() -> None:
+    assert read({"scope": "a,b c"}, requested=("a,b", "a", "c")).scopes == ("a,b", "c")
 
 
 def test_wider_scopes_are_believed_only_where_the_providers_entry_says_so() -> None:

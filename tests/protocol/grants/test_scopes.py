@@ -142,6 +142,17 @@ def test_a_callback_with_an_empty_scope_says_nothing(said) -> None:
     assert consent(None, said) == ["a", "b"]  # RFC 6749 section 3.1: as if it were omitted
 
 
+@pytest.mark.parametrize(
+    "said", ["c", "https://id.example/a https://id.example/b", "a%20b", "A B"], ids=lambda said: said
+)
+def test_a_callback_that_writes_the_scopes_otherwise_shows_no_refusal(said) -> None:
+    assert consent(None, said) == ["a", "b"]
+
+
+def test_the_callback_is_read_without_case() -> None:
+    assert consent(None, "A") == ["a"]
+
+
 def test_a_provider_without_a_separator_has_one_scope_in_the_callback() -> None:
     assert consent(None, "read", requested=("read",), authorize={"scope_separator": ""}) == ["read"]
 

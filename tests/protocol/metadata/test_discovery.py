@@ -183,7 +183,7 @@ def test_a_document_is_an_object(found: Any) -> None:
     [
         {"token_endpoint": None},
         {"authorization_response_iss_parameter_supported": "true"},
-        {"code_challenge_methods_supported": "S256"},
+        {"code_challenge_methods_supported": {"S256": True}},
         {"token_endpoint_auth_methods_supported": [1]},
         {"scopes_supported": {"openid": 1}},
     ],
@@ -252,6 +252,24 @@ def test_pkce_never_falls_to_plain(methods: list[str]) -> None:
     with pytest.raises(ProviderMisconfigured) as error:
         read(code_challenge_methods_supported=methods).fields_for(declared())
     assert error.value.code == "pkce_not_supported"
+
+
+def test_a_list_may_be_one_string() -> None:
+    found = read(
+        token_endpoint_auth_methods_supported="client_secret_post",
+        scopes_supported="openid profile",
+        code_challenge_methods_supported="S256",
+    )
+    assert found.token_endpoint_auth_methods_supported == ("client_secret_post",)
+    assert found.scopes_supported == ("openid", "profile")
+    assert found.fields_for(declared())["token_endpoint_auth_method"] == "client_secret_post"
+
+
+def test_pkce_may_have_the_name_that_the_entry_gives_it() -> None:
+    reads = read(code_challenge_methods_supported=["s256"])
+    reads.fields_for(declared(authorize={"code_challenge_method": "s256"}))
+    with pytest.raises(ProviderMisconfigured, match="S256"):
+        reads.fields_for(declared())
 
 
 @pytest.mark.compliance("A6")
@@ -323,6 +341,7 @@ def test_only_the_scope_that_identifies_the_user_is_requested(changes: Any, scop
     ("place", "listed", "scopes"),
     [
         (OPENID, None, ["openid"]),
+        (OPENID, [], ["openid"]),
         (OPENID, ["email"], None),
         (OAUTH, None, None),
     ],

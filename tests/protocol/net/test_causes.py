@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -122,14 +123,49 @@ def test_a_proxy_that_refuses_is_named_without_its_password(
 def test_a_proxy_whose_address_is_wrong_is_the_proxys_fault(
     client: Client, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for proxy in (f"http://127.0.0.1:{closed_port}", "http://", "socks5://127.0.0.1:1", "ftp://127.0.0.1:1"):
+    wrong = ("http://", "::::", "socks5://127.0.0.1:1", "ftp://127.0.0.1:1")
+    for proxy in (f"http://127.0.0.1:{closed_port}", *wrong):
         monkeypatch.setenv("HTTP_PROXY", proxy)
         assert unreachable(lambda: exchange(client())).code == "proxy_failed"
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [Answer(reset=True), Answer(cut=-1), Answer(silent=True), Answer(beginning=b"SSH-2.0", reset=True)],
+)
+def test_a_proxy_that_opens_no_tunnel_leaves_no_doubt(
+    answer: Answer, second: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second.on("443", answer)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{second.port}")
+
+    server = client(timeout=0.5, token_endpoint="https://id.example/token")
+
+    assert unreachable(lambda: server.refresh(HELD)).code == "proxy_failed"
+
+
+def test_a_handshake_that_breaks_off_leaves_no_doubt(client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = client(timeout=0.5, token_endpoint=f"https://127.0.0.1:{port}/token")
+        # Nobody answers the first one. The second one is closed before the handshake has begun.
+        assert unreachable(lambda: server.refresh(HELD)).code == "unreachable"
+        listener.accept()[0].close()
+        closing = threading.Thread(target=lambda: listener.accept()[0].close())
+        closing.start()
+        assert unreachable(lambda: server.refresh(HELD)).code == "unreachable"
+        closing.join()
+
+
+@pytest.mark.parametrize(
     ("url", "code"),
-    [("https://nowhere.invalid", "host_not_found"), ("http://127.0.0.1:1", "connection_refused")],
+    [
+        ("https://nowhere.invalid", "host_not_found"),
+        ("https://no..where.invalid", "host_not_found"),
+        (f"https://{'a' * 64}.invalid", "host_not_found"),
+        ("http://127.0.0.1:1", "connection_refused"),
+    ],
+    ids=["unknown", "empty label", "long label", "refused"],
 )
 def test_every_entrance_names_the_same_cause(url: str, code: str, client: Client) -> None:
     names = (
