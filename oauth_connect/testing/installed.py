@@ -98,10 +98,8 @@ class Entry:
 
     def _completed(self, provider: Provider) -> dict[str, Any]:
         """Return values for variables that the settings leave empty, and what a callback must repeat."""
-        empty = [
-            name for name, one in provider.asked_of("config").items() if one.value_of(one.default) is None
-        ]
-        values = {name: {"default": shapes.value_for(provider, name)} for name in empty}
+        missing = provider.missing_variables()
+        values = {name: {"default": shapes.value_for(provider, name)} for name in missing}
         changed: dict[str, Any] = {"variables": values} if values else {}
         if query := shapes.authorization_query(provider):
             changed["authorization_endpoint"] = f"{provider.authorization_endpoint}{query}"
