@@ -12,6 +12,11 @@ from oauth_connect.protocol.net.destination import Origin
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 
+# Where the variable is one of several sites of the account.
+CHOOSE = (
+    "Let the user choose a site of the account, on the page oauth_connect:site. session_for() raises "
+    "ReauthorizationRequired with its URL instead."
+)
 MAX_HOST_LISTS = 256
 MAX_ALLOWED = 64  # a star in ``api_hosts`` allows any number
 
@@ -70,11 +75,11 @@ class Bearer:
 
     def check_url(self, url: str) -> None:
         """Raise ForbiddenDestination for a URL that contains a placeholder of the provider's entry."""
-        for name in self.provider.variables:
+        for name, variable in self.provider.variables.items():
             if f"{{{name}}}" in url or f"%7B{name}%7D" in url:
                 raise ForbiddenDestination(
                     f"This connection has no value for the variable {name} of {self.provider.label}. Nothing "
-                    "was sent. Connect the account again."
+                    f"was sent. {CHOOSE if variable.source == 'accounts' else 'Connect the account again.'}"
                 )
 
     def value(self, token: Token) -> str:
