@@ -83,6 +83,18 @@ def test_what_the_user_does_not_allow_is_not_granted(fake, client):
     assert connection.scopes == ["read"]
 
 
+@pytest.mark.parametrize("name", ["acme", "github", "google", "slack"])
+def test_a_user_who_allows_no_scope_grants_nothing(name, no_settings, fake_provider, client):
+    fake = fake_provider(name)
+    connection = fake.connect(client, scopes=["read"], granted=[])
+    assert connection.scopes == []
+    fake.consent("hubot", [])
+    assert fake.connect(client, account="hubot", scopes=["read"]).scopes == []
+    fake.expire(connection)
+    connection.access_token()
+    assert stored(connection).scopes == []
+
+
 def test_two_accounts_of_one_user_are_two_connections(fake, client):
     first, second = fake.connect(client), fake.connect(client, account="hubot")
     assert first.pk != second.pk
