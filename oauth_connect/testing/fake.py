@@ -19,7 +19,7 @@ from oauth_connect.conf import conf
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import scope_tuple
 from oauth_connect.protocol.token import Token
-from oauth_connect.testing import rows, walk
+from oauth_connect.testing import browser, rows, walk
 from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.installed import Entry, check_name, install, remove
 from oauth_connect.testing.server import Account, FakeServer, ReceivedRequest, UnknownToken
@@ -103,6 +103,7 @@ class FakeProvider:
             check_name(self.name)
         entry = Entry(self.name, self._server, self._own or {}, self._keep_api, _caller())
         self._server.start()
+        browser.register()
         try:
             install(entry)
             if not conf.loads_providers:  # a loader may query a database that a test may not use
