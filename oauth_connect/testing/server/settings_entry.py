@@ -36,8 +36,8 @@ def entry_for(server: FakeServer, preset: str | None) -> dict[str, Any]:
     provider = provider_of(preset, entry)
     if query := shapes.authorization_query(provider):
         entry["authorization_endpoint"] += query
-    if missing := _missing_variables(provider):
-        entry["variables"] = missing
+    if missing := provider.missing_variables():
+        entry["variables"] = {name: shapes.value_for(provider, name) for name in missing}
     return entry
 
 
@@ -49,12 +49,10 @@ def provider_of(slug: str, entry: Mapping[str, Any]) -> Provider:
 
 
 def lines(slug: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines to paste."""
-    yield 'OAUTH_CONNECT["PROVIDERS"] = {'
-    yield f"    {_literal(slug)}: {{"
+    """Yield the lines to paste. They leave the site's other providers in the settings."""
+    yield f'OAUTH_CONNECT.setdefault("PROVIDERS", {{}})[{_literal(slug)}] = {{'
     for name, value in entry.items():
-        yield f"        {_literal(name)}: {_literal(value)},"
-    yield "    },"
+        yield f"    {_literal(name)}: {_literal(value)},"
     yield "}"
 
 
@@ -73,13 +71,6 @@ def _addresses(server: FakeServer, data: Mapping[str, Any]) -> dict[str, Any]:
         if data.get(table, {}).get(name):
             found.setdefault(table, {})[name] = url
     return found
-
-
-def _missing_variables(provider: Provider) -> dict[str, str]:
-    """Return a value for each variable that the settings must have."""
-    named = provider.asked_of("config")
-    missing = [name for name, one in named.items() if one.value_of(one.default) is None]
-    return {name: shapes.value_for(provider, name) for name in missing}
 
 
 def _scopes(preset: str, data: Mapping[str, Any]) -> list[str]:
