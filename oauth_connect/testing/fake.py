@@ -52,9 +52,9 @@ class FakeProvider:
 
     ``name``: of an entry in PROVIDERS, of a preset, or of a provider that only the test knows. A name that is
     similar to one of the first two needs an ``entry``, which may be empty: it could be a typing error.
-    ``entry``: values that override the entry's. ``accounts``: the logins of its accounts; the first is the default.
-    ``keep_api``: the API's URLs stay, for ``responses``, ``requests_mock`` and ``respx``. ``lifetime``: of
-    access tokens, in seconds. Misuse raises FakeProviderError.
+    ``entry``: values that override the entry's. ``accounts``: the logins of its accounts; the first is the
+    default. ``keep_api``: the API's URLs stay, for ``responses``, ``requests_mock`` and ``respx``.
+    ``lifetime``: of access tokens, in seconds. Misuse raises FakeProviderError.
     """
 
     def __init__(

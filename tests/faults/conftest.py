@@ -7,6 +7,7 @@ import pytest
 
 from oauth_connect.models import Connection
 from tests.faults.processes import Start, Worker
+from tests.management.conftest import command  # noqa: F401  (a fixture)
 from tests.support.follow_ups import wait_for_follow_ups
 
 

@@ -316,7 +316,7 @@ def test_a_login_in_a_browser_without_a_decision_ends_immediately(fake, log_in):
 def test_a_login_page_that_does_not_lead_back_is_shown(fake, log_in):
     fake.consent()
     fake.fail("authorization", status=503)
-    with pytest.raises(FakeProviderError, match="does not send the browser back. It answers 503"):
+    with pytest.raises(FakeProviderError, match=r"does not send the browser back\. It answers 503"):
         log_in("acme", "--browser")
 
 

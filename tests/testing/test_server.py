@@ -409,7 +409,6 @@ def test_a_server_that_runs_for_days_keeps_no_requests() -> None:
         assert server.requests == []
 
 
-
 def test_a_body_that_is_no_json_has_none() -> None:
     assert recorded.ReceivedRequest("POST", "/x", body=b"[").json is None
 

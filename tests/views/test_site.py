@@ -83,9 +83,9 @@ def test_until_then_calls_send_the_user_to_the_page(visitor, sites, user) -> Non
 @pytest.mark.parametrize("open_session", [Connection.session, client], ids=["requests", "httpx"])
 def test_a_session_of_the_connection_itself_names_what_to_do(open_session, visitor, sites, scripted) -> None:
     visitor.connect()
-    with open_session(Connection.objects.get()) as http:
-        with pytest.raises(ForbiddenDestination, match=r"choose a site .* page oauth_connect:site") as refused:
-            http.get("me")
+    expected = pytest.raises(ForbiddenDestination, match=r"choose a site .* page oauth_connect:site")
+    with open_session(Connection.objects.get()) as http, expected as refused:
+        http.get("me")
     assert "Connect the account again" not in str(refused.value)
     assert not scripted.asked("/api/one/s-1/me")
 
