@@ -1,7 +1,7 @@
 """The browser of ``oauth_login`` while fake providers are open.
 
-Where a provider has no device flow, the command opens a browser and waits ten minutes for the person in front
-of it. In a test there is none.
+Where a provider has no device flow, the command opens a browser and waits ten minutes for a person. In a test
+there is none.
 """
 
 from __future__ import annotations
