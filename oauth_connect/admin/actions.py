@@ -26,7 +26,7 @@ from oauth_connect.errors import (
     ProviderUnavailable,
     ReauthorizationRequired,
 )
-from oauth_connect.flows.disconnect import Outlook, awaits_revocation, is_readable, outlook
+from oauth_connect.flows.disconnect import Outlook, awaits_revocation, outlook
 from oauth_connect.models import Connection
 
 logger = logging.getLogger("oauth_connect.admin")
@@ -52,12 +52,6 @@ NOT_REFRESHABLE = Outcome(gettext_lazy("Still valid; the provider issued no refr
 DISCONNECTED = Outcome(gettext_lazy("Disconnected"), messages.SUCCESS)
 ALREADY_DISCONNECTED = Outcome(gettext_lazy("Already disconnected"), messages.INFO)
 WAITING = Outcome(gettext_lazy("Disconnected here; the provider has not revoked the token yet"))
-UNREADABLE = Outcome(
-    gettext_lazy(
-        "Disconnected here. No configured key opens the token, so it could not be revoked at the "
-        "provider. The owner must withdraw access on the provider's own pages"
-    )
-)
 ENDED: dict[Outlook, Outcome] = {
     "revoked": DISCONNECTED,
     "kept": Outcome(
@@ -70,6 +64,12 @@ ENDED: dict[Outlook, Outcome] = {
             "provider's own pages"
         ),
         messages.SUCCESS,
+    ),
+    "unreadable": Outcome(
+        gettext_lazy(
+            "Disconnected here. No configured key opens the token, so it could not be revoked at the "
+            "provider. The owner must withdraw access on the provider's own pages"
+        )
     ),
 }
 OUT_OF_TIME = Outcome(gettext_lazy("Not done, because the time ran out; select again"))
@@ -126,10 +126,8 @@ def disconnect(connection: Connection, staff: Any) -> Outcome:
     """Disconnect, whatever the state of the token. The history records the staff user."""
     if connection.status == Connection.Status.REVOKED:
         return ALREADY_DISCONNECTED
-    readable, before = is_readable(connection), outlook(connection)
+    before = outlook(connection)
     connection.disconnect(actor=staff, by_staff=True)
-    if not readable:
-        return UNREADABLE
     return WAITING if awaits_revocation(connection) else ENDED[before]
 
 

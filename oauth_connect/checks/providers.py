@@ -85,19 +85,12 @@ def _provider_messages(provider: Provider) -> Iterator[CheckMessage]:
             hint="Set api_base_url or api_hosts.",
             id="oauth_connect.W006",
         )
-    for name in _missing_variables(provider):
+    for name in provider.missing_variables():
         yield checks.Warning(
             f"The provider {provider.slug!r} has no value of its variable {name!r}. Users cannot connect.",
             hint=f'Add "variables": {{"{name}": "..."}} to its entry.',
             id="oauth_connect.W042",
         )
-
-
-def _missing_variables(provider: Provider) -> Iterator[str]:
-    """Yield the variables that only the settings can give a value, and that have none."""
-    for name, variable in provider.variables.items():
-        if variable.source == "config" and variable.value_of(variable.default) is None:
-            yield name
 
 
 @register(Tags.security, deploy=True)

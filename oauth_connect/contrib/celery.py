@@ -6,7 +6,8 @@ retry, because the next dispatch sends its connections again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from oauth_connect.jobs.refresh import dispatch
 
@@ -23,7 +24,30 @@ EXPIRES = 300  # seconds after which a message is dropped unread
 OPTIONS = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
 
 
-@shared_task(name="oauth_connect.refresh_connections", **OPTIONS)
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _Task(Protocol[P, R_co]):
+    """A task for type checkers, because Celery has no types: its arguments are those of the function."""
+
+    name: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    def apply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any: ...
+    def __getattr__(self, name: str) -> Any: ...  # the rest of Celery's Task
+
+
+def _task(name: str) -> Callable[[Callable[P, R]], _Task[P, R]]:
+    decorator: Any = shared_task(name=name, **OPTIONS)
+    return decorator  # type: ignore[no-any-return]
+
+
+@_task("oauth_connect.refresh_connections")
 def refresh_connections(
     pks: list[str], provider: str = "", within: float = 0, workers: int = dispatch.WORKERS
 ) -> dict[str, int]:
@@ -31,7 +55,7 @@ def refresh_connections(
     return dispatch.refresh_connections(pks, provider=provider, within=within, workers=workers)
 
 
-@shared_task(name="oauth_connect.dispatch_due", **OPTIONS)
+@_task("oauth_connect.dispatch_due")
 def dispatch_due(
     providers: Sequence[str] = (),
     within: float = 0,

@@ -6,10 +6,10 @@ import uuid
 from typing import Any
 
 from oauth_connect.models import Connection, Owner
-from oauth_connect.models.lifecycle.revocation import Outlook, awaits_revocation, is_readable, outlook
+from oauth_connect.models.lifecycle.revocation import Outlook, awaits_revocation, outlook
 from oauth_connect.tracebacks import without_locals
 
-__all__ = ["Outlook", "awaits_revocation", "disconnect", "is_readable", "outlook", "owned"]
+__all__ = ["Outlook", "awaits_revocation", "disconnect", "outlook", "owned"]
 
 
 @without_locals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 
 from oauth_connect.errors import ForbiddenDestination
@@ -10,8 +10,14 @@ from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import Origin
 from oauth_connect.protocol.provider import Provider
+from oauth_connect.protocol.templates import without_missing
 from oauth_connect.protocol.token import Token
 
+# Where the variable is one of several sites of the account.
+CHOOSE = (
+    "Let the user choose a site of the account, on the page oauth_connect:site. session_for() raises "
+    "ReauthorizationRequired with its URL instead."
+)
 MAX_HOST_LISTS = 256
 MAX_ALLOWED = 64  # a star in ``api_hosts`` allows any number
 
@@ -68,13 +74,29 @@ class Bearer:
                 return base.rstrip("/") + rest
         return url
 
+    def follow_headers(self, headers: MutableMapping[str, str], first: Provider) -> None:
+        """Write the present values of ``api.headers`` over those with which a session began at ``first``.
+
+        A value that the caller has set stays.
+        """
+        if first is self.provider:
+            return
+        before, present = without_missing(first.api.headers), without_missing(self.provider.api.headers)
+        for name, value in before.items():
+            if headers.get(name) != value:
+                continue
+            if name in present:
+                headers[name] = present[name]
+            else:
+                del headers[name]
+
     def check_url(self, url: str) -> None:
         """Raise ForbiddenDestination for a URL that contains a placeholder of the provider's entry."""
-        for name in self.provider.variables:
+        for name, variable in self.provider.variables.items():
             if f"{{{name}}}" in url or f"%7B{name}%7D" in url:
                 raise ForbiddenDestination(
                     f"This connection has no value for the variable {name} of {self.provider.label}. Nothing "
-                    "was sent. Connect the account again."
+                    f"was sent. {CHOOSE if variable.source == 'accounts' else 'Connect the account again.'}"
                 )
 
     def value(self, token: Token) -> str:

@@ -99,6 +99,8 @@ class TokenAuth(_Auth):
     Raises ForbiddenDestination before a request is sent to a host that may not receive the token.
     """
 
+    _first: Provider | None = None  # with which the client began
+
     def __init__(self, source: TokenSource) -> None:
         self._source: TokenSource | None = source
         self._left: set[str] = set()
@@ -113,12 +115,16 @@ class TokenAuth(_Auth):
         source: Any = self.source()
         return source if hasattr(source, "acurrent") else InBackground(source)
 
+    def _call(self, provider: Provider, request: Any) -> Call:
+        self._first = self._first or provider
+        return Call(provider, request, self._left, self._first)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("An auth object holds secrets and cannot be pickled. Pass the connection's pk.")
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         source = self.source()
-        call = Call(source.provider, request, self._left)
+        call = self._call(source.provider, request)
         if call.should_buffer and hasattr(request.stream, "__iter__"):
             request.read()
         call.check_addresses()
@@ -133,7 +139,7 @@ class TokenAuth(_Auth):
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         source = await self.asource()
-        call = Call(source.provider, request, self._left)
+        call = self._call(source.provider, request)
         if call.should_buffer and hasattr(request.stream, "__aiter__"):
             await request.aread()
         if call.is_guarded:
@@ -155,11 +161,12 @@ class Call:
     Raises ForbiddenDestination for a URL that may not receive the token.
     """
 
-    def __init__(self, provider: Provider, request: Any, left: set[str]) -> None:
+    def __init__(self, provider: Provider, request: Any, left: set[str], first: Provider) -> None:
         self.bearer = Bearer(provider)
         self.request = request
         self.keeps_token = True
         self._left = left
+        self._first = first
         self._value = ""
         self._relocate()
 
@@ -172,11 +179,13 @@ class Call:
 
     def _relocate(self) -> None:
         url = str(self.request.url)
+        headers = _plain(self.request.headers)
+        self.bearer.follow_headers(headers, self._first)
         moved = self.bearer.relocated(url, self._left)
         if moved != url:
             self.request.url = type(self.request.url)(moved)
-            self.request.headers["Host"] = self.request.url.netloc.decode("ascii")
-            self.request.headers.pop("Cookie", None)  # for the host that the connection has left
+            headers["Host"] = self.request.url.netloc.decode("ascii")
+            headers.pop("Cookie", None)  # for the host that the connection has left
         self.bearer.check_url(moved)
         self.origin = origin_of(self.request.url)
         self.bearer.check(self.origin)
@@ -234,11 +243,16 @@ class Call:
         if name.lower() == "authorization":
             request.headers[name] = self._value
         else:
-            plain: Any = getattr(request.headers, "plain", request.headers)
+            plain = _plain(request.headers)
             request.headers = _with_hidden_header(plain.__class__)(plain, name, self._value)
 
     def __repr__(self) -> str:
         return f"<Call to {self.bearer.provider.slug}>"
+
+
+def _plain(headers: Any) -> Any:
+    """Return the headers without the hidden one. A request that is sent again is made from these."""
+    return getattr(headers, "plain", headers)
 
 
 def permitted_addresses(host: str, guard: AddressGuard) -> list[str]:

@@ -281,6 +281,11 @@ class Provider:
         """Return the variables with this source."""
         return {name: one for name, one in self.variables.items() if one.source == source}
 
+    def missing_variables(self) -> list[str]:
+        """Return the names of the variables that only the settings can give a value, and that have none."""
+        asked = self.asked_of("config").items()
+        return [name for name, variable in asked if variable.value_of(variable.default) is None]
+
     def resolve(self, values: Mapping[str, Any]) -> Self:
         """Return the provider with its variables filled. Raises InvalidProvider for an invalid value.
 

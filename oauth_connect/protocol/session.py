@@ -53,6 +53,7 @@ class TokenAuth(AuthBase):
     def __init__(self, source: TokenSource) -> None:
         self.source = source
         self._bearer = Bearer(source.provider)
+        self._first = source.provider
         self._left: tuple[str, ...] = ()
 
     @property
@@ -81,8 +82,12 @@ class TokenAuth(AuthBase):
         self._present().check_destination(url)
 
     def _relocate(self, request: requests.PreparedRequest) -> None:
-        """Move a request to the API's present host, if it is for one that the connection has left."""
+        """Move a request to the API's present host, if it is for one that the connection has left.
+
+        The headers of the entry may name another instance even at the same host.
+        """
         bearer = self._present()
+        bearer.follow_headers(request.headers, self._first)
         moved = bearer.relocated(request.url or "", self._left)
         if moved != request.url:
             bearer.check_destination(moved)

@@ -19,7 +19,7 @@ from oauth_connect.conf import conf
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import scope_tuple
 from oauth_connect.protocol.token import Token
-from oauth_connect.testing import rows, walk
+from oauth_connect.testing import browser, rows, walk
 from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.installed import Entry, check_name, install, remove
 from oauth_connect.testing.server import Account, FakeServer, ReceivedRequest, UnknownToken
@@ -52,9 +52,9 @@ class FakeProvider:
 
     ``name``: of an entry in PROVIDERS, of a preset, or of a provider that only the test knows. A name that is
     similar to one of the first two needs an ``entry``, which may be empty: it could be a typing error.
-    ``entry``: values that override the entry's. ``accounts``: the logins of its accounts; the first is the default.
-    ``keep_api``: the API's URLs stay, for ``responses``, ``requests_mock`` and ``respx``. ``lifetime``: of
-    access tokens, in seconds. Misuse raises FakeProviderError.
+    ``entry``: values that override the entry's. ``accounts``: the logins of its accounts; the first is the
+    default. ``keep_api``: the API's URLs stay, for ``responses``, ``requests_mock`` and ``respx``.
+    ``lifetime``: of access tokens, in seconds. Misuse raises FakeProviderError.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class FakeProvider:
             check_name(self.name)
         entry = Entry(self.name, self._server, self._own or {}, self._keep_api, _caller())
         self._server.start()
+        browser.register()
         try:
             install(entry)
             if not conf.loads_providers:  # a loader may query a database that a test may not use

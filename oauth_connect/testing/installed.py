@@ -228,8 +228,8 @@ def _providers(site: Mapping[str, Any]) -> dict[str, Any]:
     providers = site.get("PROVIDERS", {})
     if not isinstance(providers, Mapping):  # conf says what is wrong
         return {}
-    opened = {slug: one.of(providers.get(slug)) for slug, one in _opened()}
-    others = [other for _, one in _opened() for other in one.others if other.slug in providers]
+    opened = {one.slug: one.of(providers.get(one.slug)) for one in open_entries()}
+    others = [other for one in open_entries() for other in one.others if other.slug in providers]
     at_the_fake = {other.slug: other.of(providers[other.slug]) for other in others}
     changed: dict[str, Any] = {"PROVIDERS": {**providers, **at_the_fake, **opened}}
     loader = site.get("PROVIDER_LOADER")
@@ -250,9 +250,10 @@ def _timeouts() -> dict[str, Any]:
 
 
 def _times_out(endpoints: Sequence[str]) -> bool:
-    servers = [entry.server for _, entry in _opened()]
+    servers = [entry.server for entry in open_entries()]
     return any(one.timeout for server in servers for name in endpoints for one in server.failures(name))
 
 
-def _opened() -> list[tuple[str, Entry]]:
-    return list(_open.items())
+def open_entries() -> list[Entry]:
+    """Return the entries of the fake providers that are open."""
+    return list(_open.values())

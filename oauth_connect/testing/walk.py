@@ -202,7 +202,7 @@ def _at_provider(visit: Visit, url: str) -> Request:
     will_wait = any(failure.timeout for failure in server.failures("authorization"))
     if not server.has_decision:  # deny() or consent() before
         server.consent(visit.account, visit.granted)
-    status, location, body = _fetch(url, SHORT_TIMEOUT if will_wait else TIMEOUT)
+    status, location, body = fetch(url, SHORT_TIMEOUT if will_wait else TIMEOUT)
     if location:
         callback = urlsplit(urljoin(url, location))
         return Request("GET", f"{callback.path}?{callback.query}")
@@ -213,7 +213,7 @@ def _at_provider(visit: Visit, url: str) -> Request:
     )
 
 
-def _fetch(url: str, timeout: float) -> tuple[int, str, str]:
+def fetch(url: str, timeout: float) -> tuple[int, str, str]:
     """Return the status, the Location and the body of a page.
 
     Not with requests or httpx: a test may have replaced their connections.

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from oauth_connect import flows
 from oauth_connect.errors import OwnerMismatch
-from oauth_connect.flows.disconnect import Outlook, is_readable, outlook, owned
+from oauth_connect.flows.disconnect import Outlook, outlook, owned
 from oauth_connect.models import Connection, Owner
 from oauth_connect.views.pages import OwnerPage, UnknownConnection
 
@@ -30,7 +30,9 @@ class Disconnects(OwnerPage):
         """Disconnect, and return what happens at the provider, and the sentence that says so."""
         # Before: with ATOMIC_REQUESTS the provider is asked after this response.
         present = self.with_own(owned, pk)
-        before = outlook(present) if is_readable(present) else "unsupported"
+        before = outlook(present)
+        if before == "unreadable":
+            before = "unsupported"  # the user has to do the same
         connection = self.with_own(partial(flows.disconnect, actor=self.request.user), pk)
         text = _("%(account)s is disconnected.") % {
             "account": connection.account_label or connection.provider

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 
 from oauth_connect.errors import (
     CallbackRefused,
+    InvalidProvider,
     KeyUnavailable,
     ProtocolError,
     ProviderMisconfigured,
@@ -70,6 +71,8 @@ def failure_of(error: Exception) -> Failure:
     endpoint = getattr(error, "endpoint", "")
     if isinstance(error, KeyUnavailable):
         return Failure(error.code, NOT_SET_UP, _sentence(error), 500, is_ours=True)
+    if isinstance(error, InvalidProvider):
+        return Failure("invalid_settings", NOT_SET_UP, _sentence(error), 500, is_ours=True)
     code = shown(str(getattr(error, "code", "")))
     message, sentence = FAILED, _sentence(error)
     if isinstance(error, ProviderRejected):
@@ -96,7 +99,7 @@ def noted_failure(code: str, error: str, *, refused_here: bool) -> Failure:
 
 
 def log_our_fault(failure: Failure, provider: str) -> None:
-    """Log that this site has no usable key."""
+    """Log that this site has no usable key, or a provider without a value that only the settings can give."""
     details = {"action": "site_misconfigured", "provider": provider, "code": failure.code}
     logger.error("this site is not set up completely: %s", failure.sentence, extra=details)
 

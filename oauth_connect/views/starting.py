@@ -55,7 +55,7 @@ class StartsFlow(OwnerPage):
 
     @abstractmethod
     def not_started(self, provider: str, failure: Failure, error: Exception) -> HttpResponse:
-        """Answer that discovery failed, or that this site has no key."""
+        """Answer that discovery failed, or that this site lacks a key or a setting."""
 
     @abstractmethod
     def interrupted(self, provider: str, code: str, status: int) -> HttpResponse:
@@ -92,9 +92,9 @@ class StartsFlow(OwnerPage):
             return self.not_started(provider, noted(provider, error), error)
         except InvalidLoadedEntry as error:  # does not fit its issuer's metadata
             raise not_offered(provider, error) from None
-        except InvalidProvider:
-            if not form.fields:
-                raise
+        except InvalidProvider as error:
+            if not form.fields or known.missing_variables():
+                return self.not_started(provider, noted(provider, error), error)
             form.refuse_all()
             return self.invalid(known, connection, form)
         except ImproperlyConfigured:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.processes import Start, Worker
+from tests.management.conftest import command  # noqa: F401  (a fixture)
 from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.processes import starting
 

@@ -20,7 +20,6 @@ from oauth_connect.conf import LoaderFailed, UnknownProvider, conf
 from oauth_connect.flows import session_for
 from oauth_connect.models import Connection, PendingRevocation
 from tests.admin.pages import Staff
-from tests.management.conftest import command  # noqa: F401  (a fixture)
 from tests.servers.scripted import Answer
 from tests.support.tokens import EXPIRED, stored
 
@@ -137,7 +136,7 @@ def test_the_page_logs_the_cause(failing, visitor, caplog):
     failing(RuntimeError)
     visitor.get("/oauth/")
     (record,) = [one for one in caplog.records if getattr(one, "action", "") == "provider_invalid"]
-    assert record.exc_info and isinstance(record.exc_info[1].__cause__, RuntimeError)
+    assert isinstance(record.exc_info[1].__cause__, RuntimeError)
 
 
 def test_an_error_of_the_database_reaches_the_caller(failing):

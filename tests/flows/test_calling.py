@@ -236,6 +236,37 @@ def test_the_call_that_learns_of_a_move_follows_it(calls, loader, organisation, 
     assert organisation.variables == {"instance": "new"}
 
 
+@pytest.fixture(params=["Authorization", "X-Token"])
+def in_headers(request, organisation, configure):
+    """Let the entry name the instance in headers too, and the token go in one of these headers."""
+    entry = conf.mapping["PROVIDERS"]["scripted"]
+    headers = {"X-Instance": "{instance}", "X-Own": "{instance}", "X-Site": "key"}
+    api = {"headers": headers, "header": request.param}
+    configure(PROVIDERS={"scripted": {**entry, "api": api}})
+    return organisation
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("calls", [by_requests, by_httpx, by_httpx2, by_async_httpx])
+def test_the_headers_of_the_entry_follow_a_move(calls, in_headers, scripted):
+    assert calls(in_headers) == [200, 200]
+    sent = [one.headers for one in scripted.requests if one.path != "/token"]
+    assert [one["X-Instance"] for one in sent] == ["old", "new", "new"]
+    assert {one["X-Site"] for one in sent} == {"key"}
+    assert {one["Host"] for one in sent} == {scripted.url.removeprefix("http://")}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("send", [lambda row: row.session(), client], ids=["requests", "httpx"])
+def test_a_header_of_the_callers_own_does_not_follow_a_move(send, in_headers, scripted):
+    with send(in_headers) as http:
+        http.get("x", headers={"X-Own": "mine"})
+        http.headers["X-Own"] = "also mine"
+        http.get("x")
+    sent = [one.headers["X-Own"] for one in scripted.requests if one.path != "/token"]
+    assert sent == ["mine", "mine", "also mine"]
+
+
 def test_a_token_that_expired_before_the_move_is_not_sent_to_the_old_host(organisation, scripted):
     with organisation.session() as http:
         organisation.refresh()

@@ -26,7 +26,7 @@ from oauth_connect.flows import session_for_keyring
 from oauth_connect.models import Connection, PendingRevocation
 from oauth_connect.protocol.device import SLOW_DOWN
 from oauth_connect.stores import keyring
-from tests.management.conftest import finished
+from tests.management.conftest import OTHER_KEY, finished
 from tests.servers.scripted import Answer
 from tests.support import keyrings
 from tests.support.person import Person
@@ -526,6 +526,18 @@ def test_a_revocation_that_could_not_be_sent_is_queued_and_reported(
     assert run.status == 1
     assert run.document["outcome"] == "pending"
     assert PendingRevocation.objects.count() == 1
+
+
+def test_a_token_that_no_key_opens_is_not_said_to_be_revoked(
+    scripted_provider, scripted, make_connection, command, configure
+):
+    make_connection()
+    configure(KEYS=[OTHER_KEY])
+    run = command("oauth_logout", "scripted", "--user", "grace")
+    assert run.status == 0
+    assert "No configured key opens the token, so it could not be revoked" in run.out
+    assert Connection.objects.get().status == "revoked"
+    assert not scripted.requests
 
 
 def test_of_several_accounts_one_is_named(scripted_provider, scripted, make_connection, command):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import webbrowser
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from oauth_connect.conf import conf
 from oauth_connect.errors import ProviderUnavailable, ReauthorizationRequired
@@ -16,6 +17,8 @@ from oauth_connect.flows import machine_session, session_for
 from oauth_connect.models import Connection
 from oauth_connect.stores.columns import token_columns
 from oauth_connect.testing import FakeProvider
+from oauth_connect.testing.browser import FakeBrowser
+from oauth_connect.testing.errors import FakeProviderError
 from oauth_connect.testing.fixtures import fake_provider
 from tests.support.tokens import raw, stored
 
@@ -81,6 +84,18 @@ def test_an_api_path_without_an_answer_says_how_to_give_one(fake, user):
 def test_what_the_user_does_not_allow_is_not_granted(fake, client):
     connection = fake.connect(client, scopes=["read", "write"], granted=["read"])
     assert connection.scopes == ["read"]
+
+
+@pytest.mark.parametrize("name", ["acme", "github", "google", "slack"])
+def test_a_user_who_allows_no_scope_grants_nothing(name, no_settings, fake_provider, client):
+    fake = fake_provider(name)
+    connection = fake.connect(client, scopes=["read"], granted=[])
+    assert connection.scopes == []
+    fake.consent("hubot", [])
+    assert fake.connect(client, account="hubot", scopes=["read"]).scopes == []
+    fake.expire(connection)
+    connection.access_token()
+    assert stored(connection).scopes == []
 
 
 def test_two_accounts_of_one_user_are_two_connections(fake, client):
@@ -261,6 +276,55 @@ def test_a_device_is_approved_without_a_person(fake, user):
     call_command("oauth_login", "acme", "--user", user.get_username(), stdout=output, stderr=output)
     assert "hubot" in Connection.objects.get().account_label
     assert "/device_authorization" in paths(fake)
+
+
+@pytest.fixture
+def log_in(user):
+    """Run ``oauth_login --browser``, which waits ten minutes for a person."""
+
+    def run(name: str, *options: str) -> str:
+        output: Any = io.StringIO()
+        arguments = (name, "--user", user.get_username(), *options)
+        call_command("oauth_login", *arguments, stdout=output, stderr=output)
+        return str(output.getvalue())
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "options"), [("acme", ["--browser"]), ("slack", [])])
+def test_a_login_in_a_browser_ends_without_a_person(name, options, no_settings, fake_provider, log_in):
+    fake = fake_provider(name)
+    fake.consent("hubot", ["read"])
+    log_in(name, *options)
+    connection = Connection.objects.get()
+    assert (connection.provider, connection.status) == (name, "active")
+    assert "/device_authorization" not in paths(fake)
+
+
+def test_a_login_in_a_browser_that_is_denied_says_so(fake, log_in):
+    fake.deny()
+    with pytest.raises(CommandError, match="access_denied"):
+        log_in("acme", "--browser")
+    assert not Connection.objects.exists()
+
+
+def test_a_login_in_a_browser_without_a_decision_ends_immediately(fake, log_in):
+    with pytest.raises(FakeProviderError, match=r"Call fake\.consent\(\) or fake\.deny\(\) before"):
+        log_in("acme", "--browser")
+
+
+def test_a_login_page_that_does_not_lead_back_is_shown(fake, log_in):
+    fake.consent()
+    fake.fail("authorization", status=503)
+    with pytest.raises(FakeProviderError, match=r"does not send the browser back\. It answers 503"):
+        log_in("acme", "--browser")
+
+
+def test_other_pages_are_for_the_other_browsers(fake):
+    browser = webbrowser.get()
+    assert isinstance(browser, FakeBrowser)
+    for url in (fake.url, "https://id.example/authorize?x=1"):
+        assert not browser.open(url)
 
 
 # --- one refresh per expiry ---------------------------------------------------------------------

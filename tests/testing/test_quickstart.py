@@ -132,7 +132,7 @@ class Project:
 
         text = eventually(said, lambda: f"{command}: {log.read_text('utf-8')}")
         self.urls[command] = re.search(r"http://127\.0\.0\.1:\d+", text)[0]  # type: ignore[index]
-        self.settings_to_paste = self.settings_to_paste or text[text.index("OAUTH_CONNECT[") :]
+        self.settings_to_paste = self.settings_to_paste or text[text.index("OAUTH_CONNECT.") :]
 
     def at(self, readme: str) -> str:
         """Return where an address of the README is in this run."""

@@ -12,6 +12,7 @@ from django.test import Client, TestCase
 from django.views import View
 
 from oauth_connect import errors
+from oauth_connect.contrib import celery as tasks
 from oauth_connect.contrib.httpx import ConnectionAuth, client
 from oauth_connect.flows import access_token_for, connect_path, machine_session, session_for
 from oauth_connect.jobs.refresh import Due, refresh_due
@@ -106,6 +107,9 @@ def jobs() -> None:
     Due(within=60)  # wrong
     refresh_due(Due(), worker=8)  # wrong
     refresh_connections(["1"], 60)  # wrong
+    tasks.dispatch_due.delay(withn=600)  # wrong
+    tasks.dispatch_due.delay("github", chunk="50")  # wrong
+    tasks.refresh_connections()  # wrong
     for result in refresh_due(Due()):
         _ = result.error  # wrong
 

@@ -17,6 +17,7 @@ from django.test import AsyncClient, Client, TestCase
 from django.views import View
 
 from oauth_connect import errors, signals
+from oauth_connect.contrib import celery as tasks
 from oauth_connect.contrib.httpx import ConnectionAuth, TokenAuth, aclient, aclient_for, client, client_for
 from oauth_connect.flows import (
     aaccess_token_for,
@@ -277,6 +278,15 @@ def jobs(connection: Connection, user: User) -> None:
         reveal_type(result.connection)  # UUID | None
     reveal_type(refresh_connections([str(connection.pk)], provider="github"))  # dict[str, int]
     reveal_type(dispatch_due(lambda provider, pks: None, chunk=50))  # int
+
+
+def celery_tasks(connection: Connection) -> None:
+    reveal_type(tasks.dispatch_due(["github"], within=600))  # int
+    reveal_type(tasks.refresh_connections([str(connection.pk)], workers=4))  # dict[str, int]
+    reveal_type(tasks.dispatch_due.name)  # str
+    tasks.dispatch_due.delay(within=600, chunk=50)
+    tasks.dispatch_due.apply_async(kwargs={"within": 600}, queue="oauth")
+    tasks.dispatch_due.signature(kwargs={"within": 600})
 
 
 def past(connection: Connection) -> None:

@@ -8,6 +8,7 @@ from django.test import Client
 from oauth_connect.errors import InvalidProvider
 from oauth_connect.models import Connection, Owner
 from oauth_connect.protocol.provider import Provider
+from tests.management.conftest import OTHER_KEY
 from tests.servers.scripted import Answer
 from tests.support.visitor import Visitor
 
@@ -106,6 +107,20 @@ def test_an_account_can_be_connected_again_afterwards(visitor, connection, path,
 def messages_after(visitor, path) -> bytes:
     visitor.post(path)
     return visitor.get("/oauth/").content
+
+
+def test_the_page_and_the_message_promise_no_revocation_of_a_token_that_no_key_opens(
+    visitor, path, configure, scripted
+):
+    configure(KEYS=[OTHER_KEY])
+
+    page = visitor.get(path).content.decode()
+
+    assert "because it cannot read the token any more" in page
+    assert "in the settings of your account at the provider" in page
+    assert "asks the provider to revoke" not in page
+    assert b"cannot revoke its access at the provider" in messages_after(visitor, path)
+    assert scripted.requests == []
 
 
 def test_the_page_and_the_message_say_that_the_provider_cannot_revoke(

@@ -90,6 +90,33 @@ def test_asked_for_json_the_answer_is_the_code(visitor, scripted_provider, confi
     assert (response.status_code, response.json()) == (500, {"error": "key_unavailable"})
 
 
+LACKS_A_VARIABLE = {
+    "client_id": "client",
+    "client_secret": "secret",
+    "authorization_endpoint": "https://{domain}/authorize",
+    "token_endpoint": "https://{domain}/token",
+    "api_base_url": "https://{domain}/",
+    "variables": {"domain": {"source": "config", "pattern": "[a-z]+\\.example"}},
+}
+USERS_VARIABLE = {"room": {"source": "user", "pattern": "[a-z]+"}}
+
+
+@pytest.mark.parametrize("typed", [{}, {"room": "green"}], ids=["nothing", "another variable"])
+def test_a_variable_that_the_entry_lacks_is_the_sites_fault(typed, staff, user, configure, views_log):
+    variables = LACKS_A_VARIABLE["variables"] | (USERS_VARIABLE if typed else {})
+    configure(PROVIDERS={"scripted": {**LACKS_A_VARIABLE, "variables": variables}})
+
+    page = staff.post(CONNECT, typed)
+
+    assert page.status_code == 500
+    assert b"This site is not set up completely" in page.content
+    box = page.context["developers"]
+    assert (box["code"], box["sentence"]) == ("invalid_settings", "scripted.variables.domain: missing")
+    assert views_log().action == "site_misconfigured"
+    response = staff.post(CONNECT, typed, headers={"Accept": "application/json"})
+    assert (response.status_code, response.json()) == (500, {"error": "invalid_settings"})
+
+
 # --- the box for developers -----------------------------------------------------------------------
 
 

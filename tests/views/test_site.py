@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from oauth_connect import flows
-from oauth_connect.errors import ReauthorizationRequired
+from oauth_connect.contrib.httpx import client
+from oauth_connect.errors import ForbiddenDestination, ReauthorizationRequired
 from oauth_connect.flows.account import accessible_sites
 from oauth_connect.models import Connection
 from tests.servers.scripted import Answer
@@ -77,6 +78,16 @@ def test_until_then_calls_send_the_user_to_the_page(visitor, sites, user) -> Non
     assert required.value.reason == "site_undecided"
     assert required.value.connect_url == page_of(Connection.objects.get())
     assert "Choose an organisation or site" in visitor.get("/oauth/").content.decode()
+
+
+@pytest.mark.parametrize("open_session", [Connection.session, client], ids=["requests", "httpx"])
+def test_a_session_of_the_connection_itself_names_what_to_do(open_session, visitor, sites, scripted) -> None:
+    visitor.connect()
+    expected = pytest.raises(ForbiddenDestination, match=r"choose a site .* page oauth_connect:site")
+    with open_session(Connection.objects.get()) as http, expected as refused:
+        http.get("me")
+    assert "Connect the account again" not in str(refused.value)
+    assert not scripted.asked("/api/one/s-1/me")
 
 
 @pytest.mark.parametrize("found", [SITES[:1], [], SITES])

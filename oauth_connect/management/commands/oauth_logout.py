@@ -28,6 +28,10 @@ WHAT_BECAME: dict[Outlook, str] = {
     "revoked": "The token is deleted. The provider was asked to revoke it.",
     "kept": "Another connection uses the same access. Its revocation waits until that one is disconnected.",
     "unsupported": "The token is deleted. The provider has no way to revoke it.",
+    "unreadable": (
+        "No configured key opens the token, so it could not be revoked. The user must withdraw the access in "
+        "the settings of their account at the provider."
+    ),
 }
 PENDING = "{label} has not revoked the token yet. It is no longer used. Run the command again to revoke it."
 

@@ -25,6 +25,7 @@ from oauth_connect.models.owner import check_actor
 from oauth_connect.models.pending_revocation import PendingRevocation
 from oauth_connect.models.row import ConnectionRow, R, rows_of
 from oauth_connect.stores.columns import UNLEASED
+from oauth_connect.stores.lock_timeouts import retried
 
 logger = logging.getLogger("oauth_connect")
 FORGOTTEN: dict[str, Any] = {
@@ -49,6 +50,12 @@ def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool =
     """
     check_actor(actor)
     alias = router.db_for_write(type(connection), instance=connection)
+    # Several connections of one account may end in parallel, and each makes the tokens due that are kept for
+    # it. MariaDB under REPEATABLE READ locks their whole range, and ends one of the transactions.
+    retried(alias, lambda: _disconnect(connection, alias, actor, by_staff), only_deadlocks=True)
+
+
+def _disconnect(connection: ConnectionRow, alias: str, actor: Any, by_staff: bool) -> None:
     with transaction.atomic(using=alias):
         row = rows_of(type(connection), alias).filter(pk=connection.id)
         present = _lock(row)
@@ -67,7 +74,7 @@ def disconnect(connection: ConnectionRow, *, actor: Any = None, by_staff: bool =
         if present is not None and present.status != REVOKED:
             action = history.Action.REVOKED_BY_STAFF if by_staff else history.Action.DISCONNECTED
             history.record(present, action, actor=actor)
-        transaction.on_commit(lambda: _after_commit(connection, queued), using=alias)
+        transaction.on_commit(lambda: _after_commit(connection, present, queued, alias), using=alias)
 
 
 def _end(present: ConnectionRow, alias: str, next_attempt_at: datetime) -> list[PendingRevocation]:
@@ -90,7 +97,12 @@ def queue_revocation_of_deleted(connection: ConnectionRow, alias: str) -> None:
         _end(present, alias, datetime.now(UTC))
     history.record(present, history.Action.DISCONNECTED)
     present.__dict__.update(FORGOTTEN)
-    transaction.on_commit(lambda: _send_signal(present), using=alias)
+
+    def after_commit() -> None:
+        make_kept_due(present, alias, datetime.now(UTC))
+        _send_signal(present)
+
+    transaction.on_commit(after_commit, using=alias)
 
 
 def _lock(row: QuerySet[R]) -> R | None:
@@ -126,8 +138,13 @@ def _queue_revocation(
     return pending
 
 
-def _after_commit(connection: ConnectionRow, queued: list[PendingRevocation]) -> None:
+def _after_commit(
+    connection: ConnectionRow, present: ConnectionRow | None, queued: list[PendingRevocation], alias: str
+) -> None:
     """Revoke what was queued, within one HTTP time-out for all that was kept. oauth_prune does the rest."""
+    if present is not None:
+        # A parallel attempt may have kept a token again, because it did not see yet that this one ends.
+        make_kept_due(present, alias, datetime.now(UTC))
     deadline: float | None = None
     for pending in queued:
         left = None if deadline is None else deadline - time.monotonic()

@@ -36,7 +36,7 @@ MAX_KEPT = 20  # tokens of one account
 MAX_TRIED = 5  # kept tokens that a disconnect revokes itself; oauth_prune revokes the others
 
 
-Outlook = Literal["revoked", "kept", "unsupported"]
+Outlook = Literal["revoked", "kept", "unsupported", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,11 @@ def is_shared(model: type[ConnectionRow], grant: GrantKey, provider: Provider) -
 def outlook(connection: ConnectionRow) -> Outlook:
     """Return what becomes of a connection's token at the provider when the connection ends now.
 
-    ``revoked``; ``kept``, because another connection would end with it; or ``unsupported``: it stays valid.
+    ``revoked``; ``kept``, because another connection would end with it. It stays valid if the provider cannot
+    revoke it (``unsupported``), or if no key opens it (``unreadable``).
     """
+    if not is_readable(connection):
+        return "unreadable"
     pending = PendingRevocation.of(connection)
     try:
         provider = conf.declared_provider(pending.provider, pending.owner)

@@ -60,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ended = _ended_by_signal()
     try:
         server = FakeServer(
-            port=options.port, accounts=options.account or ACCOUNTS, lifetime=options.lifetime
+            port=options.port,
+            accounts=options.account or ACCOUNTS,
+            lifetime=options.lifetime,
+            keeps_requests=False,
         )
         server.start()
     except ValueError as error:

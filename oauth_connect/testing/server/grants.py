@@ -264,8 +264,8 @@ class Grants:
             grant.refresh_token = _new("refresh")
             self._by_refresh[grant.refresh_token] = grant
         response = {"access_token": access_token, "token_type": "Bearer", "expires_in": self.lifetime}
-        if scope := " ".join(grant.scopes if scopes is None else scopes):
-            response["scope"] = scope
+        # Also if it is empty: a response without it grants what was requested.
+        response["scope"] = " ".join(grant.scopes if scopes is None else scopes)
         if repeats and grant.refresh_token:
             response["refresh_token"] = grant.refresh_token
         return response

@@ -49,12 +49,10 @@ def provider_of(slug: str, entry: Mapping[str, Any]) -> Provider:
 
 
 def lines(slug: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines to paste."""
-    yield 'OAUTH_CONNECT["PROVIDERS"] = {'
-    yield f"    {_literal(slug)}: {{"
+    """Yield the lines to paste. They leave the site's other providers in the settings."""
+    yield f'OAUTH_CONNECT.setdefault("PROVIDERS", {{}})[{_literal(slug)}] = {{'
     for name, value in entry.items():
-        yield f"        {_literal(name)}: {_literal(value)},"
-    yield "    },"
+        yield f"    {_literal(name)}: {_literal(value)},"
     yield "}"
 
 
@@ -84,9 +82,7 @@ def nested_endpoints_for(server: FakeServer, data: Mapping[str, Any]) -> dict[st
 
 def missing_variables(provider: Provider) -> dict[str, str]:
     """Return a value for each variable that the settings must have."""
-    named = provider.asked_of("config")
-    missing = [name for name, one in named.items() if one.value_of(one.default) is None]
-    return {name: shapes.value_for(provider, name) for name in missing}
+    return {name: shapes.value_for(provider, name) for name in provider.missing_variables()}
 
 
 def _scopes(preset: str, data: Mapping[str, Any]) -> list[str]:

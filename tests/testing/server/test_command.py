@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import signal
 import socket
@@ -63,9 +62,15 @@ def start() -> Iterator[Start]:
 
 
 def pasted(printed: str) -> dict[str, Any]:
-    """Return the settings as Python reads the pasted lines."""
-    _, _, literal = printed.partition('OAUTH_CONNECT["PROVIDERS"] = ')
-    providers: dict[str, Any] = ast.literal_eval(literal)
+    """Return PROVIDERS of a site that has one, after the printed lines were pasted."""
+    code = printed[printed.index("OAUTH_CONNECT.") :]
+    site: dict[str, Any] = {"OAUTH_CONNECT": {"PROVIDERS": {"its-own": {}}}}
+    exec(code, site)  # noqa: S102
+    providers: dict[str, Any] = site["OAUTH_CONNECT"]["PROVIDERS"]
+    assert providers.pop("its-own") == {}, "the site's own provider is still there"
+    empty: dict[str, Any] = {"OAUTH_CONNECT": {}}
+    exec(code, empty)  # noqa: S102
+    assert empty["OAUTH_CONNECT"]["PROVIDERS"] == providers
     return providers
 
 

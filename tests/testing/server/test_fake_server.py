@@ -392,6 +392,12 @@ def test_requests_is_a_copy(fake: FakeServer, client: Client) -> None:
     assert len(fake.requests) == 1  # the metadata
 
 
+def test_a_server_that_runs_for_days_keeps_no_requests() -> None:
+    with FakeServer(keeps_requests=False) as server:
+        requests.get(server.url, timeout=TIMEOUT)
+        assert server.requests == []
+
+
 def test_a_body_that_is_no_json_has_none() -> None:
     assert recorded.ReceivedRequest("POST", "/x", body=b"[").json is None
 

@@ -103,7 +103,7 @@ def test_a_request_without_scopes_and_state_is_shown_and_answered(fake: FakeServ
     response = requests.post(f"{fake.url}/authorize", data=form, allow_redirects=False, timeout=TIMEOUT)
     callback = query_of(response.headers["Location"])
     assert sorted(callback) == ["code", "iss"]
-    assert "scope" not in client.exchange(callback["code"]).json()
+    assert client.exchange(callback["code"]).json()["scope"] == ""
 
 
 def test_a_page_decides_once(fake: FakeServer, client: Client) -> None:

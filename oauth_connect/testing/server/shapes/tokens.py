@@ -88,14 +88,15 @@ def _fields(provider: Provider, response: Mapping[str, Any], now: datetime) -> d
     rules = provider.token_response
     found = {name: value for name, value in response.items() if name not in (*RESPONSE_FIELDS, "id_token")}
     found |= _refresh_token_expiry(provider, found, now)
+    scope = response.get("scope")
     own: dict[str, Any] = {
         "access_token": response["access_token"],
         "refresh_token": response.get("refresh_token") if issues_refresh_tokens(provider) else None,
         "token_type": rules.token_types[0] if rules.token_type_required else None,
-        "scope": rules.scope_separator.join(str(response.get("scope") or "").split()),
+        "scope": None if scope is None else rules.scope_separator.join(scope.split()),
         "expires_in": _expiry(provider, response.get("expires_in"), now),
     }
-    return found | {rules.name_of(name): value for name, value in own.items() if value not in (None, "")}
+    return found | {rules.name_of(name): value for name, value in own.items() if value is not None}
 
 
 def _expiry(provider: Provider, seconds: Any, now: datetime) -> Any:
