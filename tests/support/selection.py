@@ -84,8 +84,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         conditions.append(differs_by_database)
     if config.getoption("--fast"):
         conditions.append(starts_no_process)
-    selected = [item for item in items if all(condition(item) for condition in conditions)]
-    others = [item for item in items if item not in set(selected)]
+    selected, others = [], []
+    for item in items:
+        (selected if all(condition(item) for condition in conditions) else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
     items[:] = selected
