@@ -13,6 +13,7 @@ from oauth_connect.models import ConnectionEvent
 from oauth_connect.stores.row import RowStore
 from tests.faults.processes import at_once, let_back_off_pass
 from tests.servers.scripted import Answer
+from tests.support.aging import prolong_back_off
 from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
@@ -76,6 +77,7 @@ def test_after_a_401_the_refused_token_is_not_taken_for_a_newer_one(scripted, ma
     connection = make_connection(age=600)
     with pytest.raises(ProviderUnavailable):
         connection.session().get(f"{scripted.url}/me")
+    prolong_back_off(connection)
     with pytest.raises(ProviderUnavailable):
         stored(connection).session().get(f"{scripted.url}/me")
     assert len(scripted.asked("/token")) == 1

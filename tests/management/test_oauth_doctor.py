@@ -447,11 +447,11 @@ def test_an_entry_for_machine_tokens_has_no_redirect_uri_and_no_page_to_ask(
 
 
 def test_a_server_that_is_not_reachable_is_an_error(line, configure, scripted_entry):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/token"
-    configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": url}})
-    text, status = line(TOKEN, "--online")
+    with socket.socket() as bound:  # to a port at which it does not listen, and nothing else can
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/token"
+        configure(PROVIDERS={"scripted": {**scripted_entry, "token_endpoint": url}})
+        text, status = line(TOKEN, "--online")
     assert text.startswith("ERROR: no response (connection_refused).")
     assert "refused the connection" in text
     assert status == 1

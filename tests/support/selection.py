@@ -72,6 +72,13 @@ class OneTestAtATime(LoadScopeScheduling):
         module = nodeid.partition("::")[0]
         return module if module in ON_ONE_WORKER else nodeid
 
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        """Forget a scope that is done. After each test, xdist counts the tests of all scopes of the worker."""
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        super().mark_test_complete(node, item_index, duration)
+        if all(self.assigned_work[node][scope].values()):
+            del self.assigned_work[node][scope]
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return OneTestAtATime(config, log)
@@ -84,8 +91,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         conditions.append(differs_by_database)
     if config.getoption("--fast"):
         conditions.append(starts_no_process)
-    selected = [item for item in items if all(condition(item) for condition in conditions)]
-    others = [item for item in items if item not in set(selected)]
+    selected, others = [], []
+    for item in items:
+        (selected if all(condition(item) for condition in conditions) else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
     items[:] = selected
