@@ -19,7 +19,7 @@ from oauth_connect import presets
 from oauth_connect.errors import CallError, ForbiddenDestination, InvalidProvider
 from oauth_connect.issuers import Issuers, Terms
 from oauth_connect.presets import untrusted
-from oauth_connect.protocol.definition import suggestion
+from oauth_connect.protocol.definition import UNSET, suggestion
 from oauth_connect.protocol.metadata.discovery import GuardedProvider, Metadata
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.destination import is_loopback, origin_of, parse_hosts
@@ -404,9 +404,9 @@ class Conf:
         loader = self.provider_loader
         entry: Any = loader(slug, owner) if loader is not None else None
         trusted = entry is None
-        if entry is None:
-            entry = self._providers.get(slug)
-        if entry is None:
+        if entry is None and slug in self._providers:
+            entry = self._providers[slug]
+        elif entry is None:
             slugs = ", ".join(map(repr, self._providers)) or "none yet"
             raise UnknownProvider(
                 f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
@@ -415,7 +415,9 @@ class Conf:
         if not isinstance(entry, Mapping):
             if not trusted:
                 raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')
-            raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
+            raise ImproperlyConfigured(
+                f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict, not {type(entry).__name__}.'
+            )
         return _Entry(entry), trusted
 
     def _data(self, slug: str, entry: _Entry, trusted: bool) -> _Entry:
@@ -488,7 +490,7 @@ def _key(number: int, key: str | bytes) -> bytes:
         raw = b""
     if not key:
         raise ImproperlyConfigured(
-            f'OAUTH_CONNECT["KEYS"][{number}] is empty. Is its environment variable set here? {KEY_HINT}'
+            f'OAUTH_CONNECT["KEYS"][{number}] is empty. {UNSET} {KEY_HINT}'
         )
     if len(raw) != 32:
         raise ImproperlyConfigured(
