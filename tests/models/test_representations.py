@@ -15,7 +15,9 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.core import checks, serializers
 from django.core.exceptions import FieldError
+from django.db import connection as database
 from django.db import models
+from django.db.migrations.executor import MigrationExecutor
 from django.forms import modelform_factory
 from django.template import Context, Template
 from django.test.utils import isolate_apps
@@ -201,6 +203,28 @@ def test_a_site_without_copies_gets_no_warning() -> None:
 
 def test_the_check_of_copies_is_registered() -> None:
     assert our_checks.check_copies in checks.registry.registry.get_checks()
+
+
+@isolate_apps("tests.accounts")
+@pytest.mark.parametrize(("model", "empty"), [(Connection, None), (PendingRevocation, "")])
+def test_a_copied_column_stays_empty(make_connection: Any, model: type[models.Model], empty: object) -> None:
+    sealed = make_connection().sealed_token
+    field: Any = copy.copy(model._meta.get_field("sealed_token"))
+    meta = type("Meta", (), {"app_label": "accounts"})
+    fields = {"sealed_token": field, "__module__": __name__, "Meta": meta}
+    history = type("HistoricalRow", (models.Model,), fields)
+
+    assert field.pre_save(history(sealed_token=sealed), True) == empty
+    ours = model._meta.get_field("sealed_token")
+    assert ours.pre_save(model(sealed_token=sealed), True) == sealed
+
+
+def test_a_data_migration_writes_the_column(make_connection: Any) -> None:
+    connection = make_connection()
+    loader = MigrationExecutor(database).loader
+    row = loader.project_state().apps.get_model("oauth_connect", "Connection").objects.get(pk=connection.pk)
+    row.save()
+    assert Connection.objects.get(pk=connection.pk).sealed_token == connection.sealed_token
 
 
 @isolate_apps("tests.accounts")
