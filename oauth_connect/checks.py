@@ -18,7 +18,9 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router
 from django.db.models import Model
-from django.urls import NoReverseMatch, reverse
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
+from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 
 from oauth_connect import crypto
 from oauth_connect.conf import KEY_HINT, KNOWN, RESERVED, conf, names_a_key
@@ -45,6 +47,7 @@ MIX_UP_HINT = (
     "URI of each owner."
 )
 TENANT_ENGINES = ("django_tenants.", "tenant_schemas.")
+PAGE = "oauth_connect/connections.html"  # a template that each site with our pages has
 SAMPLE_SIZE = 10  # rows that check_stored_tokens unseals
 
 
@@ -199,18 +202,49 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         reverse("oauth_connect:connections")
     except NoReverseMatch:
-        yield checks.Warning(
-            "The URLs of oauth_connect are not included. Users cannot connect an account.",
-            hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
-            id="oauth_connect.W007",
-        )
+        yield _urls_not_found(next(_outer_namespaces(get_resolver()), ""))
         return
+    try:
+        get_template(PAGE)
+    except TemplateDoesNotExist:
+        yield checks.Warning(
+            "The templates of oauth_connect are not found. Its pages fail.",
+            hint="Add an entry to TEMPLATES with Django's own engine (DjangoTemplates) and APP_DIRS = True. "
+            "An engine such as Jinja2 may stand before it.",
+            id="oauth_connect.W044",
+        )
     if problem := login_url_problem():
         yield checks.Warning(
             f"{problem} Visitors who are not signed in get an error there.",
             hint=LOGIN_URL_HINT,
             id="oauth_connect.W041",
         )
+
+
+def _urls_not_found(namespace: str) -> CheckMessage:
+    if namespace:
+        return checks.Warning(
+            f"The URLs of oauth_connect are included below the namespace {namespace!r}, where nothing finds "
+            "them. Users cannot connect an account.",
+            hint='Include "oauth_connect.urls" outside of URLconfs that have an app_name or a namespace.',
+            id="oauth_connect.W007",
+        )
+    return checks.Warning(
+        "The URLs of oauth_connect are not included. Users cannot connect an account.",
+        hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
+        id="oauth_connect.W007",
+    )
+
+
+def _outer_namespaces(resolver: URLResolver) -> Iterator[str]:
+    """Yield the namespaces below which the app's URLs are included, such as ``site`` or ``site:inner``."""
+    for part in resolver.url_patterns:
+        if not isinstance(part, URLResolver):
+            continue
+        if part.app_name == "oauth_connect":
+            yield ""
+        for inner in _outer_namespaces(part):
+            yield ":".join(filter(None, (part.namespace, inner)))
 
 
 @register()
@@ -248,6 +282,13 @@ def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMess
             "There is no session middleware. Users cannot connect an account.",
             hint='Add "django.contrib.sessions.middleware.SessionMiddleware" to MIDDLEWARE.',
             id="oauth_connect.W017",
+        )
+    # The site's own middleware may set request.user too.
+    elif not any("auth" in path.casefold() for path in settings.MIDDLEWARE):
+        yield checks.Warning(
+            "There is no authentication middleware. Requests have no user, and the pages fail.",
+            hint='Add "django.contrib.auth.middleware.AuthenticationMiddleware" to MIDDLEWARE.',
+            id="oauth_connect.W045",
         )
     if engine in DATABASE_SESSIONS and not apps.is_installed("django.contrib.sessions"):
         yield Error(

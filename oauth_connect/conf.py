@@ -401,6 +401,10 @@ class Conf:
 
     def _entry(self, slug: str, owner: str) -> tuple[_Entry, bool]:
         """Return an entry, and whether it is in the settings. A loader's entry may contain a user's input."""
+        if not isinstance(slug, str):
+            raise TypeError(
+                f"A provider is given by its name in the settings, not by a {type(slug).__name__}."
+            )
         loader = self.provider_loader
         entry: Any = loader(slug, owner) if loader is not None else None
         trusted = entry is None
@@ -489,9 +493,7 @@ def _key(number: int, key: str | bytes) -> bytes:
     except (binascii.Error, ValueError):
         raw = b""
     if not key:
-        raise ImproperlyConfigured(
-            f'OAUTH_CONNECT["KEYS"][{number}] is empty. {UNSET} {KEY_HINT}'
-        )
+        raise ImproperlyConfigured(f'OAUTH_CONNECT["KEYS"][{number}] is empty. {UNSET} {KEY_HINT}')
     if len(raw) != 32:
         raise ImproperlyConfigured(
             f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'

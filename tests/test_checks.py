@@ -212,6 +212,29 @@ def test_urls_that_are_not_included_are_reported() -> None:
     assert "include(" in (message.hint or "")
 
 
+def test_urls_below_another_namespace_are_reported_with_its_name(settings) -> None:
+    inner = path("in/", include(([path("own/", include("oauth_connect.urls"))], "inner")))
+    settings.ROOT_URLCONF = type("urls", (), {"urlpatterns": [path("", include(([inner], "site")))]})
+    message = found()["W007"]
+    assert "'site:inner'" in message.msg
+    assert "outside" in (message.hint or "")
+
+
+@pytest.mark.parametrize(
+    "templates",
+    [
+        [],
+        [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": ["elsewhere"]}],
+    ],
+    ids=["no engine", "no APP_DIRS"],
+)
+def test_templates_that_are_not_found_are_reported(settings, templates) -> None:
+    settings.TEMPLATES = templates
+    messages = found()
+    assert set(messages) == {"W044"}
+    assert "APP_DIRS" in (messages["W044"].hint or "")
+
+
 @pytest.mark.parametrize(
     ("url", "word"),
     [
@@ -265,6 +288,7 @@ MEMORY = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
     [
         ({"SESSION_ENGINE": "nowhere"}, "E016"),
         ({"MIDDLEWARE": []}, "W017"),
+        ({"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware"]}, "W045"),
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache", "CACHES": MEMORY}, "W019"),
     ],
 )

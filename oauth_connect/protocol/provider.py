@@ -365,7 +365,9 @@ class Provider:
 
     def _check_client(self) -> None:
         if not self.client_id and not self.hooks.register_client:
-            raise InvalidProvider(f"client_id: missing; the provider issued it together with the secret. {UNSET}")
+            raise InvalidProvider(
+                f"client_id: missing; the provider issued it together with the secret. {UNSET}"
+            )
         may_have_secret = self.has_secret or self.hooks.register_client
         for method in (self.token_endpoint_auth_method, self.refresh.authentication):
             if method not in (None, "none") and not may_have_secret:

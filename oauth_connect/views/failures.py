@@ -12,10 +12,12 @@ from itertools import chain
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth_connect.errors import (
     CallbackRefused,
+    InvalidProvider,
     KeyUnavailable,
     ProtocolError,
     ProviderMisconfigured,
@@ -70,6 +72,8 @@ def failure_of(error: Exception) -> Failure:
     endpoint = getattr(error, "endpoint", "")
     if isinstance(error, KeyUnavailable):
         return Failure(error.code, NOT_SET_UP, _sentence(error), 500, is_ours=True)
+    if isinstance(error, ImproperlyConfigured | InvalidProvider):
+        return Failure("invalid_settings", NOT_SET_UP, _sentence(error), 500, is_ours=True)
     code = shown(str(getattr(error, "code", "")))
     message, sentence = FAILED, _sentence(error)
     if isinstance(error, ProviderRejected):
@@ -96,7 +100,7 @@ def noted_failure(code: str, error: str, *, refused_here: bool) -> Failure:
 
 
 def log_our_fault(failure: Failure, provider: str) -> None:
-    """Log that this site has no usable key."""
+    """Log that this site has no usable key, or a wrong setting."""
     details = {"action": "site_misconfigured", "provider": provider, "code": failure.code}
     logger.error("this site is not set up completely: %s", failure.sentence, extra=details)
 
@@ -112,6 +116,7 @@ def developers_box(request: HttpRequest, error: Exception, provider: str = "") -
     failure = failure_of(error)
     return {
         "code": failure.code,
+        "endpoint": failure.endpoint,
         "sentence": failure.sentence or _sentence(error),
         "description": _without_response(request, _description(error)),
         "command": f"python manage.py oauth_doctor {provider} --online".replace("  ", " "),

@@ -161,6 +161,11 @@ def without_a_key(site):
     return site.send(POST)
 
 
+def without_a_scheme(site):
+    site.configure(BASE_URL="app.example")
+    return site.send(POST)
+
+
 def discovered(answer):
     def provoke(site):
         for name in ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"):
@@ -193,6 +198,7 @@ ANSWERS = {
     (POST, 405, "method_not_allowed"): wrong_method("scripted/connect/"),
     (POST, 410, "link_ended"): link_ended,
     (POST, 500, "key_unavailable"): without_a_key,
+    (POST, 500, "invalid_settings"): without_a_scheme,
     (POST, 502, "bad_metadata"): discovered(Answer(body=[])),
     (POST, 503, "http_503"): discovered(Answer(503)),
     (DELETE, 200, ""): sent(DELETE),
