@@ -18,7 +18,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router
 from django.db.models import Model
-from django.template import TemplateDoesNotExist
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 
@@ -204,9 +204,7 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     except NoReverseMatch:
         yield _urls_not_found(next(_outer_namespaces(get_resolver()), ""))
         return
-    try:
-        get_template(PAGE)
-    except TemplateDoesNotExist:
+    if not _finds(PAGE):
         yield checks.Warning(
             "The templates of oauth_connect are not found. Its pages fail.",
             hint="Add an entry to TEMPLATES with Django's own engine (DjangoTemplates) and APP_DIRS = True. "
@@ -219,6 +217,16 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
             hint=LOGIN_URL_HINT,
             id="oauth_connect.W041",
         )
+
+
+def _finds(template: str) -> bool:
+    try:
+        get_template(template)
+    except TemplateDoesNotExist:
+        return False
+    except TemplateSyntaxError:  # of the site's own template; its page shows the mistake
+        return True
+    return True
 
 
 def _urls_not_found(namespace: str) -> CheckMessage:

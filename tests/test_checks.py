@@ -235,6 +235,13 @@ def test_templates_that_are_not_found_are_reported(settings, templates) -> None:
     assert "APP_DIRS" in (messages["W044"].hint or "")
 
 
+def test_a_mistake_in_a_template_of_the_site_stops_no_check(settings) -> None:
+    loader = ("django.template.loaders.locmem.Loader", {checks.PAGE: "{% load nowhere %}"})
+    engine = {"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": [loader]}}
+    settings.TEMPLATES = [engine]
+    assert found() == {}
+
+
 @pytest.mark.parametrize(
     ("url", "word"),
     [
