@@ -10,7 +10,9 @@ from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
-from django.urls import NoReverseMatch, reverse
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
+from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 
 from oauth_connect.flows.login_url import HINT as LOGIN_URL_HINT
 from oauth_connect.flows.login_url import login_url_problem
@@ -18,6 +20,7 @@ from oauth_connect.tracebacks import without_locals
 
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
 CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
+PAGE = "oauth_connect/connections.html"  # a template that each site with our pages has
 LOCAL_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
 
 
@@ -29,18 +32,57 @@ def check_urls(app_configs: Any, **kwargs: Any) -> Iterator[CheckMessage]:
     try:
         reverse("oauth_connect:connections")
     except NoReverseMatch:
-        yield checks.Warning(
-            "The URLs of oauth_connect are not included. Users cannot connect an account.",
-            hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
-            id="oauth_connect.W007",
-        )
+        yield _urls_not_found(next(_outer_namespaces(get_resolver()), ""))
         return
+    if not _finds(PAGE):
+        yield checks.Warning(
+            "The templates of oauth_connect are not found. Its pages fail.",
+            hint="Add an entry to TEMPLATES with Django's own engine (DjangoTemplates) and APP_DIRS = True. "
+            "An engine such as Jinja2 may stand before it.",
+            id="oauth_connect.W044",
+        )
     if problem := login_url_problem():
         yield checks.Warning(
             f"{problem} Visitors who are not signed in get an error there.",
             hint=LOGIN_URL_HINT,
             id="oauth_connect.W041",
         )
+
+
+def _finds(template: str) -> bool:
+    try:
+        get_template(template)
+    except TemplateDoesNotExist:
+        return False
+    except TemplateSyntaxError:  # of the site's own template; its page shows the mistake
+        return True
+    return True
+
+
+def _urls_not_found(namespace: str) -> CheckMessage:
+    if namespace:
+        return checks.Warning(
+            f"The URLs of oauth_connect are included below the namespace {namespace!r}, where nothing finds "
+            "them. Users cannot connect an account.",
+            hint='Include "oauth_connect.urls" outside of URLconfs that have an app_name or a namespace.',
+            id="oauth_connect.W007",
+        )
+    return checks.Warning(
+        "The URLs of oauth_connect are not included. Users cannot connect an account.",
+        hint='Add path("connections/", include("oauth_connect.urls")) to your URLconf.',
+        id="oauth_connect.W007",
+    )
+
+
+def _outer_namespaces(resolver: URLResolver) -> Iterator[str]:
+    """Yield the namespaces below which the app's URLs are included, such as ``site`` or ``site:inner``."""
+    for part in resolver.url_patterns:
+        if not isinstance(part, URLResolver):
+            continue
+        if part.app_name == "oauth_connect":
+            yield ""
+        for inner in _outer_namespaces(part):
+            yield ":".join(filter(None, (part.namespace, inner)))
 
 
 @register()
@@ -78,6 +120,13 @@ def check_session_engine(app_configs: Any, **kwargs: Any) -> Iterator[CheckMessa
             "There is no session middleware. Users cannot connect an account.",
             hint='Add "django.contrib.sessions.middleware.SessionMiddleware" to MIDDLEWARE.',
             id="oauth_connect.W017",
+        )
+    # The site's own middleware may set request.user too.
+    elif not any("auth" in path.casefold() for path in settings.MIDDLEWARE):
+        yield checks.Warning(
+            "There is no authentication middleware. Requests have no user, and the pages fail.",
+            hint='Add "django.contrib.auth.middleware.AuthenticationMiddleware" to MIDDLEWARE.',
+            id="oauth_connect.W045",
         )
     if engine in DATABASE_SESSIONS and not apps.is_installed("django.contrib.sessions"):
         yield Error(

@@ -58,7 +58,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> Iterator[CheckMessage]:
         return
     for key in unknown:
         yield Error(
-            f'OAUTH_CONNECT["{key}"] is not a setting{suggestion(str(key).upper(), KNOWN) or "."}',
+            f'OAUTH_CONNECT["{key}"] is not a setting{suggestion(str(key), KNOWN) or "."}',
             hint=f"Settings: {', '.join(sorted(KNOWN))}.",
             id="oauth_connect.E004",
         )

@@ -71,11 +71,13 @@ class Entry:
 
 def read_entry(settings: Settings, slug: str, owner: str) -> Entry:
     """Return an entry. Raises UnknownProvider, or ImproperlyConfigured if it is not a dict."""
+    if not isinstance(slug, str):
+        raise TypeError(f"A provider is given by its name in the settings, not by a {type(slug).__name__}.")
     values = _loaded(settings, slug, owner)
     trusted = values is None
-    if values is None:
-        values = settings.entries.get(slug)
-    if values is None:
+    if values is None and slug in settings.entries:
+        values = settings.entries[slug]
+    elif values is None:
         slugs = ", ".join(map(repr, settings.entries)) or "none yet"
         raise UnknownProvider(
             f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
@@ -84,7 +86,9 @@ def read_entry(settings: Settings, slug: str, owner: str) -> Entry:
     if not isinstance(values, Mapping):
         if not trusted:
             raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')
-        raise ImproperlyConfigured(f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict.')
+        raise ImproperlyConfigured(
+            f'OAUTH_CONNECT["PROVIDERS"][{slug!r}] must be a dict, not {type(values).__name__}.'
+        )
     return Entry(slug, Values(values), trusted)
 
 

@@ -15,6 +15,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
 
 from oauth_connect.errors import ForbiddenDestination
+from oauth_connect.protocol.definition import UNSET
 from oauth_connect.protocol.net.destination import parse_hosts
 from oauth_connect.site_origin import NOT_SET, base_url_problem, may_use_request_host
 from oauth_connect.tracebacks import methods_without_locals
@@ -239,9 +240,7 @@ def _key(number: int, key: str | bytes) -> bytes:
     except (binascii.Error, ValueError):
         raw = b""
     if not key:
-        raise ImproperlyConfigured(
-            f'OAUTH_CONNECT["KEYS"][{number}] is empty. Is its environment variable set here? {KEY_HINT}'
-        )
+        raise ImproperlyConfigured(f'OAUTH_CONNECT["KEYS"][{number}] is empty. {UNSET} {KEY_HINT}')
     if len(raw) != 32:
         raise ImproperlyConfigured(
             f'OAUTH_CONNECT["KEYS"][{number}] is not 32 bytes in urlsafe base64. {KEY_HINT}'

@@ -43,6 +43,11 @@ from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.token import Token
 from oauth_connect.tracebacks import without_locals
 
+NO_SESSION = (
+    " Nobody is signed in at this address. The cookie of a session belongs to one host: open the site at the "
+    "host of the redirect URI (localhost is not 127.0.0.1). Over http it needs SESSION_COOKIE_SECURE = False."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Connected:
@@ -248,8 +253,9 @@ def _taken(request: HttpRequest, slug: str, callback: Callback) -> PendingAuthor
     pending = find(request, callback.state) or flow_cookie.find(request, callback.state)
     if pending is None:
         finished.raise_if_finished(request, slug, callback.state)
+        hint = "" if request.user.is_authenticated else NO_SESSION
         raise CallbackRefused(
-            "This browser has no such sign-in under way. Start again.",
+            f"This browser has no such sign-in under way. Start again.{hint}",
             code="state_unknown",
             error=clean_code(callback.error) if callback.error else "",
         )

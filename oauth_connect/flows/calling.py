@@ -109,10 +109,14 @@ def _not_connected(entry: Provider, owner: Owner, scopes: Iterable[str]) -> Reau
             f"endpoints of {entry.slug!r}). Use machine_session() for the site's own token, or oauth_login.",
             reason="not_connected",
         )
+    path = connect_path(entry.slug, scopes=scopes, owner=owner)
+    how = (
+        "Send the user to connect_url."
+        if path
+        else "This URLconf lacks oauth_connect.urls (manage.py check)."
+    )
     return ReauthorizationRequired(
-        f"No {entry.slug} account is connected. Send the user to connect_url.",
-        reason="not_connected",
-        connect_url=connect_path(entry.slug, scopes=scopes, owner=owner),
+        f"No {entry.slug} account is connected. {how}", reason="not_connected", connect_url=path
     )
 
 

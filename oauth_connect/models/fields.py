@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import lookups
 from fernet_fields import EncryptedTextField
 
+APP = "oauth_connect"
 FERNET_PREFIX = "gAAAA"  # version 0x80 and the high bytes of a time stamp, in base64
 
 
@@ -63,6 +64,16 @@ class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has 
             raise ValidationError("This field stores only sealed values, never plain text.")
         return Sealed(text)
 
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """Return the value to save. In another app's model, which copies rows with their fields, it is empty.
+
+        Neither a disconnect nor a change of KEYS would reach the copy.
+        """
+        value = super().pre_save(model_instance, add)
+        if self.model._meta.app_label == APP or any(_is_ours(base) for base in self.model.__mro__):
+            return value
+        return None if self.null else Sealed("")
+
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         return self.get_db_prep_save(value, connection)
 
@@ -84,6 +95,10 @@ class SealedField(EncryptedTextField):  # type: ignore[misc]  # the package has 
         if not isinstance(getattr(value, "_output_field_or_none", None), SealedField):
             raise FieldError(f"{self.name}: the output_field of an expression must be a SealedField.")
         return value
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == APP
 
 
 class _NoneOnly(lookups.Exact):

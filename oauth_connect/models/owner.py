@@ -51,6 +51,7 @@ class Owner:
         if is_user(value) and value.pk is not None:
             return cls(key_of(value), _username(value), user=value)
         hint = ", not AnonymousUser. Require a login for this view" if _is_anonymous(value) else ""
+        hint = ", not the request. Pass request.user" if isinstance(value, HttpRequest) else hint
         raise TypeError(f"An owner must be a saved user, an Owner, or an owner's key{hint}.")
 
     def _checked(self) -> Owner:

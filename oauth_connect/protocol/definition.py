@@ -15,7 +15,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from oauth_connect.errors import InvalidProvider
 
+UNSET = "Is its environment variable set here?"  # often the reason why a value is None or empty
 MAX_SHOWN = 200  # characters of a wrong value
+# Words of other packages and of providers' pages, and the RFC's word for the same.
+RFC_WORDS = {
+    **dict.fromkeys(("authorize_url", "authorization_url", "auth_url", "auth_uri"), "authorization_endpoint"),
+    **dict.fromkeys(("token_url", "token_uri", "access_token_url"), "token_endpoint"),
+    **dict.fromkeys(("userinfo_url", "user_info_url", "profile_url"), "userinfo_endpoint"),
+    **dict.fromkeys(("revoke_url", "revoke_token_url", "revocation_url"), "revocation_endpoint"),
+    **dict.fromkeys(("server_metadata_url", "discovery_url", "server_url"), "issuer"),
+    **dict.fromkeys(("app_id", "consumer_key", "key"), "client_id"),
+    **dict.fromkeys(("app_secret", "consumer_secret", "secret"), "client_secret"),
+}
 
 
 def build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
@@ -75,7 +86,11 @@ def _named(choices: tuple[Any, ...]) -> str:
 
 def suggestion(key: str, known: Iterable[str]) -> str:
     """Return the end of a message that suggests a similar known name, or "" if there is none."""
-    close = difflib.get_close_matches(key, list(known), n=1)
+    names = list(known)
+    by_folded = {name.casefold(): name for name in names}
+    folded = key.casefold()
+    close = [RFC_WORDS[folded]] if RFC_WORDS.get(folded) in names else []
+    close = close or [by_folded[one] for one in difflib.get_close_matches(folded, by_folded, n=1)]
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -99,6 +114,8 @@ def _optional(declared: Any, value: Any, path: str) -> Any:
 
 
 def _string(_: Any, value: Any, path: str) -> str:
+    if value is None:
+        raise InvalidProvider(f"{path}: expected a string, not None. {UNSET}")
     if not isinstance(value, str):
         raise InvalidProvider(f"{path}: expected a string, not {type(value).__name__}")
     return str(value)

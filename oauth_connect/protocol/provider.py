@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn, Self
 from urllib.parse import quote
 
 from oauth_connect.errors import ForbiddenDestination, InvalidProvider
-from oauth_connect.protocol.definition import build, function_at
+from oauth_connect.protocol.definition import UNSET, build, function_at
 from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.addresses import AddressGuard
 from oauth_connect.protocol.net.registrable import PLACEHOLDER, Endings, endings_of, fixes_domain, netloc
@@ -368,11 +368,13 @@ class Provider:
 
     def _check_client(self) -> None:
         if not self.client_id and not self.hooks.register_client:
-            raise InvalidProvider("client_id: missing; the provider issued it together with the secret")
+            raise InvalidProvider(
+                f"client_id: missing; the provider issued it together with the secret. {UNSET}"
+            )
         may_have_secret = self.has_secret or self.hooks.register_client
         for method in (self.token_endpoint_auth_method, self.refresh.authentication):
             if method not in (None, "none") and not may_have_secret:
-                raise InvalidProvider(f"client_secret: missing, but {method} needs one")
+                raise InvalidProvider(f"client_secret: missing, but {method} needs one. {UNSET}")
         methods = (self.client_authentication, self.revocation.authentication)
         if self.token_request.basic == "raw" and ":" in self.client_id and "client_secret_basic" in methods:
             raise InvalidProvider(
@@ -438,8 +440,9 @@ class Provider:
             )
 
     def _check_scopes(self) -> None:
+        separators = {self.authorize.scope_separator, self.token_response.scope_separator}
         for path, scope in self._named_scopes():
-            if not is_scope(scope):
+            if not is_scope(scope) or any(one and one in scope for one in separators):
                 raise InvalidProvider(
                     f"{path}: {scope!r} is not one scope; list each scope separately (RFC 6749 section 3.3)"
                 )

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth_connect.errors import (
@@ -71,7 +72,7 @@ def failure_of(error: Exception) -> Failure:
     endpoint = getattr(error, "endpoint", "")
     if isinstance(error, KeyUnavailable):
         return Failure(error.code, NOT_SET_UP, _sentence(error), 500, is_ours=True)
-    if isinstance(error, InvalidProvider):
+    if isinstance(error, ImproperlyConfigured | InvalidProvider):
         return Failure("invalid_settings", NOT_SET_UP, _sentence(error), 500, is_ours=True)
     code = shown(str(getattr(error, "code", "")))
     message, sentence = FAILED, _sentence(error)
@@ -99,7 +100,7 @@ def noted_failure(code: str, error: str, *, refused_here: bool) -> Failure:
 
 
 def log_our_fault(failure: Failure, provider: str) -> None:
-    """Log that this site has no usable key, or a provider without a value that only the settings can give."""
+    """Log that this site has no usable key, or lacks a setting or has a wrong one."""
     details = {"action": "site_misconfigured", "provider": provider, "code": failure.code}
     logger.error("this site is not set up completely: %s", failure.sentence, extra=details)
 
@@ -115,6 +116,7 @@ def developers_box(request: HttpRequest, error: Exception, provider: str = "") -
     failure = failure_of(error)
     return {
         "code": failure.code,
+        "endpoint": failure.endpoint,
         "sentence": failure.sentence or _sentence(error),
         "description": _without_response(request, _description(error)),
         "command": f"python manage.py oauth_doctor {provider} --online".replace("  ", " "),

@@ -44,6 +44,8 @@ def connection_required(
     without being asked, because the view selects an account by ``account_id``. If the provider is down or the
     settings are wrong while the view runs, the response is a page or JSON.
     """
+    if callable(provider):
+        raise TypeError('connection_required needs a provider\'s name: @connection_required("github").')
     rule = _Rule(provider, scope_tuple(scopes), several)
 
     def decorate(view: V) -> V:

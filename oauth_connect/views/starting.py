@@ -55,7 +55,7 @@ class StartsFlow(OwnerPage):
 
     @abstractmethod
     def not_started(self, provider: str, failure: Failure, error: Exception) -> HttpResponse:
-        """Answer that discovery failed, or that this site lacks a key or a setting."""
+        """Answer that discovery failed, or that this site lacks a key, or a setting, or has a wrong one."""
 
     @abstractmethod
     def interrupted(self, provider: str, code: str, status: int) -> HttpResponse:
@@ -97,9 +97,9 @@ class StartsFlow(OwnerPage):
                 return self.not_started(provider, noted(provider, error), error)
             form.refuse_all()
             return self.invalid(known, connection, form)
-        except ImproperlyConfigured:
+        except ImproperlyConfigured as error:
             self.known_provider(provider)  # 404 if the issuer's metadata, which is known now, says no
-            raise
+            return self.not_started(provider, noted(provider, error), error)
         return self.started(known, url)
 
     def next_path(self) -> str:

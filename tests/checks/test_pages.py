@@ -9,6 +9,7 @@ from django.conf.urls.i18n import i18n_patterns
 from django.test import override_settings
 from django.urls import include, path, reverse_lazy
 
+from oauth_connect.checks import pages
 from tests.support.our_checks import found
 
 URLCONF = "tests.checks.test_pages"
@@ -21,6 +22,36 @@ MEMORY = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
 def test_urls_that_are_not_included_are_reported() -> None:
     message = found()["W007"]
     assert "include(" in (message.hint or "")
+
+
+def test_urls_below_another_namespace_are_reported_with_its_name(settings) -> None:
+    inner = path("in/", include(([path("own/", include("oauth_connect.urls"))], "inner")))
+    settings.ROOT_URLCONF = type("urls", (), {"urlpatterns": [path("", include(([inner], "site")))]})
+    message = found()["W007"]
+    assert "'site:inner'" in message.msg
+    assert "outside" in (message.hint or "")
+
+
+@pytest.mark.parametrize(
+    "templates",
+    [
+        [],
+        [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": ["elsewhere"]}],
+    ],
+    ids=["no engine", "no APP_DIRS"],
+)
+def test_templates_that_are_not_found_are_reported(settings, templates) -> None:
+    settings.TEMPLATES = templates
+    messages = found()
+    assert set(messages) == {"W044"}
+    assert "APP_DIRS" in (messages["W044"].hint or "")
+
+
+def test_a_mistake_in_a_template_of_the_site_stops_no_check(settings) -> None:
+    loader = ("django.template.loaders.locmem.Loader", {pages.PAGE: "{% load nowhere %}"})
+    engine = {"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": [loader]}}
+    settings.TEMPLATES = [engine]
+    assert found() == {}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +104,7 @@ def test_a_session_that_does_not_come_back_is_reported() -> None:
     [
         ({"SESSION_ENGINE": "nowhere"}, "E016"),
         ({"MIDDLEWARE": []}, "W017"),
+        ({"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware"]}, "W045"),
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache", "CACHES": MEMORY}, "W019"),
     ],
 )

@@ -88,7 +88,8 @@ def test_an_unknown_provider_is_reported_with_the_known_ones(configure) -> None:
         ({**ACME, "api_hosts": ["https://api.example"]}, r"acme\.api_hosts: "),
         ({**ACME, "api_hosts": ["a b"]}, r"acme\.api_hosts: "),
         ({}, r"acme\.client_id: missing"),
-        ("x", r"'acme'\] must be a dict"),
+        ("x", r"'acme'\] must be a dict, not str"),
+        (None, r"'acme'\] must be a dict, not NoneType"),
     ],
 )
 def test_what_is_wrong_with_a_provider_is_named_by_its_path(configure, entry: Any, path: str) -> None:

@@ -177,8 +177,9 @@ def test_without_a_usable_base_url_nothing_begins(
 ):
     configure(BASE_URL=base_url)
 
-    with pytest.raises(ImproperlyConfigured, match="BASE_URL"):
-        visitor.start()
+    page = visitor.post("/oauth/scripted/connect/")
+
+    assert (page.status_code, page.context["code"]) == (500, "invalid_settings")
     assert visitor.session.get("oauth_connect_pending") is None
 
 

@@ -170,6 +170,12 @@ def test_a_site_without_these_pages_gets_the_error_too(user, scripted_provider, 
     with pytest.raises(ReauthorizationRequired) as required:
         session_for(user, "scripted")
     assert required.value.connect_url == ""
+    assert "lacks oauth_connect.urls" in str(required.value)
+
+
+def test_owner_and_provider_that_changed_places_are_named(user, scripted_provider):
+    with pytest.raises(TypeError, match="A provider is given by its name"):
+        session_for("scripted", user)
 
 
 def test_one_string_for_scopes_is_refused(user, scripted_provider):

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.management import CommandError, call_command
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
@@ -34,6 +35,7 @@ BAD_KEYS = pytest.mark.parametrize(
     [
         (AnonymousUser(), ANONYMOUS),
         (SimpleLazyObject(AnonymousUser), ANONYMOUS),
+        (HttpRequest(), "not the request. Pass request.user."),
         (None, "or an owner's key."),
         (5, "or an owner's key."),
     ],

@@ -14,15 +14,18 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.core import serializers
 from django.core.exceptions import FieldError
+from django.db import connection as database
 from django.db import models
+from django.db.migrations.executor import MigrationExecutor
 from django.forms import modelform_factory
 from django.template import Context, Template
+from django.test.utils import isolate_apps
 from django.urls import include, path
 
 from oauth_connect.conf import conf
 from oauth_connect.contrib.httpx import ConnectionAuth
 from oauth_connect.errors import IncompleteConnection
-from oauth_connect.models import PROTOCOL_COLUMNS, Connection
+from oauth_connect.models import PROTOCOL_COLUMNS, Connection, PendingRevocation
 from oauth_connect.models.lifecycle.access import ConnectionSource
 from oauth_connect.models.row import IDENTITY_COLUMNS, identity_of
 from tests.accounts.models import User
@@ -183,3 +186,28 @@ def test_a_pickled_connection_holds_the_sealed_token_only(make_connection: Any) 
 def test_a_provider_can_still_be_copied() -> None:
     provider = conf.provider("scripted")
     assert copy.copy(provider) is provider is copy.deepcopy(provider)
+
+
+# --- packages that copy rows ----------------------------------------------------------------------
+
+
+@isolate_apps("tests.accounts")
+@pytest.mark.parametrize(("model", "empty"), [(Connection, None), (PendingRevocation, "")])
+def test_a_copied_column_stays_empty(make_connection: Any, model: type[models.Model], empty: object) -> None:
+    sealed = make_connection().sealed_token
+    field: Any = copy.copy(model._meta.get_field("sealed_token"))
+    meta = type("Meta", (), {"app_label": "accounts"})
+    fields = {"sealed_token": field, "__module__": __name__, "Meta": meta}
+    history = type("HistoricalRow", (models.Model,), fields)
+
+    assert field.pre_save(history(sealed_token=sealed), True) == empty
+    ours = model._meta.get_field("sealed_token")
+    assert ours.pre_save(model(sealed_token=sealed), True) == sealed
+
+
+def test_a_data_migration_writes_the_column(make_connection: Any) -> None:
+    connection = make_connection()
+    loader = MigrationExecutor(database).loader
+    row = loader.project_state().apps.get_model("oauth_connect", "Connection").objects.get(pk=connection.pk)
+    row.save()
+    assert Connection.objects.get(pk=connection.pk).sealed_token == connection.sealed_token

@@ -15,8 +15,12 @@ from tests.protocol.providers import ACME, acme
     [
         ({"token_endpont": "x"}, "acme.token_endpont: unknown key; did you mean 'token_endpoint'?"),
         ({"colour": "x"}, "acme.colour: unknown key"),
+        ({"CLIENT_ID": "x"}, "acme.CLIENT_ID: unknown key; did you mean 'client_id'?"),
+        ({"token_url": "x"}, "acme.token_url: unknown key; did you mean 'token_endpoint'?"),
+        ({"refresh": {"key": "x"}}, "acme.refresh.key: unknown key"),
         ({"refresh": {"rotates": 1}}, "acme.refresh.rotates: unknown key; did you mean 'rotation'?"),
         ({"client_id": ""}, "acme.client_id: missing"),
+        ({"client_id": None}, "acme.client_id: expected a string, not None. Is its environment variable set"),
         ({"token_endpoint": ""}, "acme.token_endpoint: missing"),
         ({"client_id": 5}, "acme.client_id: expected a string, not int"),
         ({"enabled": "yes"}, "acme.enabled: expected true or false, not 'yes'"),

@@ -62,6 +62,20 @@ def test_a_missing_key_is_not_blamed_on_the_provider(visitor, scripted_provider,
     assert "Set OAUTH_CONNECT" in record.getMessage()
 
 
+def test_a_wrong_base_url_is_not_a_crash(visitor, scripted_provider, configure, in_production, views_log):
+    configure(BASE_URL="app.example")
+
+    page = visitor.post(CONNECT)
+
+    assert page.status_code == 500
+    assert b"This site is not set up completely" in page.content
+    assert b"BASE_URL" not in page.content
+    record = views_log()
+    assert (record.action, record.code) == ("site_misconfigured", "invalid_settings")
+    assert "BASE_URL" in record.getMessage()
+    assert "has no scheme" in record.getMessage()
+
+
 def test_a_key_that_is_missing_at_the_callback_is_not_blamed_on_the_browser(
     visitor, scripted_provider, configure
 ):
@@ -180,6 +194,22 @@ def test_a_refused_callback_has_a_box_too(staff, scripted_provider):
     page = staff.come_back(state="unknown", code="code")
     assert page.context["developers"]["code"] == "state_unknown"
     assert BOX in page.content
+
+
+def test_a_response_without_a_session_says_why_the_cookie_may_be_missing(settings, scripted_provider, staff):
+    settings.DEBUG = True
+    page = Visitor().come_back(state="unknown", code="code")
+    assert "localhost is not 127.0.0.1" in page.context["developers"]["sentence"]
+    page = staff.come_back(state="unknown", code="code")
+    assert "127.0.0.1" not in page.context["developers"]["sentence"]
+
+
+def test_the_box_names_the_endpoint_that_failed(staff, scripted, scripted_provider):
+    scripted.on("/token", Answer(404))
+
+    page = staff.connect()
+
+    assert b"<code>http_404</code> \xc2\xb7 <code>token_endpoint</code>" in page.content
 
 
 @pytest.mark.compliance("D45")

@@ -156,13 +156,13 @@ def link_ended(site):
     return site.send(POST, body=query)
 
 
-def without_a_variable(site):
-    site.provider(variables={"domain": {"source": "config", "pattern": "[a-z]+"}})
+def without_a_key(site):
+    site.configure(KEYS=[])
     return site.send(POST)
 
 
-def without_a_key(site):
-    site.configure(KEYS=[])
+def without_a_scheme(site):
+    site.configure(BASE_URL="app.example")
     return site.send(POST)
 
 
@@ -197,8 +197,8 @@ ANSWERS = {
     (POST, 404, "unknown_connection"): sent(POST, body={"connection": str(uuid.uuid4())}),
     (POST, 405, "method_not_allowed"): wrong_method("scripted/connect/"),
     (POST, 410, "link_ended"): link_ended,
-    (POST, 500, "invalid_settings"): without_a_variable,
     (POST, 500, "key_unavailable"): without_a_key,
+    (POST, 500, "invalid_settings"): without_a_scheme,
     (POST, 502, "bad_metadata"): discovered(Answer(body=[])),
     (POST, 503, "http_503"): discovered(Answer(503)),
     (DELETE, 200, ""): sent(DELETE),

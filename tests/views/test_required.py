@@ -138,6 +138,11 @@ def granted(scripted_provider, make_connection):
     return grant
 
 
+def test_without_its_provider_the_gate_says_how_it_is_written():
+    with pytest.raises(TypeError, match=r'@connection_required\("github"\)'):
+        connection_required(plain)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_who_is_connected_gets_in(view, get, granted):
     granted("read", "write")

@@ -64,11 +64,7 @@ def named_like(text: str) -> list[Summary]:
 
 def similar(text: str) -> str:
     """Return the end of a message that suggests a similar name."""
-    known = {name.casefold(): name for one in everything() for name in (one.label, one.name)}
-    found = suggestion(text.casefold(), known)
-    for folded, name in known.items():
-        found = found.replace(repr(folded), repr(name))
-    return found
+    return suggestion(text, [name for one in everything() for name in (one.label, one.name)])
 
 
 def configured(slug: str) -> Summary:

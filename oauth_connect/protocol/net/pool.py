@@ -66,6 +66,9 @@ class _Kept:
     last_sweep: ClassVar[float] = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        # Noted here, because only Python's own queue shows what it holds. gevent replaces it.
+        self._idle_since: dict[Any, float] = {}
+        self._idle_lock = threading.Lock()
         super().__init__(*args, **options)
         with _Kept.lock:
             _Kept.all.add(self)
@@ -79,7 +82,9 @@ class _Kept:
     def _get_conn(self, timeout: float | None = None) -> Any:
         self._close_idle()
         self._sweep()
-        connection = super()._get_conn(timeout)  # type: ignore[misc]
+        with self._idle_lock:
+            connection = super()._get_conn(timeout)  # type: ignore[misc]
+            self._idle_since.pop(connection, None)
         if connection.response_class is HTTPResponse:
             connection.response_class = _Response
         if _has_unread(connection.sock):
@@ -101,19 +106,17 @@ class _Kept:
             pool._close_idle()
 
     def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.idle_since = time.monotonic()
-        super()._put_conn(conn)  # type: ignore[misc]
+        with self._idle_lock:
+            if conn is not None:
+                self._idle_since[conn] = time.monotonic()
+            super()._put_conn(conn)  # type: ignore[misc]
 
     def _close_idle(self) -> None:
-        queue: Any = getattr(self, "pool", None)
-        if queue is None:  # a closed pool
-            return
         limit = time.monotonic() - IDLE_SECONDS
-        with queue.mutex:
-            idle = [one for one in queue.queue if one is not None and one.idle_since < limit]
-            for connection in idle:
+        with self._idle_lock:
+            for connection in [one for one, since in self._idle_since.items() if since < limit]:
                 connection.close()
+                del self._idle_since[connection]
 
     def _make_request(self, conn: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
         """Send a request. Send it again on a new connection, if a kept one ends before the response begins.

@@ -6,6 +6,7 @@ import gc
 import io
 import ipaddress
 import os
+import queue
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 import requests
 from cryptography import x509
 from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool
 
 from oauth_connect.protocol.net import contexts as kept_contexts
 from oauth_connect.protocol.net import pool
@@ -234,6 +236,26 @@ def test_of_a_thousand_hosts_the_pools_used_last_are_kept(adapter):
     gc.collect()
     # Our own, and those of urllib3, which does not see each use.
     assert len(set(pool._Kept.all) - before) <= pool.MAX_HOSTS + 1
+
+
+class OpaqueQueue:
+    """The queue of urllib3 as gevent replaces it: it shows neither its lock nor what it holds."""
+
+    def __init__(self, maxsize: int) -> None:
+        hidden = queue.LifoQueue[Any](maxsize)
+        self.get, self.put, self.qsize = hidden.get, hidden.put, hidden.qsize
+
+
+def test_a_queue_of_another_kind_serves(scripted, open_session, monkeypatch):
+    monkeypatch.setattr(HTTPConnectionPool, "QueueCls", OpaqueQueue)
+    scripted.on("/x", HELLO)
+    session = open_session()
+    for _ in range(3):
+        assert session.get(f"{scripted.url}/x").status_code == 200
+    assert len(scripted.accepted) == 1
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0)
+    assert session.get(f"{scripted.url}/x").status_code == 200
+    assert len(scripted.accepted) == 2
 
 
 def test_urllib3_is_asked_once_for_the_pool_of_a_host(scripted, open_session, monkeypatch):
