@@ -380,6 +380,14 @@ def test_a_code_of_the_rfc_may_be_in_capitals(scripted, client, word) -> None:
     assert refused.value.error == "invalid_grant"
 
 
+@pytest.mark.parametrize("word", ["UNREACHABLE", "Host_Not_Found"])
+def test_no_word_of_a_server_in_capitals_claims_that_nothing_was_sent(scripted, client, word) -> None:
+    scripted.on("/token", Answer(400, body={"error": word}))
+    with pytest.raises(ProviderRejected) as refused:
+        client().refresh(HELD)
+    assert refused.value.error == word
+
+
 def test_the_entry_has_the_last_word_about_a_code_in_capitals(scripted, client) -> None:
     scripted.on("/token", Answer(400, body={"error": "INVALID_GRANT"}))
     with pytest.raises(ProviderUnavailable):

@@ -41,14 +41,10 @@ TRANSIENT = frozenset(
     | {f"http_{status}" for status in TRY_AGAIN}
     | CAUSES
 )
-_NO_ERRORS: tuple[object, ...] = (
-    None,
-    "",
-    0,
-    "0",
-    [],
-    {},
-)  # values of a field "error" that name none; False is 0
+# Some servers write these in capitals. A cause is never a server's: it claims that nothing was sent.
+IN_ANY_CASE = (MISCONFIGURED | DEVICE_FLOW | TRANSIENT | REFUSALS) - CAUSES
+# Values of a field "error" that name none. False is 0.
+_NO_ERRORS: tuple[object, ...] = (None, "", 0, "0", [], {})
 
 
 def is_refusal(provider: Provider, document: Any) -> bool:
@@ -138,9 +134,8 @@ def _rfc_code(provider: Provider, provider_code: str, description: str) -> str:
         code, _, text = key.partition(": ")
         if code == provider_code and description.startswith(text):
             return errors[key]
-    # Some servers write the RFC's codes in capitals.
-    known = MISCONFIGURED | DEVICE_FLOW | TRANSIENT | REFUSALS | set(provider.refresh.ended_errors)
-    return lowered if (lowered := provider_code.lower()) in known else provider_code
+    lowered = provider_code.lower()
+    return lowered if lowered in IN_ANY_CASE or lowered in provider.refresh.ended_errors else provider_code
 
 
 def is_transient(code: str) -> bool:
