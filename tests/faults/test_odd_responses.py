@@ -13,8 +13,8 @@ from oauth_connect.models import ConnectionEvent
 from oauth_connect.stores.row import RowStore
 from tests.faults.processes import at_once, let_back_off_pass
 from tests.servers.scripted import Answer
-from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.aging import prolong_back_off
+from tests.support.follow_ups import wait_for_follow_ups
 from tests.support.tokens import EXPIRED, FRESH, raw, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted_provider")]
