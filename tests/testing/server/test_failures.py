@@ -123,11 +123,12 @@ def test_a_lost_answer_of_the_api_breaks_off_in_its_body(fake: FakeServer, clien
 def test_a_time_out_holds_the_answer_until_the_client_leaves(fake: FakeServer, client: Client) -> None:
     token = client.tokens()["refresh_token"]
     fake.fail("token", timeout=True)
-    threads = {*threading.enumerate()}
+    threads, came = {*threading.enumerate()}, len(fake.requests)
     with pytest.raises(requests.ReadTimeout):
         requests.post(
             client.metadata["token_endpoint"], data={"refresh_token": token}, timeout=(TIMEOUT, 0.1)
         )
+    eventually(lambda: len(fake.requests) > came, "the request has come")
     eventually(lambda: {*threading.enumerate()} <= threads, "the thread of the held request ends")
     assert fake.holds(token)  # nothing was done
     assert client.refresh(token).status_code == 200
