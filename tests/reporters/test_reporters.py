@@ -97,6 +97,7 @@ NOT_RUN = {
     "views/site.py:connection": "another owner's connection, or one without sites (404)",
     "views/site.py:dispatch": "a site without our URLs (404)",
     "views/disconnecting.py:with_own": "another owner's connection (404)",
+    "views/required.py:connection_required": "a view in place of the name of a provider",
 }
 # Public functions whose errors keep the locals.
 NOT_GUARDED = {
