@@ -35,10 +35,8 @@ def guarded_session(guard: AddressGuard) -> ServerSession:
 
     Its requests may raise AddressRefused.
     """
-    session = new_session()
+    session = new_session(adapter=GuardedAdapter(guard))
     session.auth = _anonymous
-    for prefix in ("https://", "http://"):
-        session.mount(prefix, GuardedAdapter(guard))
     return session
 
 
