@@ -85,7 +85,7 @@ NOT_RUN = {
     "protocol/definition.py:_integer": "as _string and _boolean, which are run",
     "protocol/exchange.py:probe": "sends no credentials",
     "protocol/httpx.py:permitted_addresses": "addresses of a host",
-    "protocol/net/transport.py:_tunnel": "a failed connection; exchange raises ProviderUnavailable",
+    "protocol/net/transport.py:_tunnel": "exchange turns it into ProviderUnavailable",
     "protocol/net/contexts.py:_version": "a CA bundle or a client certificate is missing; knows no token",
     "stores/lock_timeouts.py:as_postgresql": "another database",
     "stores/row.py:_is_uncommitted": "another database",
