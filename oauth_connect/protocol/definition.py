@@ -91,7 +91,8 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     by_folded = {name.casefold(): name for name in names}
     folded = key.casefold()
     close = [RFC_WORDS[folded]] if RFC_WORDS.get(folded) in names else []
-    close = close or [by_folded[one] for one in difflib.get_close_matches(folded, by_folded, n=1, cutoff=CLOSE)]
+    similar = difflib.get_close_matches(folded, by_folded, n=1, cutoff=CLOSE)
+    close = close or [by_folded[one] for one in similar]
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
