@@ -165,7 +165,7 @@ def test_a_stopped_server_frees_a_held_client() -> None:
             {"status": 503},
             r"has no 'tokens'; did you mean 'token'\? \(it has: authorization, token,",
         ),
-        ("token", {}, r"One failure at a time.*status=503, error='invalid_grant', lost=True or timeout=True"),
+        ("token", {}, r"^Say how: status=503, error='invalid_grant', lost=True or timeout=True"),
         ("token", {"lost": True, "timeout": True}, "One failure at a time"),
         ("token", {"status": 503, "lost": True}, "One failure at a time"),
         ("token", {"lost": True, "retry_after": 3}, "give its status"),
