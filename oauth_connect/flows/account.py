@@ -85,6 +85,9 @@ def _check_subject(provider: Provider, token: Token, document: Any, nonce: str |
         raise CallbackRefused(f"{provider.label} names two different accounts.", code="account_unknown")
 
 
+ENTRIES = (Mapping, list, str, int)
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Something that a token can access: a site, a tenant, an organisation.
@@ -98,13 +101,13 @@ class Site:
 
 
 def accessible_sites(server: AuthorizationServer, token: Token) -> list[Site]:
-    """Return what the token can access, the preferred one first.
+    """Return what the token can access, each once, the preferred one first.
 
     The provider's entry may choose one. Raises CallbackRefused where the token cannot access that one, or
     where one has no id, and the errors of AuthorizationServer.
     """
     rules = server.provider.accounts
-    found = [site for site in server.accounts(token) if isinstance(site, Mapping)]
+    found = [_entry(one, rules.id) for one in server.accounts(token) if isinstance(one, ENTRIES)]
     if rules.choose:
         found = [site for site in found if rules.choose in (pick(site, [path]) for path in rules.match)]
         if not found:
@@ -114,10 +117,18 @@ def accessible_sites(server: AuthorizationServer, token: Token) -> list[Site]:
             )
     if rules.preferred:
         found.sort(key=lambda site: not _is_true(at(site, rules.preferred)))
-    return [_site(one, server.provider) for one in found]
+    sites: dict[object, Site] = {}
+    for site in (_site(one, server.provider) for one in found):
+        sites.setdefault(tuple(site.values.items()), site)  # some list a site once for each product
+    return list(sites.values())
 
 
-def _site(one: Mapping[str, Any], provider: Provider) -> Site:
+def _entry(one: Any, path: str) -> Any:
+    """Return an entry of the list. One that is only an id becomes an object with that id."""
+    return {path: one} if isinstance(one, str | int) else one
+
+
+def _site(one: Any, provider: Provider) -> Site:
     rules = provider.accounts
     named = {rules.variable: ("id", rules.id)}
     named |= {name: (f"variables.{name}", path) for name, path in rules.variables.items()}
@@ -131,7 +142,7 @@ def _is_true(value: object) -> bool:
     return value is True or value == "true"
 
 
-def _value_in(site: Mapping[str, Any], provider: Provider, field: str, path: str) -> str:
+def _value_in(site: Any, provider: Provider, field: str, path: str) -> str:
     if value := pick(site, [path]):
         return value
     raise CallbackRefused(

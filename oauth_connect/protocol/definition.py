@@ -17,6 +17,7 @@ from oauth_connect.errors import InvalidProvider
 
 UNSET = "Is its environment variable set here?"  # often the reason why a value is None or empty
 MAX_SHOWN = 200  # characters of a wrong value
+CLOSE = 0.65  # of difflib's ratio: at its default of 0.6, "mine" and "linear" are similar
 # Words of other packages and of providers' pages, and the RFC's word for the same.
 RFC_WORDS = {
     **dict.fromkeys(("authorize_url", "authorization_url", "auth_url", "auth_uri"), "authorization_endpoint"),
@@ -90,7 +91,8 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     by_folded = {name.casefold(): name for name in names}
     folded = key.casefold()
     close = [RFC_WORDS[folded]] if RFC_WORDS.get(folded) in names else []
-    close = close or [by_folded[one] for one in difflib.get_close_matches(folded, by_folded, n=1)]
+    similar = difflib.get_close_matches(folded, by_folded, n=1, cutoff=CLOSE)
+    close = close or [by_folded[one] for one in similar]
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -46,6 +46,7 @@ from oauth_connect.views.pages import (
     not_prefetched,
     offered,
     offered_provider,
+    read_all_but,
     say,
 )
 from oauth_connect.views.refusals import TEXTS
@@ -63,6 +64,11 @@ def asked_names(slug: str, owner: str) -> Iterable[str]:
         return offered_provider(slug, owner).asked_of("user")
     except Http404:
         return ()
+
+
+def connected_text(connection: Connection, provider: str) -> str:
+    """Return what the user reads after connecting."""
+    return _("%(account)s is connected.") % {"account": connection.account_label or provider}
 
 
 class ConnectionsView(OwnerPage):
@@ -106,6 +112,8 @@ class ConnectView(StartsFlow):
             "form": form,
             "replaced": replaceable(self.owner, provider.slug, connection) if provider.one_account else [],
         }
+        if connection is not None:  # the page that followed the last connect may have shown no messages
+            context["messages"] = read_all_but(self.request, connected_text(connection, provider.slug))
         return self.render_to_response(self.get_context_data(**context), status=status)
 
     def invalid(self, provider: Provider, connection: Connection | None, form: VariablesForm) -> HttpResponse:
@@ -201,8 +209,7 @@ class CallbackView(PrivatePage):
             log_refusal(provider, failure)
             box = developers_box(request, error, provider)
             return self.refused(provider, failure, developers=box, connect_url=error.connect_url)
-        text = _("%(account)s is connected.") % {"account": connected.connection.account_label or provider}
-        say(request, text)
+        say(request, connected_text(connected.connection, provider))
         if connected.is_undecided and (path := self.site_page(connected)):
             return redirect(path)
         return redirect(connected.next or connections_path(request))

@@ -140,6 +140,11 @@ def say(request: HttpRequest, text: str) -> None:
         messages.success(request, text, fail_silently=True)
 
 
+def read_all_but(request: HttpRequest, text: str) -> list[Any]:
+    """Take the messages that wait, and return them without a text that is not true any more."""
+    return [message for message in messages.get_messages(request) if str(message) != text]
+
+
 def _unread(request: HttpRequest) -> list[str]:
     """Return the texts that the next page will show."""
     storage: Any = messages.get_messages(request)
@@ -180,9 +185,9 @@ def offered_provider(slug: str, owner: str) -> Provider:
     try:
         provider = conf.connectable_provider(slug, owner)
     except UnknownProvider:
-        raise Http404 from None
+        raise Http404(f"There is no provider {slug!r}.") from None
     except InvalidLoadedEntry as error:
         raise not_offered(slug, error) from None
     if provider is None:
-        raise Http404
+        raise Http404(f"Users connect no accounts of {slug!r} here.")
     return provider

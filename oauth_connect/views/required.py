@@ -45,7 +45,7 @@ def connection_required(
     settings are wrong while the view runs, the response is a page or JSON.
     """
     if callable(provider):
-        raise TypeError('connection_required needs a provider\'s name: @connection_required("github").')
+        raise TypeError('connection_required needs a provider\'s name: @connection_required("NAME").')
     rule = _Rule(provider, scope_tuple(scopes), several)
 
     def decorate(view: V) -> V:

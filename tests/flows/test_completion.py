@@ -854,3 +854,24 @@ def test_the_device_flow_has_no_callback_that_could_name_the_value(user, shops, 
     with pytest.raises(ImproperlyConfigured, match=r"scripted\.token_endpoint: a variable of the callback"):
         DeviceLogin("scripted", UserConnectionTarget(user)).run(lambda authorization: None)
     assert scripted.requests == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "path"),
+    [
+        ([{"id": "7", "product": "wiki"}, {"id": "7", "product": "issues"}], "id"),  # once for each product
+        (["7"], "id"),
+        ([7], "id"),
+        ([["7", "Mill"]], "0"),
+        ([None, {"ids": ["7"]}], "ids.0"),
+    ],
+)
+def test_an_account_is_listed_in_the_ways_of_servers(listed, path, visitor, shops, scripted):
+    scripted.on("/bases", Answer(body=listed))
+    shops(
+        variables={"account": {"source": "accounts", "pattern": "[0-9]+"}},
+        accounts={"endpoint": f"{scripted.url}/bases", "variable": "account", "id": path},
+        api_hosts=["api.mills.example"],
+    )
+    assert visitor.connect().status_code == 302
+    assert Connection.objects.get().variables == {"account": "7"}

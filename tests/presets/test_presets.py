@@ -423,6 +423,7 @@ def test_a_missing_file_is_reported_with_its_folder(
     ("slug", "data", "message"),
     [
         ("githbu", {}, " (there is no preset of this name; did you mean 'github'?)"),
+        ("mine", {}, ""),  # not "linear"
         ("githbu", {"token_endpoint": "https://id.example/token"}, ""),
         ("githbu", {"issuer": "https://id.example"}, ""),
         ("github", {}, ""),

@@ -73,7 +73,7 @@ class OneTestAtATime(LoadScopeScheduling):
         return module if module in ON_ONE_WORKER else nodeid
 
     def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
-        """Forget a scope that is done: xdist counts the tests of all the worker's scopes after each test."""
+        """Forget a scope that is done. After each test, xdist counts the tests of all scopes."""
         scope = self._split_scope(self.registered_collections[node][item_index])
         super().mark_test_complete(node, item_index, duration)
         if all(self.assigned_work[node][scope].values()):

@@ -19,6 +19,18 @@ def test_success_leads_on_and_says_so(visitor, scripted_provider, issues):
     assert b"scripted is connected." in visitor.get("/oauth/").content
 
 
+def test_a_page_that_asks_to_connect_again_does_not_say_that_the_account_is_connected(
+    visitor, scripted_provider, issues
+):
+    visitor.connect(next="/a-page-without-messages/")
+    connection = Connection.objects.get()
+    page = visitor.get("/oauth/scripted/connect/", {"connection": connection.pk}).content
+
+    assert b"You will be sent to" in page
+    assert b"is connected." not in page
+    assert b"is connected." not in visitor.get("/oauth/").content
+
+
 def test_without_a_target_success_leads_to_the_connections(visitor, scripted_provider, issues):
     assert visitor.connect()["Location"] == "/oauth/"
 

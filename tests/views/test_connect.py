@@ -81,7 +81,8 @@ def test_a_stranger_is_asked_to_sign_in_first(path, db, scripted_provider):
 
 
 @pytest.mark.parametrize("slug", ["nowhere", "off", "machine"])
-def test_what_cannot_be_connected_is_not_found(slug, visitor, scripted_entry, configure):
+def test_what_cannot_be_connected_is_not_found(slug, visitor, scripted_entry, configure, settings):
+    settings.DEBUG = True
     configure(
         PROVIDERS={
             "off": {**scripted_entry, "enabled": False},
@@ -89,7 +90,9 @@ def test_what_cannot_be_connected_is_not_found(slug, visitor, scripted_entry, co
         }
     )
 
-    assert visitor.get(f"/oauth/{slug}/connect/").status_code == 404
+    page = visitor.get(f"/oauth/{slug}/connect/")
+    assert page.status_code == 404
+    assert f"&#x27;{slug}&#x27;" in page.content.decode()  # the page under DEBUG says what is not found
     assert visitor.post(f"/oauth/{slug}/connect/").status_code == 404
 
 

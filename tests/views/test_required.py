@@ -139,7 +139,7 @@ def granted(scripted_provider, make_connection):
 
 
 def test_without_its_provider_the_gate_says_how_it_is_written():
-    with pytest.raises(TypeError, match=r'@connection_required\("github"\)'):
+    with pytest.raises(TypeError, match=r'@connection_required\("NAME"\)'):
         connection_required(plain)
 
 

@@ -52,11 +52,22 @@ def _seconds_left(provider: Provider, body: Mapping[str, Any], obtained_at: date
     rules = provider.token_response
     value = body.get(rules.name_of("expires_in"))
     if rules.expires_unit == "seconds":
-        return _number(value)
+        return _from_now(_number(value), obtained_at)
     if rules.expires_unit == "jwt":
         value = _exp_claim(body.get(rules.name_of("access_token")))
     found = moment(rules.expires_unit, value)
     return (found - obtained_at).total_seconds() if found else None
+
+
+def _from_now(seconds: float | None, obtained_at: datetime) -> float | None:
+    """Return a lifetime in seconds. Some servers write a point in time, which is too large for a lifetime."""
+    if seconds is None or seconds <= MAX_LIFETIME.total_seconds():
+        return seconds
+    for unit in ("epoch_seconds", "epoch_milliseconds"):
+        found = moment(unit, seconds)
+        if found and obtained_at < found <= obtained_at + MAX_LIFETIME:
+            return (found - obtained_at).total_seconds()
+    return seconds
 
 
 def refresh_token_expiry(
@@ -68,10 +79,11 @@ def refresh_token_expiry(
     """
     rules = provider.token_response
     value = body.get(rules.refresh_token_expires_in)
-    if rules.refresh_token_expires_unit != "seconds":
+    if rules.refresh_token_expires_unit == "seconds":
+        left = lifetime(_from_now(_number(value), obtained_at))
+    else:
         found = moment(rules.refresh_token_expires_unit, value)
-        value = (found - obtained_at).total_seconds() if found else None
-    left = lifetime(value)
+        left = lifetime((found - obtained_at).total_seconds() if found else None)
     if assume:
         left = left or lifetime(provider.refresh.lifetime_seconds)
     return obtained_at + left if left else None

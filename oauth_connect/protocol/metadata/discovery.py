@@ -135,7 +135,7 @@ class Metadata:
         supported = self.revocation_endpoint_auth_methods_supported or (at_token_endpoint,)
         if at_token_endpoint in supported:
             return ""
-        return next((method for method in METHODS if method in supported), "")
+        return next((method for method in (*METHODS, "none") if method in supported), "")
 
 
 @dataclass(frozen=True, slots=True)

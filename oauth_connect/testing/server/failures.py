@@ -40,9 +40,10 @@ class Failure:
 
     def __post_init__(self) -> None:
         answers = self.status is not None or self.error is not None
-        if answers + self.lost + self.timeout != 1:
-            both = "One failure at a time: an answer (status, error), lost or timeout. "
-            raise ValueError(f"{both}{NOTHING}")
+        if not (answers or self.lost or self.timeout):
+            raise ValueError(NOTHING)
+        if answers + self.lost + self.timeout > 1:
+            raise ValueError("One failure at a time: an answer (status, error), lost or timeout.")
         if not answers and (self.retry_after is not None or self.body is not None):
             raise ValueError("retry_after and body belong to an answer: give its status, too.")
         if self.status is not None:

@@ -30,6 +30,8 @@ def read(answer: dict[str, Any], **rules: Any) -> Token:
     ("unit", "answer"),
     [
         ("seconds", {"expires_in": "3600"}),
+        ("seconds", {"expires_in": SOON}),
+        ("seconds", {"expires_in": str(SOON * 1000)}),
         ("epoch_seconds", {"expires_in": SOON}),
         ("epoch_seconds", {"expires_in": str(SOON)}),
         ("epoch_milliseconds", {"expires_in": SOON * 1000}),
@@ -47,6 +49,9 @@ def test_an_expiry_is_read_in_the_providers_form(unit: str, answer: dict[str, An
     ("unit", "value", "seconds"),
     [
         ("seconds", "60", 60),
+        ("seconds", SOON, 3600),
+        ("seconds", SOON - 7200, None),
+        ("seconds", SOON * 10, None),
         ("epoch_seconds", SOON, 3600),
         ("epoch_milliseconds", str(SOON * 1000), 3600),
         ("iso8601", "2026-11-23T13:00:00Z", 3600),

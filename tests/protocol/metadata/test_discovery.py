@@ -310,6 +310,7 @@ def test_a_client_proves_itself_as_the_server_can(supported: Any, entry: Any, me
         (["client_secret_post"], {"token_endpoint_auth_method": "client_secret_post"}, None),
         (["client_secret_basic"], {"token_endpoint_auth_method": "none"}, "client_secret_basic"),
         (["private_key_jwt"], {}, None),
+        (["none"], {}, "none"),
         (["client_secret_basic"], {"client_secret": ""}, None),
     ],
 )

@@ -106,6 +106,14 @@ def test_the_printed_settings_connect_call_and_refresh(
     connection.disconnect()
 
 
+def test_the_page_shows_the_settings_that_are_printed(start: Start) -> None:
+    page = (ROOT / "docs" / "fake-server.md").read_text("utf-8")
+    shown = page[page.index("OAUTH_CONNECT.") : page.index("}\n```") + 2]
+    _, printed = start("--preset", "github")
+    port = printed.partition("http://127.0.0.1:")[2].partition(" ")[0]
+    assert shown == printed[printed.index("OAUTH_CONNECT.") :].replace(f":{port}/", ":9000/")
+
+
 def press(url: str, action: str, grant: str = "") -> None:
     """Press a button of the console."""
     console = requests.get(url, timeout=TIMEOUT).text
