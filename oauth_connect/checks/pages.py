@@ -122,7 +122,7 @@ def check_session_engine(app_configs: Any, **kwargs: Any) -> Iterator[CheckMessa
             id="oauth_connect.W017",
         )
     # The site's own middleware may set request.user too.
-    elif not any("auth" in path.casefold() for path in settings.MIDDLEWARE):
+    elif not any("auth" in path.removeprefix("oauth_connect.").casefold() for path in settings.MIDDLEWARE):
         yield checks.Warning(
             "There is no authentication middleware. Requests have no user, and the pages fail.",
             hint='Add "django.contrib.auth.middleware.AuthenticationMiddleware" to MIDDLEWARE.',

@@ -75,14 +75,15 @@ def read_entry(settings: Settings, slug: str, owner: str) -> Entry:
         raise TypeError(f"A provider is given by its name in the settings, not by a {type(slug).__name__}.")
     values = _loaded(settings, slug, owner)
     trusted = values is None
-    if values is None and slug in settings.entries:
-        values = settings.entries[slug]
-    elif values is None:
-        slugs = ", ".join(map(repr, settings.entries)) or "none yet"
-        raise UnknownProvider(
-            f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
-            f"{suggestion(slug, settings.entries) or '.'} Add it, or correct the name."
-        )
+    if values is None:
+        entries = settings.entries
+        if slug not in entries:
+            slugs = ", ".join(map(repr, entries)) or "none yet"
+            raise UnknownProvider(
+                f'No provider {slug!r} in OAUTH_CONNECT["PROVIDERS"] (it has: {slugs})'
+                f"{suggestion(slug, entries) or '.'} Add it, or correct the name."
+            )
+        values = entries[slug]
     if not isinstance(values, Mapping):
         if not trusted:
             raise InvalidLoadedEntry('OAUTH_CONNECT["PROVIDER_LOADER"] must return a dict or None.')

@@ -77,13 +77,13 @@ class Bearer:
     def follow_headers(self, headers: MutableMapping[str, str], first: Provider) -> None:
         """Write the present values of ``api.headers`` over those with which a session began at ``first``.
 
-        A value that the caller has set stays.
+        A value that the caller has set stays. A header that had no value then may have one now.
         """
         if first is self.provider:
             return
         before, present = without_missing(first.api.headers), without_missing(self.provider.api.headers)
-        for name, value in before.items():
-            if headers.get(name) != value:
+        for name in {**before, **present}:
+            if headers.get(name) != before.get(name):
                 continue
             if name in present:
                 headers[name] = present[name]

@@ -14,13 +14,13 @@ from weakref import WeakSet
 import requests
 from requests.auth import AuthBase
 from requests.exceptions import InvalidHeader
-from requests.sessions import merge_setting
 from requests.utils import rewind_body
 
 from oauth_connect.errors import CallError, ForbiddenDestination
 from oauth_connect.protocol.bearer import Bearer
-from oauth_connect.protocol.net import destination, environment
+from oauth_connect.protocol.net import destination
 from oauth_connect.protocol.net.addresses import AddressRefused
+from oauth_connect.protocol.net.environment import KeptEnvironment
 from oauth_connect.protocol.net.guarded import api_adapter
 from oauth_connect.protocol.net.preparation import Preparation, begin
 from oauth_connect.protocol.provider import Provider
@@ -132,7 +132,7 @@ class TokenAuth(AuthBase):
 
 
 @methods_without_locals
-class ApiSession(requests.Session):
+class ApiSession(KeptEnvironment):
     """A ``requests.Session`` for one connection. Relative URLs are joined to ``api_base_url``.
 
     ``timeout`` (seconds, for each wait) applies to calls without one. requests itself has no default timeout.
@@ -166,22 +166,6 @@ class ApiSession(requests.Session):
         except InvalidHeader:  # its message quotes the value
             pass
         raise InvalidHeader("A header has a line break, or begins with a blank. Nothing was sent.")
-
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Merge the settings of the request, the session and the environment, with requests' priorities."""
-        if self.trust_env and "no_proxy" not in (proxies or ()):
-            proxies = {**environment.proxies_for(url), **(proxies or {})}
-            if verify is True or verify is None:
-                verify = environment.ca_bundle() or verify
-        elif self.trust_env:
-            return super().merge_environment_settings(url, proxies, stream, verify, cert)
-        merge: Any = merge_setting  # requests declares less than it accepts
-        return {
-            "proxies": merge(proxies, self.proxies) if proxies or self.proxies else {},
-            "stream": merge(stream, self.stream),
-            "verify": merge(verify, self.verify),
-            "cert": merge(cert, self.cert),
-        }
 
     def absolute(self, url: str) -> str:
         """Join a URL to ``api_base_url`` and keep the base's path. "/user" and "user" give the same URL."""

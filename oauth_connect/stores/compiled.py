@@ -18,6 +18,7 @@ from django.db.models.signals import post_save, pre_save
 from django.db.models.sql import InsertQuery, UpdateQuery
 
 from oauth_connect.stores.batch import Slot, filled
+from oauth_connect.stores.transactions import is_own
 from oauth_connect.tracebacks import without_locals
 
 M = TypeVar("M", bound=Model)
@@ -52,9 +53,14 @@ class Statement:
 
 @without_locals
 def insert(row: Model, alias: str) -> None:
-    """Insert a row as ``save(force_insert=True)`` does. A primary key of the database stays unknown."""
+    """Insert a row as ``save(force_insert=True)`` does. A primary key of the database stays unknown.
+
+    On a copied connection Django's signals are not sent. A receiver that writes, as an audit log's does, uses
+    the site's own connection. On SQLite that would wait for this one, and this one for the receiver.
+    """
     model = type(row)
-    if pre_save.has_listeners(model) or post_save.has_listeners(model):
+    has_listeners = pre_save.has_listeners(model) or post_save.has_listeners(model)
+    if has_listeners and not is_own(alias):
         row.save(force_insert=True, using=alias)
         return
     fields = _inserted(model)

@@ -76,9 +76,11 @@ def _set_lock_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
     milliseconds = int(seconds * 1000)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            # LOCAL: behind a pooling proxy another client gets this session next.
-            cursor.execute(f"SET LOCAL lock_timeout = {milliseconds}")
-            cursor.execute(f"SET LOCAL statement_timeout = {2 * milliseconds}")
+            # Local (true): behind a pooling proxy another client gets this session next.
+            cursor.execute(
+                f"SELECT set_config('lock_timeout', '{milliseconds}', true), "
+                f"set_config('statement_timeout', '{2 * milliseconds}', true)"
+            )
     elif connection.vendor == "mysql":
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(seconds))}")

@@ -22,6 +22,7 @@ from oauth_connect.stores.lock_timeouts import bounded_transaction
 T = TypeVar("T")
 MAX_CONNECTIONS = 4  # per process
 SLOT_TIMEOUT = 30.0
+OWN = ":oauth_connect"  # ends the alias of a copied connection
 
 
 class Placement(Enum):
@@ -117,10 +118,15 @@ def write_transaction(alias: str, table: str) -> Iterator[None]:
         yield
 
 
+def is_own(alias: str) -> bool:
+    """Return whether an alias is that of a copied connection."""
+    return alias.endswith(OWN)
+
+
 @contextmanager
 def own_transaction(alias: str, lock_timeout: float, state: State) -> Iterator[str]:
     """Open a copy of a connection under its own alias, with the state, for one transaction; then close it."""
-    own = f"{alias}:oauth_connect"
+    own = f"{alias}{OWN}"
     connection = connections[alias].copy(own)
     # A site may set it to False. atomic() would then leave the commit to the caller.
     connection.settings_dict["AUTOCOMMIT"] = True

@@ -15,6 +15,7 @@ from tests.support.our_checks import found
 URLCONF = "tests.checks.test_pages"
 urlpatterns: list[Any] = []
 LANGUAGES = type("Urls", (), {"urlpatterns": i18n_patterns(path("", include("tests.urls")))})
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 MEMORY = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 
@@ -104,7 +105,8 @@ def test_a_session_that_does_not_come_back_is_reported() -> None:
     [
         ({"SESSION_ENGINE": "nowhere"}, "E016"),
         ({"MIDDLEWARE": []}, "W017"),
-        ({"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware"]}, "W045"),
+        ({"MIDDLEWARE": [SESSIONS]}, "W045"),
+        ({"MIDDLEWARE": [SESSIONS, "oauth_connect.middleware.ConnectionErrorsMiddleware"]}, "W045"),
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache", "CACHES": MEMORY}, "W019"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.db import OperationalError, connections, transaction
 from django.db import connection as database
-from django.db import connections, transaction
+from django.db.models.signals import post_save
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, TestCase, TransactionTestCase, override_settings
 from django.urls import path
@@ -95,6 +97,33 @@ def test_a_savepoint_that_is_rolled_back_takes_the_token_not_along(
 
     assert stored(connection).token.refresh_token == "refresh-1"
     assert len(scripted.asked("/token")) == 1
+
+
+@transactional
+def test_an_audit_log_of_the_site_does_not_hold_the_token_up(scripted, scripted_provider, make_connection):
+    """On SQLite a receiver that writes would wait for the copied connection, which waits for the receiver."""
+    scripted.on("/token", Answer(body=FRESH))
+    connection = make_connection(age=EXPIRED)
+    locked = []
+
+    def log_change(sender: Any, **_: Any) -> None:
+        if sender is not get_user_model():
+            try:
+                get_user_model().objects.create(username=f"log entry {uuid.uuid4()}")
+            except OperationalError as error:
+                locked.append(error)
+                raise
+
+    post_save.connect(log_change)
+    try:
+        with transaction.atomic():
+            connection.refresh()
+            transaction.set_rollback(True)
+        wait_for_follow_ups()
+    finally:
+        post_save.disconnect(log_change)
+    assert locked == []
+    assert stored(connection).token.refresh_token == "refresh-1"
 
 
 @transactional

@@ -273,6 +273,25 @@ def test_a_header_of_the_callers_own_does_not_follow_a_move(send, in_headers, sc
     assert sent == ["mine", "mine", "also mine"]
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("send", [lambda row: row.session(), client], ids=["requests", "httpx"])
+def test_a_header_without_a_value_is_sent_once_it_has_one(
+    send, scripted, scripted_entry, configure, make_connection
+):
+    variables = {"tenant": {"source": "token_response", "field": "tenant", "pattern": "[a-z]+"}}
+    api = {"headers": {"X-Tenant": "{tenant}"}}
+    configure(PROVIDERS={"scripted": {**scripted_entry, "variables": variables, "api": api}})
+    token = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer"}
+    connection = make_connection(response=token)
+    scripted.on("/token", Answer(body={**token, "access_token": "b", "tenant": "mill"}))
+    with send(connection) as http:
+        http.get("x")
+        connection.refresh()
+        http.get("x")
+    sent = [one.headers.get("X-Tenant") for one in scripted.requests if one.path != "/token"]
+    assert sent == [None, "mill"]
+
+
 def test_a_token_that_expired_before_the_move_is_not_sent_to_the_old_host(organisation, scripted):
     with organisation.session() as http:
         organisation.refresh()

@@ -85,6 +85,7 @@ NOT_RUN = {
     "protocol/definition.py:_integer": "as _string and _boolean, which are run",
     "protocol/exchange.py:probe": "sends no credentials",
     "protocol/httpx.py:permitted_addresses": "addresses of a host",
+    "protocol/net/transport.py:_tunnel": "exchange turns it into ProviderUnavailable",
     "protocol/net/contexts.py:_version": "a CA bundle or a client certificate is missing; knows no token",
     "stores/lock_timeouts.py:as_postgresql": "another database",
     "stores/row.py:_is_uncommitted": "another database",
@@ -97,6 +98,7 @@ NOT_RUN = {
     "views/site.py:connection": "another owner's connection, or one without sites (404)",
     "views/site.py:dispatch": "a site without our URLs (404)",
     "views/disconnecting.py:with_own": "another owner's connection (404)",
+    "views/required.py:connection_required": "a view in place of the name of a provider",
 }
 # Public functions whose errors keep the locals.
 NOT_GUARDED = {

@@ -154,6 +154,18 @@ def test_a_claim_is_three_statements_however_many_rows(make_connection):
     assert [word for word in statements if word not in {"BEGIN", "COMMIT"}] == ["SELECT", "UPDATE", "SELECT"]
 
 
+@pytest.mark.vendor("postgresql")
+def test_the_limits_of_a_batch_of_saves_are_one_statement(make_connection):
+    """The writer waits for the interpreter after each statement, and all workers use it."""
+    saves = [a_save(make_connection(age=EXPIRED)) for _ in range(3)]
+    statement = Saves(Connection, "default")
+    with CaptureQueriesContext(database) as queries:
+        assert statement.run(saves)
+    limits = [query["sql"] for query in queries if "_timeout" in query["sql"]]
+    assert len(limits) == 1
+    assert ("lock_timeout" in limits[0], "statement_timeout" in limits[0]) == (True, True)
+
+
 def test_a_claimed_row_is_due_again_after_its_lease(make_connection):
     """A row that a dead worker had claimed is due again when the lease has expired."""
     make_connection(age=EXPIRED)

@@ -14,6 +14,7 @@ from oauth_connect.models import Connection, ConnectionEvent, history
 from oauth_connect.models.row import rows_of
 from oauth_connect.stores import compiled
 from oauth_connect.stores.batch import Slot, filled
+from oauth_connect.stores.transactions import own_transaction
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,23 @@ def test_a_site_that_listens_gets_the_signals_of_an_insert(connection, user):
         post_save.disconnect(listen, sender=ConnectionEvent)
 
     assert heard == [(True, True)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_copied_connection_sends_no_signals(connection, user):
+    heard = []
+
+    def listen(**_):
+        heard.append(1)
+
+    post_save.connect(listen, sender=ConnectionEvent)
+    try:
+        with own_transaction("default", 5, None) as own:
+            compiled.insert(event(connection, user), own)
+    finally:
+        post_save.disconnect(listen, sender=ConnectionEvent)
+
+    assert heard == []
 
 
 @pytest.mark.parametrize("condition", [{}, {"version": 1}, {"status": "revoked"}])

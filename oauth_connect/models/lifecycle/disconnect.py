@@ -98,11 +98,9 @@ def queue_revocation_of_deleted(connection: ConnectionRow, alias: str) -> None:
     history.record(present, history.Action.DISCONNECTED)
     present.__dict__.update(FORGOTTEN)
 
-    def after_commit() -> None:
-        make_kept_due(present, alias, datetime.now(UTC))
-        _send_signal(present)
-
-    transaction.on_commit(after_commit, using=alias)
+    transaction.on_commit(lambda: _send_signal(present), using=alias)
+    # An error must not end the deletion's other callbacks, which may be the site's.
+    transaction.on_commit(lambda: _make_kept_due_again(present, alias), using=alias, robust=True)
 
 
 def _lock(row: QuerySet[R]) -> R | None:
@@ -143,8 +141,7 @@ def _after_commit(
 ) -> None:
     """Revoke what was queued, within one HTTP time-out for all that was kept. oauth_prune does the rest."""
     if present is not None:
-        # A parallel attempt may have kept a token again, because it did not see yet that this one ends.
-        make_kept_due(present, alias, datetime.now(UTC))
+        _make_kept_due_again(present, alias)
     deadline: float | None = None
     for pending in queued:
         left = None if deadline is None else deadline - time.monotonic()
@@ -154,6 +151,14 @@ def _after_commit(
             break
         deadline = deadline or time.monotonic() + conf.http_timeout
     _send_signal(connection)
+
+
+def _make_kept_due_again(present: ConnectionRow, alias: str) -> None:
+    """A parallel attempt may have kept a token again, because it did not see yet that this one ends.
+
+    A deadlock is repeated here, not with the transaction, which is committed.
+    """
+    retried(alias, lambda: make_kept_due(present, alias, datetime.now(UTC)), only_deadlocks=True)
 
 
 def _send_signal(connection: ConnectionRow) -> None:

@@ -11,6 +11,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+import requests
+from requests.sessions import merge_setting
 from requests.utils import get_environ_proxies
 
 MAX_ORIGINS = 256
@@ -61,3 +63,23 @@ def ca_bundle() -> str | None:
     if not any(_values(_BUNDLES)):
         return None
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+
+
+class KeptEnvironment(requests.Session):
+    """A mixin for sessions. They read the environment as this module does."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Merge the settings of the request, the session and the environment, with requests' priorities."""
+        if self.trust_env and "no_proxy" not in (proxies or ()):
+            proxies = {**proxies_for(url), **(proxies or {})}
+            if verify is True or verify is None:
+                verify = ca_bundle() or verify
+        elif self.trust_env:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        merge: Any = merge_setting
+        return {
+            "proxies": merge(proxies, self.proxies) if proxies or self.proxies else {},
+            "stream": merge(stream, self.stream),
+            "verify": merge(verify, self.verify),
+            "cert": merge(cert, self.cert),
+        }

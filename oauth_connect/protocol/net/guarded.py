@@ -32,10 +32,7 @@ MAX_GUARDS = 20
 
 def guarded_session(guard: AddressGuard) -> ServerSession:
     """Return a session of ``transport.new_session`` with the guard. Its requests may raise AddressRefused."""
-    session = new_session()
-    for prefix in ("https://", "http://"):
-        session.mount(prefix, GuardedAdapter(guard))
-    return session
+    return new_session(adapter=GuardedAdapter(guard))
 
 
 def resolved(host: str) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import SWITCHING_PROTOCOLS, HTTPException, HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -29,10 +30,13 @@ from urllib3.util import Retry, Timeout
 from oauth_connect.protocol.net.bounded import Bounded
 from oauth_connect.protocol.net.causes import CertificatesMissing, HandshakeFailed
 from oauth_connect.protocol.net.contexts import FileMissing, KeptContexts
+from oauth_connect.protocol.net.environment import KeptEnvironment
+from oauth_connect.protocol.net.preparation import begin
 from oauth_connect.redaction import hidden
 
 BODY_LIMIT = 1024 * 1024
 CHUNK = 64 * 1024
+MAX_PREPARED = 256
 _NO_RETRIES = Retry(False, redirect=False)  # as urllib3 makes one of False, for each request
 
 _deadline: ContextVar[float] = ContextVar("oauth_connect_deadline")
@@ -218,14 +222,22 @@ class _Route:
     headers: Mapping[str, str]
 
 
-class ServerSession(requests.Session):
+@lru_cache(maxsize=MAX_PREPARED)
+def _prepared(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
+    """Return a request without credentials and body. A callback has a new session, and the same requests."""
+    request = requests.Request(method, url, headers=dict(headers)).prepare()
+    request.headers.pop("Content-Length", None)  # of the empty body
+    return request
+
+
+class ServerSession(KeptEnvironment):
     """A thread-safe requests session for authorization servers.
 
     ``pool_size``: the number of URLs whose routes it caches.
     """
 
-    def __init__(self, pool_size: int) -> None:
-        super().__init__()
+    def __init__(self, pool_size: int, adapter: DeadlineAdapter) -> None:
+        begin(self, adapter)
         self._routes: Bounded[_Route] = Bounded(pool_size)
 
     def close(self) -> None:
@@ -284,11 +296,10 @@ class ServerSession(requests.Session):
         """Return the route of a request. It is cached, because preparing it is half of the cost of a call."""
 
         def find() -> _Route:
-            request = requests.Request(method, url, headers={**self.headers, **headers}).prepare()
+            request = _prepared(method, url, tuple({**self.headers, **headers}.items()))
             environment = self.merge_environment_settings(request.url, {}, True, None, None)
             adapter: Any = self.get_adapter(str(request.url))
             pool, target = adapter.route(request, environment)
-            request.headers.pop("Content-Length", None)  # of the empty body
             return _Route(pool, target, dict(request.headers))
 
         return self._routes.get_or_make((method, url, *headers.items()), find)
@@ -307,19 +318,17 @@ class Exchanged:
     body: bytes
 
 
-def new_session(pool_size: int = 10) -> ServerSession:
+def new_session(pool_size: int = 10, adapter: DeadlineAdapter | None = None) -> ServerSession:
     """Return a session for token endpoints: deadline, no redirects, no retries, no compression, no cookies.
 
     It does not read ``.netrc``. ``pool_size``: the number of connections kept open per host, and the number
     of hosts.
     """
-    session = ServerSession(pool_size)
+    session = ServerSession(pool_size, adapter or DeadlineAdapter(pool_size))
     session.auth = _without_credentials
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept-Encoding"] = "identity"
     session.headers["Accept"] = "application/json"
-    for prefix in ("https://", "http://"):
-        session.mount(prefix, DeadlineAdapter(pool_size))
     return session
 
 

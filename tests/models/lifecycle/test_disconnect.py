@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
+from django.db import OperationalError, connection, transaction
 
 from oauth_connect.models import PendingRevocation
+from oauth_connect.signals import disconnected
 from tests.servers.scripted import Answer
 from tests.support.tokens import stored
 
@@ -41,3 +47,51 @@ def test_a_token_that_is_kept_while_the_last_connection_ends_is_due_nevertheless
         getattr(connection, end)()
         kept.save()
     assert not PendingRevocation.objects.kept().exists()
+
+
+@contextmanager
+def failing_after_the_commit(error: OperationalError) -> Iterator[None]:
+    """Fail the first statement about pending revocations that is outside of a transaction."""
+    errors = [error]
+
+    def run(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if errors and not connection.in_atomic_block and PendingRevocation._meta.db_table in sql:
+            raise errors.pop()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(run):
+        yield
+    assert not errors
+
+
+@pytest.fixture
+def ended():
+    """The connections of which the signal was sent."""
+    seen: list[Any] = []
+
+    def receive(connection: Any, **kwargs: Any) -> None:
+        seen.append(connection.pk)
+
+    disconnected.connect(receive)
+    yield seen
+    disconnected.disconnect(receive)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_after_a_deletion_ends_no_callback_of_the_site(make_connection, ended) -> None:
+    row, called = make_connection(), []
+    key = row.pk
+    with failing_after_the_commit(OperationalError("gone")), transaction.atomic():
+        row.delete()
+        transaction.on_commit(lambda: called.append("the site's"))
+    assert (ended, called) == ([key], ["the site's"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deadlock_after_the_commit_repeats_no_disconnect(make_connection, scripted, ended) -> None:
+    row = make_connection()
+    with failing_after_the_commit(OperationalError(1213, "Deadlock found when trying to get lock")):
+        row.disconnect()
+    assert ended == [row.pk]
+    assert [one.form["token"] for one in scripted.asked("/revoke")] == ["refresh-0"]
+    assert not PendingRevocation.objects.exists()

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
 
-from oauth_connect.protocol.net import transport
+from oauth_connect.protocol.net import environment, transport
 from oauth_connect.protocol.net.transport import ServerSession, deadline, new_session
 from tests.servers.scripted import Answer, ScriptedServer
 
@@ -117,3 +118,42 @@ def test_an_interim_response_is_not_taken_for_the_final_one(hosts):
     host.on("/token", Answer(body={"n": 1}, until=hint), Answer(400))
     with new_session(3) as session:
         assert [post(session, host) for _ in range(2)] == [200, 400]
+
+
+def headers_of(session: ServerSession, host: ScriptedServer, **request: Any) -> dict[str, str]:
+    """Send a request, and return the headers that the server received."""
+    with deadline(10):
+        session.exchange("POST", f"{host.url}/token", **{"headers": {}, "credentials": {}, **request})
+    return {name.lower(): value for name, value in host.asked("/token")[-1].headers.items()}
+
+
+def test_a_new_session_prepares_nothing_that_another_one_has_prepared(hosts, monkeypatch):
+    """Each callback has a session of its own, so that its connection is new."""
+    with new_session() as session:
+        post(session, hosts[0])
+    reads = "get_environ_proxies"
+    for owner, name in ((requests.Request, "prepare"), (environment, reads), (requests.sessions, reads)):
+        monkeypatch.setattr(owner, name, lambda *args, name=name: pytest.fail(name))
+    with new_session() as session:
+        assert post(session, hosts[0]) == 200
+
+
+def test_what_a_session_sent_is_not_sent_by_the_next_one(hosts):
+    with new_session() as session:
+        first = headers_of(session, hosts[0], credentials={"Authorization": "Basic one"}, form={"a": "b"})
+    with new_session() as session:
+        second = headers_of(session, hosts[0])
+    assert first["authorization"] == "Basic one"
+    assert not {"authorization", "content-type"} & set(second)
+    assert second["content-length"] == "0"
+
+
+def test_a_new_session_uses_the_proxies_that_the_environment_names_now(hosts, monkeypatch):
+    hosts[1].on(f"{hosts[0].url}/token", Answer(body={"n": 1}))
+    with new_session() as session:
+        assert post(session, hosts[0]) == 200
+    monkeypatch.setenv("http_proxy", hosts[1].url)
+    monkeypatch.setenv("no_proxy", "")
+    with new_session() as session:
+        assert post(session, hosts[0]) == 200
+    assert (len(hosts[0].asked("/token")), len(hosts[1].requests)) == (1, 1)

@@ -19,7 +19,7 @@ from oauth_connect.protocol.client import AuthorizationServer
 from oauth_connect.protocol.device import read_device_authorization
 from oauth_connect.protocol.grants import callback, refusals, requests, responses
 from oauth_connect.protocol.grants.bodies import read_document
-from oauth_connect.protocol.net.transport import Exchanged, ServerSession
+from oauth_connect.protocol.net.transport import DeadlineAdapter, Exchanged, ServerSession
 from oauth_connect.protocol.paths import inside, pick
 from oauth_connect.protocol.provider import Provider
 from oauth_connect.protocol.quirks import RESPONSE_FIELDS
@@ -434,7 +434,7 @@ class Wire(ServerSession):
     """Encodes each request as the real session does, and keeps it instead of sending it."""
 
     def __init__(self, answer: shapes.Written) -> None:
-        super().__init__(1)
+        super().__init__(1, DeadlineAdapter(1))
         self.answer = answer
         self.sent: tuple[dict[str, str], bytes, dict[str, str]] = ({}, b"", {})
 
