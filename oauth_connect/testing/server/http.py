@@ -162,7 +162,7 @@ def _send(handler: BaseHTTPRequestHandler, response: Response) -> None:
     body = response.body or (b" " if is_cut else b"")
     if response.status in NO_BODY:  # the client would read a body as the start of the next response
         body = b""
-    handler.send_response(response.status)
+    handler.send_response(response.status, response.reason or None)
     if body:
         handler.send_header("Content-Type", response.content_type)
     if response.status not in NO_BODY:

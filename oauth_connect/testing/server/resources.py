@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from oauth_connect.testing.server import shapes
 from oauth_connect.testing.server.api import PREFIX
@@ -60,7 +61,8 @@ def _api(state: State, request: ReceivedRequest, grant: Grant) -> Response:
     call = f'fake.api("{request.method}", "{path}", json=...)'
     known = ", ".join(state.api.known) or "none"
     message = f"The fake API has no answer for this path. Add one: in a test {call}, else --api {path} JSON."
-    return error(404, "no_answer", f"{message} It has: {known}.")
+    refusal = error(404, "no_answer", f"{message} It has: {known}.")
+    return replace(refusal, reason="Not Found: the fake API has no answer for this path")
 
 
 userinfo = with_token(_userinfo)

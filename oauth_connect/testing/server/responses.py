@@ -24,9 +24,13 @@ PAGE_HEADERS = {
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Response:
-    """``delivery``: ``cut`` ends the connection inside the body, and ``held`` sends nothing."""
+    """``delivery``: ``cut`` ends the connection inside the body, and ``held`` sends nothing.
+
+    ``reason``: the phrase after the status; "" is the usual one. Clients show it in their errors.
+    """
 
     status: int = 200
+    reason: str = ""
     content_type: str = JSON
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)

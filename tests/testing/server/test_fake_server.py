@@ -310,6 +310,8 @@ def test_an_api_path_without_an_answer_says_how_to_add_one(fake: FakeServer, cli
     assert outcome(response) == (404, "no_answer")
     assert 'fake.api("POST", "/repos/1", json=...)' in response.json()["message"]
     assert "GET /user" in response.json()["message"]
+    with pytest.raises(requests.HTTPError, match="the fake API has no answer for this path"):
+        response.raise_for_status()
 
 
 def test_the_api_needs_a_token(fake: FakeServer) -> None:
