@@ -79,6 +79,7 @@ NOT_RUN = {
             "presets/about.py:check_date",
             "presets/about.py:check_https",
             "presets/lint.py:_about",
+            "presets/lint.py:_check_environment",
         ),
         "a preset, which holds no client",
     ),
