@@ -291,7 +291,7 @@ def log_in(user):
     return run
 
 
-@pytest.mark.parametrize(("name", "options"), [("acme", ["--browser"]), ("slack", [])])
+@pytest.mark.parametrize(("name", "options"), [("acme", ["--browser"]), ("dropbox", [])])
 def test_a_login_in_a_browser_ends_without_a_person(name, options, no_settings, fake_provider, log_in):
     fake = fake_provider(name)
     fake.consent("hubot", ["read"])
