@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,12 +66,12 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-class TokenOnly(Recipe):
+class TokenOnly(Recipe, ABC):
     """For a package that stores tokens, and leaves the call to its user."""
 
+    @abstractmethod
     def access_token(self) -> str:
         """Load the row, and return its token by the package's own function."""
-        raise NotImplementedError
 
     def first_call(self) -> None:
         token = self.access_token()
@@ -81,12 +82,12 @@ class TokenOnly(Recipe):
         call(http, headers=bearer(self.access_token()))
 
 
-class WithSession(Recipe):
+class WithSession(Recipe, ABC):
     """For what has a session that sends the token by itself."""
 
+    @abstractmethod
     def session(self) -> Any:
         """Load the row, and return the session."""
-        raise NotImplementedError
 
     def held(self) -> Callable[[], Any]:
         http = self.session()

@@ -33,20 +33,20 @@ def test_times_without_a_time_zone_are_reported(settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "atomic", "told"),
+    ("engine", "atomic", "reported"),
     [
         ("django.db.backends.sqlite3", True, {"W010"}),
         ("django.db.backends.sqlite3", False, set()),
         ("django.db.backends.postgresql", True, set()),
     ],
 )
-def test_atomic_requests_on_sqlite_are_reported(reported_of, engine, atomic, told) -> None:
+def test_atomic_requests_on_sqlite_are_reported(reported_of, engine, atomic, reported) -> None:
     options = {"transaction_mode": "IMMEDIATE"}  # without which another check speaks
-    assert reported_of(engine, ATOMIC_REQUESTS=atomic, OPTIONS=options) == told
+    assert reported_of(engine, ATOMIC_REQUESTS=atomic, OPTIONS=options) == reported
 
 
 @pytest.mark.parametrize(
-    ("engine", "options", "told"),
+    ("engine", "options", "reported"),
     [
         ("django.db.backends.sqlite3", {}, {"W020"}),
         ("django.db.backends.sqlite3", {"transaction_mode": "deferred"}, {"W020"}),
@@ -57,9 +57,9 @@ def test_atomic_requests_on_sqlite_are_reported(reported_of, engine, atomic, tol
     ],
 )
 def test_transactions_on_sqlite_that_begin_as_readers_are_reported(
-    reported_of, engine, options, told
+    reported_of, engine, options, reported
 ) -> None:
-    assert reported_of(engine, OPTIONS=options) == told
+    assert reported_of(engine, OPTIONS=options) == reported
 
 
 @pytest.mark.parametrize(
