@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -59,8 +60,10 @@ def wait_until_somebody_waits(sessions: int = 1) -> None:
             cursor.execute(waiting[database.vendor])
             return bool(cursor.fetchone()[0] >= sessions)
 
-    # InnoDB shows the same list again to a reader that comes back within a tenth of a second.
-    eventually(somebody_waits, f"{sessions} sessions that wait for a lock", interval=0.2)
+    # InnoDB shows the same list again until nobody on the server has read it for a tenth of a second. Workers
+    # that looked in step kept it old for one another. SystemRandom: all workers have the seed of a test.
+    interval = random.SystemRandom().uniform(0.5, 1.0)
+    eventually(somebody_waits, f"{sessions} sessions that wait for a lock", interval=interval)
 
 
 @contextmanager
